@@ -1,0 +1,116 @@
+package testenv
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+)
+
+// ErrNotInstalled says that PostgreSQL's programs are not on this machine.
+var ErrNotInstalled = errors.New("PostgreSQL is not installed")
+
+// Cluster is a throwaway PostgreSQL server. It trusts everybody on this machine
+// and does not care whether its data survive a crash.
+type Cluster struct {
+	// URL is its maintenance database, as the superuser.
+	URL string
+
+	process *process
+}
+
+// StartPostgres starts a throwaway PostgreSQL server. It ends, and its files
+// go, with Close or with the calling process. The error is ErrNotInstalled where
+// there is nothing to start.
+func StartPostgres() (*Cluster, error) {
+	initdb, err := postgresProgram("initdb")
+	if err != nil {
+		return nil, err
+	}
+	postgres, err := postgresProgram("postgres")
+	if err != nil {
+		return nil, err
+	}
+	folder, err := os.MkdirTemp("", "oprelay-postgres-")
+	if err != nil {
+		return nil, fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	account, err := unprivileged(folder)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start PostgreSQL: %w", err), os.RemoveAll(folder))
+	}
+	data := filepath.Join(folder, "data")
+	create := exec.Command(initdb, "--pgdata", data, "--username", "postgres", //nolint:noctx,gosec // ends by itself; a program found above
+		"--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync")
+	create.Dir = folder
+	create.SysProcAttr = &syscall.SysProcAttr{Credential: account}
+	if printed, err := create.CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("initdb: %w\n%s", err, printed), os.RemoveAll(folder))
+	}
+	port := freePort()
+	p, err := start(command{user: account, stopSignal: "QUIT", folder: folder, args: []string{
+		postgres, "-D", data, "-p", port,
+		"-c", "listen_addresses=" + loopback, "-c", "unix_socket_directories=", "-c", "max_connections=300",
+		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off",
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return &Cluster{process: p, URL: "postgres://postgres@" + net.JoinHostPort(loopback, port) + "/postgres?sslmode=disable"}, nil
+}
+
+// Close stops the server and removes its files.
+func (c *Cluster) Close() error { return c.process.stop() }
+
+// unprivileged returns who is to run PostgreSQL, which refuses to be root: nil
+// for whoever runs the tests or, if that is root, the account of Debian's
+// package or nobody, which the folder is given to.
+func unprivileged(folder string) (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil //nolint:nilnil // nil is syscall's way to say: the same user
+	}
+	account, err := user.Lookup("postgres")
+	if err != nil {
+		if account, err = user.Lookup("nobody"); err != nil {
+			return nil, err
+		}
+	}
+	uid, err := strconv.ParseUint(account.Uid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("account %s: %w", account.Username, err)
+	}
+	gid, err := strconv.ParseUint(account.Gid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("account %s: %w", account.Username, err)
+	}
+	if err := os.Chown(folder, int(uid), int(gid)); err != nil {
+		return nil, err
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
+
+// postgresProgram finds one of PostgreSQL's programs in PATH or where Debian
+// and Homebrew keep them: in a folder per version, the newest of which is taken.
+func postgresProgram(name string) (string, error) {
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	var found []string
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin/", "/usr/pgsql-*/bin/", "/opt/homebrew/opt/postgresql@*/bin/"} {
+		matches, err := filepath.Glob(pattern + name)
+		if err != nil {
+			return "", fmt.Errorf("find %s: %w", name, err)
+		}
+		found = append(found, matches...)
+	}
+	if len(found) == 0 {
+		return "", ErrNotInstalled
+	}
+	return slices.Max(found), nil
+}
