@@ -46,7 +46,7 @@ func StartPostgres() (*Cluster, error) {
 		return nil, errors.Join(fmt.Errorf("start PostgreSQL: %w", err), os.RemoveAll(folder))
 	}
 	data := filepath.Join(folder, "data")
-	create := exec.Command(initdb, "--pgdata", data, "--username", "postgres", //nolint:noctx,gosec // ends by itself; a program found above
+	create := exec.Command(initdb, "--pgdata", data, "--username", "postgres", //nolint:noctx // ends by itself
 		"--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync")
 	create.Dir = folder
 	create.SysProcAttr = &syscall.SysProcAttr{Credential: account}

@@ -73,9 +73,9 @@ func start(c command) (*process, error) {
 	p := &process{shell: shell, input: input, ended: make(chan struct{})}
 	lines := bufio.NewScanner(output)
 	err = p.awaitReady(lines)
-	go func() {
+	go func() { // a server blocks when nobody reads what it prints
 		defer close(p.ended)
-		for lines.Scan() { //nolint:revive // a server blocks when nobody reads what it prints
+		for lines.Scan() {
 		}
 	}()
 	if err != nil {
@@ -136,7 +136,7 @@ func startOnFreePort(at func(port string) command) (p *process, port string, err
 func freePort() string {
 	const lowest, highest = 10_000, 30_000
 	for {
-		port := strconv.Itoa(lowest + rand.IntN(highest-lowest)) //nolint:gosec // any port will do
+		port := strconv.Itoa(lowest + rand.IntN(highest-lowest))
 		listener, err := net.Listen("tcp", net.JoinHostPort(loopback, port)) //nolint:noctx // answers at once
 		if err != nil {
 			continue

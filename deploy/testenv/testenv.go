@@ -21,5 +21,5 @@ func unavailable(t testing.TB, server string) {
 	if ci, err := strconv.ParseBool(os.Getenv("CI")); err == nil && ci {
 		t.Fatalf(hint, server)
 	}
-	t.Skipf(hint, server) //nolint:forbidigo // the one place that may skip
+	t.Skipf(hint, server)
 }

@@ -9,10 +9,10 @@ import (
 
 // event is a line of `go test -json`; see `go doc test2json`.
 type event struct {
-	Action  string
-	Package string
-	Test    string // "" for the package itself
-	Output  string
+	Action  string `json:"Action"`
+	Package string `json:"Package"`
+	Test    string `json:"Test"` // "" for the package itself
+	Output  string `json:"Output"`
 }
 
 // test names a test in a run.

@@ -1,0 +1,48 @@
+# `make` alone lists what there is. Everything but Go (see go.mod for the
+# version) is fetched by the targets that need it.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
+GOLANGCI_VERSION := 2.15.0
+
+.PHONY: help build demo test lint format linter generate clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
+
+# CGO is off so that the binary is static and runs on an image with nothing else.
+build: ## build ./relay
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o relay ./cmd/relay
+
+demo: build ## show the whole relay at work, without any set-up
+	./relay demo
+
+# withpostgres and gotest are small commands of ours: one PostgreSQL for all
+# packages, and skipped tests named. See deploy/testenv.
+test: ## run all tests, race detector on; installs redis-server and PostgreSQL if it can
+	deploy/install-test-servers.sh
+	go build -o .bin/ ./deploy/testenv/withpostgres ./deploy/testenv/gotest
+	.bin/withpostgres .bin/gotest -race ./...
+
+lint: linter ## vet, golangci-lint, syntax of the shell scripts
+	go vet ./...
+	.bin/golangci-lint run ./...
+	for script in deploy/*.sh; do sh -n $$script || exit 1; done
+	bash -n .ci/run
+
+format: linter ## format the Go code
+	.bin/golangci-lint fmt ./...
+
+# Built from source if it is absent or of another version, which takes minutes.
+linter:
+	@test "$$(.bin/golangci-lint version --short 2>/dev/null)" = $(GOLANGCI_VERSION) || \
+		GOBIN=$(CURDIR)/.bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(GOLANGCI_VERSION)
+
+# The generator's version is pinned in .tools/go.mod.
+generate: ## write the generated files (*.gen.go) anew
+	go generate ./...
+
+clean: ## remove what was built
+	rm -rf .bin relay
