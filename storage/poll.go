@@ -49,3 +49,7 @@ type PollResult struct {
 	CredentialRefused  bool
 	CredentialAccepted bool
 }
+
+// Slot is a tenth of the window, the grain in which requests are counted. A
+// request must be sent within one slot of its charge.
+func (b Budget) Slot() time.Duration { return b.Per / 10 }

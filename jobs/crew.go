@@ -1,0 +1,113 @@
+package jobs
+
+import (
+	"context"
+	"sync"
+
+	"oprelay/storage"
+)
+
+// crew runs the groups that this process works through: each at most once at a
+// time, and no more than a given number of a kind together.
+type crew struct {
+	work  func(ctx context.Context, g storage.Group, woken <-chan struct{})
+	slots map[storage.GroupKind]chan struct{}
+
+	mu      sync.Mutex
+	busy    map[storage.Group]*shift
+	stopped bool
+	wg      sync.WaitGroup
+	ctx     context.Context //nolint:containedctx // the crew's life, not a call's: it ends with stop
+	cancel  context.CancelFunc
+}
+
+// shift is one group's run in this process.
+type shift struct {
+	woken chan struct{} // capacity 1: something may have become due meanwhile
+	done  chan struct{}
+}
+
+func newCrew(limits map[storage.GroupKind]int, work func(context.Context, storage.Group, <-chan struct{})) *crew {
+	ctx, cancel := context.WithCancel(context.Background())
+	slots := make(map[storage.GroupKind]chan struct{}, len(limits))
+	for kind, n := range limits {
+		slots[kind] = make(chan struct{}, n)
+	}
+	return &crew{work: work, slots: slots, busy: map[storage.Group]*shift{}, ctx: ctx, cancel: cancel}
+}
+
+// wake has the group worked through soon: by the shift that is at it already, or
+// by a new one. It is false, and nothing happens, if every slot is taken or the
+// crew has stopped. It never blocks.
+func (c *crew) wake(g storage.Group) bool {
+	_, ok := c.start(g)
+	return ok
+}
+
+// run wakes the group and waits until its shift ends or ctx does.
+func (c *crew) run(ctx context.Context, g storage.Group) {
+	s, ok := c.start(g)
+	if !ok {
+		return
+	}
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+	}
+}
+
+func (c *crew) start(g storage.Group) (*shift, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s, ok := c.busy[g]; ok {
+		select {
+		case s.woken <- struct{}{}:
+		default:
+		}
+		return s, true
+	}
+	if c.stopped {
+		return nil, false
+	}
+	select {
+	case c.slots[g.Kind] <- struct{}{}:
+	default:
+		return nil, false
+	}
+	s := &shift{woken: make(chan struct{}, 1), done: make(chan struct{})}
+	c.busy[g] = s
+	c.wg.Go(func() { c.shift(g, s) })
+	return s, true
+}
+
+func (c *crew) shift(g storage.Group, s *shift) {
+	defer func() {
+		c.mu.Lock()
+		delete(c.busy, g)
+		again := len(s.woken) > 0
+		c.mu.Unlock()
+		<-c.slots[g.Kind]
+		close(s.done)
+		if again {
+			c.wake(g)
+		}
+	}()
+	c.work(c.ctx, g, s.woken)
+}
+
+// stop takes no new work, tells the shifts to take none either, and waits until
+// they have finished what is in flight, or until ctx ends.
+func (c *crew) stop(ctx context.Context) error {
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
+	c.cancel()
+	done := make(chan struct{})
+	go func() { c.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

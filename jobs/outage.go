@@ -1,0 +1,38 @@
+package jobs
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// outage logs that something went away once, and once that it is back: an hour
+// without Redis is two lines, not a thousand.
+type outage struct {
+	log  *slog.Logger
+	what string
+	mu   sync.Mutex
+	// since is when the first failure after a success was seen; zero = all well.
+	since time.Time
+	now   func() time.Time
+}
+
+// failed notes a failure and logs it if it is the first.
+func (o *outage) failed(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.since.IsZero() {
+		o.since = o.now()
+		o.log.Warn(o.what+" does not answer; what is due stays in the database and is done when it can be", "error", err)
+	}
+}
+
+// worked notes a success and logs it if it ends an outage.
+func (o *outage) worked() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.since.IsZero() {
+		o.log.Info(o.what+" answers again", "away", o.now().Sub(o.since).Round(time.Millisecond))
+		o.since = time.Time{}
+	}
+}

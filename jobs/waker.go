@@ -1,0 +1,144 @@
+package jobs
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"oprelay/storage"
+)
+
+const (
+	// wakeQueue is how many wake-ups may wait for Redis. What does not fit is
+	// dropped and found by a dispatcher.
+	wakeQueue    = 4096
+	redisCheck   = time.Second
+	redisPatient = time.Second // longest a wake-up may take before Redis counts as away
+	// epochKey lives as long as Redis keeps its data.
+	epochKey = "relay:epoch"
+)
+
+// Waker puts wake-ups for groups into Redis and knows whether Redis answers. A
+// process without workers needs nothing else of this package.
+type Waker struct {
+	redis  redis.UniversalClient
+	client atomic.Pointer[asynq.Client]
+	log    *slog.Logger
+	now    func() time.Time
+	queue  chan storage.Group
+	up     atomic.Bool
+	outage outage
+	epoch  string // last seen, "" before the first
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+// StartWaker starts sending. The Redis client stays the caller's, to be closed
+// after Stop.
+func StartWaker(client redis.UniversalClient, log *slog.Logger, now func() time.Time) *Waker {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &Waker{
+		redis: client, log: log, now: now, cancel: cancel,
+		queue:  make(chan storage.Group, wakeQueue),
+		outage: outage{log: log, what: "Redis", now: now},
+	}
+	w.client.Store(asynq.NewClientFromRedisClient(client))
+	w.up.Store(true)
+	w.done.Go(func() { w.send(ctx) })
+	w.done.Go(func() { w.watchRedis(ctx) })
+	return w
+}
+
+// Stop ends it; wake-ups not sent yet are found by a dispatcher.
+func (w *Waker) Stop() {
+	w.cancel()
+	w.done.Wait()
+}
+
+// Wake has some worker work through the groups soon. It never blocks.
+func (w *Waker) Wake(groups []storage.Group) {
+	for _, g := range groups {
+		select {
+		case w.queue <- g:
+		default:
+			return
+		}
+	}
+}
+
+// Up says whether Redis answered last time.
+func (w *Waker) Up() bool { return w.up.Load() }
+
+func (w *Waker) send(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case g := <-w.queue:
+			if w.Up() {
+				w.enqueue(ctx, g)
+			}
+		}
+	}
+}
+
+// enqueue is true if the wake-up is in Redis.
+func (w *Waker) enqueue(ctx context.Context, g storage.Group) bool {
+	ctx, cancel := context.WithTimeout(ctx, redisPatient)
+	defer cancel()
+	if err := enqueue(ctx, w.client.Load(), g, w.now()); err != nil {
+		w.failed(err)
+		return false
+	}
+	return true
+}
+
+func (w *Waker) failed(err error) {
+	w.up.Store(false)
+	w.outage.failed(err)
+}
+
+// watchRedis notices that Redis went away, came back, or lost its data.
+func (w *Waker) watchRedis(ctx context.Context) {
+	for {
+		if err := w.check(ctx); err == nil {
+			w.up.Store(true)
+			w.outage.worked()
+		} else if ctx.Err() == nil {
+			w.failed(err)
+		}
+		if !wait(ctx, redisCheck) {
+			return
+		}
+	}
+}
+
+// check reads the epoch key, and makes a new one where there is none. An asynq
+// client registers its queues once, so after a loss of data it is renewed.
+func (w *Waker) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, redisPatient)
+	defer cancel()
+	epoch, err := w.redis.Get(ctx, epochKey).Result()
+	if errors.Is(err, redis.Nil) {
+		if err := w.redis.SetNX(ctx, epochKey, rand.Text(), 0).Err(); err != nil {
+			return err
+		}
+		epoch, err = w.redis.Get(ctx, epochKey).Result()
+	}
+	if err != nil {
+		return err
+	}
+	if w.epoch != "" && epoch != w.epoch {
+		w.log.Warn("Redis has lost its data; nothing else is lost: what is due is in the database and is enqueued anew")
+		w.client.Store(asynq.NewClientFromRedisClient(w.redis))
+	}
+	w.epoch = epoch
+	return nil
+}

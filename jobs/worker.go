@@ -1,0 +1,246 @@
+package jobs
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/time/rate"
+
+	"oprelay/storage"
+)
+
+const (
+	// pollShifts and deliverShifts are how many groups of a kind one process works
+	// through at a time. A destination that hangs holds one for as long as its
+	// timeout, so there are many.
+	pollShifts    = 128
+	deliverShifts = 256
+	// shiftRounds bounds how often a shift goes on with its group at once; after
+	// that it is the dispatcher's turn to say when.
+	shiftRounds = 3
+	// errorPause keeps a group whose work fails from being tried in a loop.
+	errorPause = 5 * time.Second
+	// soon is how near a group's next work must be for a timer of its own.
+	soon = 2 * time.Second
+	// asynqGrace is short because the crew has waited already when asynq is told
+	// to stop.
+	asynqGrace = time.Second
+	// CheckInterval is how often an idle worker looks at its queue by default.
+	CheckInterval = 50 * time.Millisecond
+)
+
+// Config is what a worker is made of.
+type Config struct {
+	Store    *storage.Store
+	Source   Source
+	Notifier Notifier
+	Redis    redis.UniversalClient
+	Waker    *Waker
+
+	Poll         PollPolicy
+	Budget       storage.Budget // of one credential, or of several that share a token or an email
+	EgressBudget storage.Budget // of this process, all credentials together
+
+	Retry        RetrySchedule
+	Timeout      time.Duration // of one attempt, the answer's body included
+	DisableAfter time.Duration // of nothing but failures
+
+	// ConsoleURL is where links in Slack messages point; "" makes none.
+	ConsoleURL string
+	// CheckInterval is how often an idle worker looks at its queue in Redis; 0 is
+	// the default. Work of this process does not wait for it.
+	CheckInterval time.Duration
+	Logger        *slog.Logger
+	Metrics       prometheus.Registerer // nil for none
+	Now           func() time.Time      // nil for time.Now
+}
+
+// Worker polls and delivers until it is stopped.
+type Worker struct {
+	store     *storage.Store
+	waker     *Waker
+	log       *slog.Logger
+	now       func() time.Time
+	owner     string
+	crew      *crew
+	poller    *poller
+	deliverer *deliverer
+	servers   []*asynq.Server
+	away      *outage
+
+	work       context.Context //nolint:containedctx // bounds what is in flight; outlives the call that started it
+	cancelWork context.CancelFunc
+	stopTick   context.CancelFunc
+	ticking    sync.WaitGroup
+}
+
+// turn is one stay at a group: from getting its lease to giving it back.
+type turn struct {
+	group  storage.Group
+	owner  string
+	woken  <-chan struct{}
+	leased *atomic.Bool // false once the lease is lost
+}
+
+// StartWorker starts working. It needs neither Redis nor the database to answer
+// yet.
+func StartWorker(cfg Config) (*Worker, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	w := newWorker(cfg)
+	for kind, n := range map[storage.GroupKind]int{storage.PollGroup: pollShifts, storage.DeliverGroup: deliverShifts} {
+		server := asynq.NewServerFromRedisClient(cfg.Redis, asynq.Config{
+			Concurrency:       n,
+			Queues:            map[string]int{string(kind): 1},
+			TaskCheckInterval: cfg.CheckInterval,
+			ShutdownTimeout:   asynqGrace,
+			Logger:            asynqLogger{cfg.Logger},
+			LogLevel:          asynq.WarnLevel,
+		})
+		if err := server.Start(handleTask(w.crew, kind)); err != nil {
+			return nil, fmt.Errorf("start the %s worker: %w", kind, err)
+		}
+		w.servers = append(w.servers, server)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.stopTick = cancel
+	d := &dispatcher{store: cfg.Store, waker: cfg.Waker, crew: w.crew, now: cfg.Now, away: w.away}
+	w.ticking.Go(func() { d.run(ctx) })
+	return w, nil
+}
+
+func newWorker(cfg Config) *Worker {
+	if cfg.CheckInterval == 0 {
+		cfg.CheckInterval = CheckInterval
+	}
+	m := newMetrics(cfg.Metrics)
+	w := &Worker{
+		store: cfg.Store, waker: cfg.Waker, log: cfg.Logger, now: cfg.Now, owner: rand.Text(),
+		away: &outage{log: cfg.Logger, what: "the database", now: cfg.Now},
+	}
+	w.work, w.cancelWork = context.WithCancel(context.Background())
+	perSecond := float64(cfg.EgressBudget.N) / cfg.EgressBudget.Per.Seconds()
+	w.poller = &poller{
+		store: cfg.Store, source: cfg.Source, policy: cfg.Poll, budget: cfg.Budget,
+		egress:  rate.NewLimiter(rate.Limit(perSecond), 1),
+		secrets: newCache[storage.CredentialSecret](credentialTTL, cfg.Now),
+		now:     cfg.Now, log: cfg.Logger, metrics: m,
+	}
+	w.deliverer = &deliverer{
+		store: cfg.Store, notifier: cfg.Notifier, schedule: cfg.Retry, timeout: cfg.Timeout,
+		disableAfter: cfg.DisableAfter, links: links(cfg.ConsoleURL), now: cfg.Now, log: cfg.Logger, metrics: m,
+		opened: newCache[opened](destinationTTL, cfg.Now),
+		paces:  newCache[*rate.Limiter](paceTTL, cfg.Now),
+	}
+	w.crew = newCrew(map[storage.GroupKind]int{storage.PollGroup: pollShifts, storage.DeliverGroup: deliverShifts}, w.shift)
+	return w
+}
+
+// Wake works through groups that a commit of this process has made due: here and
+// at once, or by way of Redis if this process is busy. It never blocks.
+func (w *Worker) Wake(groups []storage.Group) {
+	for i, g := range groups {
+		if !w.crew.wake(g) {
+			w.waker.Wake(groups[i : i+1])
+		}
+	}
+}
+
+// Stop takes no new work and waits for what is in flight, until ctx ends: then
+// it is cut off, and found again by another worker when its lease has run out.
+func (w *Worker) Stop(ctx context.Context) error {
+	w.stopTick()
+	for _, s := range w.servers {
+		s.Stop()
+	}
+	err := w.crew.stop(ctx)
+	w.cancelWork()
+	for _, s := range w.servers {
+		s.Shutdown()
+	}
+	w.ticking.Wait()
+	return err
+}
+
+// shift works through one group until nothing in it is due.
+func (w *Worker) shift(stop context.Context, g storage.Group, woken <-chan struct{}) {
+	for range shiftRounds {
+		next, err := w.visit(stop, g, woken)
+		switch {
+		case err != nil:
+			if w.work.Err() == nil {
+				w.report(g, err)
+			}
+			return
+		case next.IsZero() || stop.Err() != nil:
+			return
+		}
+		if pause := next.Sub(w.now()); pause > 0 {
+			if pause < soon {
+				time.AfterFunc(pause, func() { w.crew.wake(g) })
+			}
+			return
+		}
+	}
+}
+
+// visit takes the group's lease, does what is due, and gives the lease back. It
+// returns when the group is due next, zero if never or if another worker has it.
+func (w *Worker) visit(stop context.Context, g storage.Group, woken <-chan struct{}) (time.Time, error) {
+	ok, err := w.store.LeaseGroup(w.work, g, w.owner, leaseTTL)
+	if err != nil || !ok {
+		return time.Time{}, err
+	}
+	t := turn{group: g, owner: w.owner, woken: woken, leased: new(atomic.Bool)}
+	t.leased.Store(true)
+	keep, done := context.WithCancel(w.work)
+	var keeping sync.WaitGroup
+	keeping.Go(func() { keepLease(keep, w.store, g, w.owner, t.leased) })
+	var notBefore time.Time
+	if g.Kind == storage.PollGroup {
+		notBefore, err = w.poller.work(stop, w.work, t)
+	} else {
+		notBefore, err = w.deliverer.work(stop, w.work, t)
+	}
+	done()
+	keeping.Wait()
+	if errors.Is(err, storage.ErrLeaseLost) || !t.leased.Load() {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		notBefore = w.now().Add(errorPause)
+	}
+	next, releaseErr := w.store.ReleaseGroup(w.work, g, w.owner, notBefore)
+	return next, errors.Join(err, releaseErr)
+}
+
+// report logs why a group's work failed: an absent database once for all groups,
+// anything else each time.
+func (w *Worker) report(g storage.Group, err error) {
+	if storage.Unavailable(err) {
+		w.away.failed(err)
+		return
+	}
+	w.log.Error("a group's work failed; it is tried again", "kind", string(g.Kind), "group", g.ID,
+		"pause", errorPause, "error", err)
+}
+
+// asynqLogger keeps asynq's own account of an outage at debug: the waker has
+// logged the outage once already.
+type asynqLogger struct{ log *slog.Logger }
+
+func (l asynqLogger) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...), "from", "asynq") }
+func (l asynqLogger) Info(args ...any)  { l.Debug(args...) }
+func (l asynqLogger) Warn(args ...any)  { l.Debug(args...) }
+func (l asynqLogger) Error(args ...any) { l.Debug(args...) }
+func (l asynqLogger) Fatal(args ...any) { l.log.Error(fmt.Sprint(args...), "from", "asynq") }
