@@ -1,0 +1,164 @@
+package api
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+)
+
+// maxFaults bounds an answer: a batch of 1,000 watches in which everything is
+// wrong stays below it.
+const maxFaults = 5000
+
+// invalidError holds the values of a request that are wrong.
+type invalidError struct {
+	faults []Fault
+	more   int // beyond maxFaults
+}
+
+func (e *invalidError) Error() string {
+	return fmt.Sprintf("%d values are wrong", len(e.faults)+e.more)
+}
+
+// faults gathers what is wrong with a request. The zero value is ready. The
+// first fault at a place stands for it: what follows from it is not repeated.
+type faults struct {
+	list []Fault
+	more int
+	seen map[string]bool
+}
+
+// add notes a fault at a JSON pointer, "?name" or "Name:". The detail goes to
+// the client, so it must not hold a secret that was sent.
+func (f *faults) add(pointer, format string, args ...any) {
+	if f.seen[pointer] {
+		return
+	}
+	if f.seen == nil {
+		f.seen = make(map[string]bool)
+	}
+	f.seen[pointer] = true
+	if len(f.list) >= maxFaults {
+		f.more++
+		return
+	}
+	f.list = append(f.list, Fault{Pointer: pointer, Detail: fmt.Sprintf(format, args...)})
+}
+
+// err is nil if nothing is wrong, else an *invalidError.
+func (f *faults) err() error {
+	if len(f.list) == 0 {
+		return nil
+	}
+	return &invalidError{faults: f.list, more: f.more}
+}
+
+// invalid is the error for a single wrong value.
+func invalid(pointer, format string, args ...any) error {
+	var f faults
+	f.add(pointer, format, args...)
+	return f.err()
+}
+
+// at is the JSON pointer made of the steps (RFC 6901).
+func at(steps ...any) string {
+	var pointer strings.Builder
+	escape := strings.NewReplacer("~", "~0", "/", "~1")
+	for _, step := range steps {
+		pointer.WriteByte('/')
+		switch step := step.(type) {
+		case int:
+			pointer.WriteString(strconv.Itoa(step))
+		case string:
+			pointer.WriteString(escape.Replace(step))
+		}
+	}
+	return pointer.String()
+}
+
+// addSchema notes what checking a body against the document has found.
+func (f *faults) addSchema(err error) {
+	switch err := err.(type) { //nolint:errorlint // the library's own tree, walked by its shapes
+	case nil:
+	case openapi3.MultiError:
+		for _, each := range err {
+			f.addSchema(each)
+		}
+	case *openapi3.SchemaError:
+		f.addSchemaError(err)
+	default:
+		f.add("", "does not match the API's document")
+	}
+}
+
+func (f *faults) addSchemaError(err *openapi3.SchemaError) {
+	steps := make([]any, 0, len(err.JSONPointer()))
+	for _, step := range err.JSONPointer() {
+		steps = append(steps, step)
+	}
+	pointer := at(steps...)
+	switch err.SchemaField {
+	case "properties":
+		f.addUnknownFields(pointer, err)
+	case "uniqueItems":
+		f.addDuplicates(pointer, err)
+	default:
+		f.add(pointer, "%s", explain(err))
+	}
+}
+
+// addUnknownFields notes every field that the object's schema does not know.
+// The library reports each, but does not say which.
+func (f *faults) addUnknownFields(pointer string, err *openapi3.SchemaError) {
+	if f.seen[pointer+"/*"] {
+		return
+	}
+	if f.seen == nil {
+		f.seen = make(map[string]bool)
+	}
+	f.seen[pointer+"/*"] = true
+	object, _ := err.Value.(map[string]any)
+	known := sortedKeys(err.Schema.Properties)
+	for _, name := range sortedKeys(object) {
+		if _, ok := err.Schema.Properties[name]; !ok {
+			f.add(pointer+at(name), "is not a field of this request%s", oneOf("; known: ", known))
+		}
+	}
+}
+
+// addDuplicates notes each item of a list that came before.
+func (f *faults) addDuplicates(pointer string, err *openapi3.SchemaError) {
+	items, _ := err.Value.([]any)
+	first := make(map[any]int, len(items))
+	for i, item := range items {
+		text, ok := item.(string)
+		if !ok {
+			continue // wrong already by its type
+		}
+		if before, twice := first[text]; twice {
+			f.add(pointer+at(i), "is the same as item %d; name each once", before)
+			continue
+		}
+		first[text] = i
+	}
+}
+
+// addParameter notes what is wrong with a parameter.
+func (f *faults) addParameter(pointer string, schema *openapi3.Schema, err error) {
+	switch err := err.(type) { //nolint:errorlint // as in addSchema
+	case openapi3.MultiError:
+		for _, each := range err {
+			f.addParameter(pointer, schema, each)
+		}
+	case *openapi3.SchemaError:
+		f.add(pointer, "%s", explain(err))
+	default: // it could not be read as its type, or is empty
+		if schema.Type.Is(openapi3.TypeInteger) {
+			f.add(pointer, "must be a whole number%s", bounds(schema))
+			return
+		}
+		f.add(pointer, "must not be empty")
+	}
+}

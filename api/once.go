@@ -1,0 +1,160 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"oprelay/storage"
+)
+
+const (
+	headerIdempotencyKey      = "Idempotency-Key"
+	headerIdempotencyReplayed = "Idempotency-Replayed"
+	// dropTimeout bounds giving up a reservation, which must happen also when
+	// the client is gone.
+	dropTimeout = 5 * time.Second
+)
+
+// answer is what a POST that succeeded says.
+type answer struct {
+	status   int
+	location string // "" for none
+	body     any
+}
+
+// work does what a POST asks for, on the store that it is given.
+type work func(ctx context.Context, store *storage.Store) (answer, error)
+
+// once answers a POST. If it carries an Idempotency-Key, the work is done at
+// most once: the first success is kept in the transaction of the work itself,
+// and given again to whoever repeats the request. So a crash leaves both or
+// neither, and what failed may be tried again.
+//
+// check runs outside the transaction, after the kept answer was looked for: a
+// repeated request gets its answer also when, say, its credential is deleted
+// by now. It may be nil.
+func (s *Server) once(c echo.Context, check func(context.Context) error, do work) error {
+	ctx := c.Request().Context()
+	key, ok := idempotencyKey(c)
+	if !ok {
+		return s.answer(c, check, do)
+	}
+	kept, err := s.store.ReserveAnswer(ctx, key)
+	if err != nil {
+		return err
+	}
+	if kept != nil {
+		c.Response().Header().Set(headerIdempotencyReplayed, "true")
+		return write(c, *kept)
+	}
+	finished := false
+	defer func() {
+		if !finished { // also after a panic
+			s.drop(ctx, key)
+		}
+	}()
+	if check != nil {
+		if err := check(ctx); err != nil {
+			return err
+		}
+	}
+	var rendered storage.Answer
+	err = s.store.Atomically(ctx, func(tx *storage.Store) error {
+		a, err := do(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if rendered, err = render(a); err != nil {
+			return err
+		}
+		return tx.KeepAnswer(ctx, key, rendered)
+	})
+	if err != nil {
+		return err
+	}
+	finished = true
+	return write(c, rendered)
+}
+
+// answer is once without a key.
+func (s *Server) answer(c echo.Context, check func(context.Context) error, do work) error {
+	ctx := c.Request().Context()
+	if check != nil {
+		if err := check(ctx); err != nil {
+			return err
+		}
+	}
+	var a answer
+	err := s.store.Atomically(ctx, func(tx *storage.Store) (err error) {
+		a, err = do(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	rendered, err := render(a)
+	if err != nil {
+		return err
+	}
+	return write(c, rendered)
+}
+
+// drop gives the reservation up, so that the request can be repeated. If that
+// fails too, the reservation runs out by itself.
+func (s *Server) drop(ctx context.Context, key storage.IdempotencyKey) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
+	defer cancel()
+	if err := s.store.DropReservation(ctx, key); err != nil {
+		s.logger.WarnContext(ctx, "idempotency reservation stays until it runs out", "error", err)
+	}
+}
+
+// idempotencyKey is the key that the request carries, with the request's
+// fingerprint; false if it carries none. Its form has been checked by admit.
+func idempotencyKey(c echo.Context) (storage.IdempotencyKey, bool) {
+	value := c.Request().Header.Get(headerIdempotencyKey)
+	if value == "" {
+		return storage.IdempotencyKey{}, false
+	}
+	r := requestOf(c)
+	digest := sha256.New()
+	fmt.Fprintf(digest, "%s\n%s\n", c.Request().Method, c.Request().URL.EscapedPath())
+	digest.Write(r.body)
+	return storage.IdempotencyKey{TenantID: r.key.TenantID, Key: value, Fingerprint: digest.Sum(nil)}, true
+}
+
+func render(a answer) (storage.Answer, error) {
+	body, err := marshal(a.body)
+	return storage.Answer{Status: a.status, ContentType: contentTypeJSON, Location: a.location, Body: body}, err
+}
+
+func write(c echo.Context, a storage.Answer) error {
+	if a.Location != "" {
+		c.Response().Header().Set(echo.HeaderLocation, a.Location)
+	}
+	return c.Blob(a.Status, a.ContentType, a.Body)
+}
+
+// marshal is JSON for programs: &, < and > stay as they are.
+func marshal(value any) ([]byte, error) {
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	err := e.Encode(value)
+	return out.Bytes(), err
+}
+
+// respond writes a success that need not be kept.
+func respond(c echo.Context, status int, value any) error {
+	body, err := marshal(value)
+	if err != nil {
+		return err
+	}
+	return c.Blob(status, contentTypeJSON, body)
+}

@@ -1,0 +1,71 @@
+package api
+
+import (
+	"context"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	maxMetadata    = 8 << 10 // bytes of keys and values
+	maxMetadataKey = 255     // characters
+)
+
+// placedWatch is a watch to be made and the place of it in the body.
+type placedWatch struct {
+	pointer string
+	body    NewWatch
+}
+
+// checkWatches adds what the document cannot say to the faults of new
+// watches, and returns them all as an error, or nil. A credential or a
+// destination of another tenant does not exist here.
+func (s *Server) checkWatches(ctx context.Context, tenantID string, watches []placedWatch, f *faults) error {
+	var credentials, destinations []string
+	for _, w := range watches {
+		credentials = append(credentials, w.body.CredentialID)
+		destinations = append(destinations, w.body.DestinationIds...)
+	}
+	knownCredentials, err := s.store.KnownCredentials(ctx, tenantID, unique(credentials))
+	if err != nil {
+		return err
+	}
+	knownDestinations, err := s.store.KnownDestinations(ctx, tenantID, unique(destinations))
+	if err != nil {
+		return err
+	}
+	for _, w := range watches {
+		f.refuse(!knownCredentials[w.body.CredentialID], w.pointer+at("credential_id"), "there is no such credential")
+		for i, id := range w.body.DestinationIds {
+			f.refuse(!knownDestinations[id], w.pointer+at("destination_ids", i), "there is no such destination")
+		}
+		checkMetadata(w.pointer, or(w.body.Metadata, nil), f)
+	}
+	return f.err()
+}
+
+func checkMetadata(pointer string, metadata Metadata, f *faults) {
+	total := 0
+	for _, key := range sortedKeys(metadata) {
+		total += len(key) + len(metadata[key])
+		f.refuse(key == "" || utf8.RuneCountInString(key) > maxMetadataKey, pointer+at("metadata", key),
+			"must have a key of 1 to 255 characters")
+		f.refuse(strings.ContainsFunc(key, unicode.IsControl), pointer+at("metadata", key),
+			"must not have control characters in its name")
+	}
+	f.refuse(total > maxMetadata, pointer+at("metadata"), "must not hold more than 8 KiB, keys and values together")
+}
+
+// unique is the ids that could be asked for, each once.
+func unique(ids []string) []string {
+	seen := make(map[string]bool, len(ids))
+	var once []string
+	for _, id := range ids {
+		if id != "" && !seen[id] && !strings.ContainsRune(id, 0) {
+			seen[id] = true
+			once = append(once, id)
+		}
+	}
+	return once
+}
