@@ -1,12 +1,11 @@
 package cloudflare_test
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -101,7 +100,7 @@ func TestPollClassifiesByStatusFirst(t *testing.T) {
 		if !ok {
 			want = cloudflare.Inconclusive
 		}
-		got := client.Poll(t.Context(), testToken(), fmt.Sprint(status), operation)
+		got := client.Poll(t.Context(), testToken(), strconv.Itoa(status), operation)
 		if got.Outcome != want || got.HTTPStatus != status {
 			t.Errorf("%d: got %s (HTTP %d), want %s", status, got.Outcome, got.HTTPStatus, want)
 		}
@@ -239,94 +238,5 @@ func TestPollWithoutAnAnswer(t *testing.T) {
 	got = cloudflare.New(cloudflare.Config{BaseURL: "http://user:pass-marker@[bad"}).Poll(t.Context(), testToken(), account, operation)
 	if want := (cloudflare.Answer{Outcome: cloudflare.Inconclusive, Problem: "the base URL is malformed"}); got != want {
 		t.Errorf("malformed base URL: got %+v", got)
-	}
-}
-
-func TestPollEndsInTime(t *testing.T) {
-	t.Parallel()
-	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
-	hangInBody := func(w http.ResponseWriter, r *http.Request) {
-		reply(200, `{"success":`)(w, r)
-		_ = http.NewResponseController(w).Flush()
-		<-r.Context().Done()
-	}
-	for name, handler := range map[string]http.HandlerFunc{"before the header": hang, "in the body": hangInBody} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			server := httptest.NewServer(handler)
-			t.Cleanup(server.Close)
-			client := cloudflare.New(cloudflare.Config{BaseURL: server.URL, Timeout: 50 * time.Millisecond})
-			got := client.Poll(t.Context(), testToken(), account, operation)
-			if got.Outcome != cloudflare.Inconclusive || !strings.HasSuffix(got.Problem, "it took too long") {
-				t.Errorf("got %+v", got)
-			}
-		})
-	}
-	t.Run("canceled by its caller", func(t *testing.T) {
-		t.Parallel()
-		ctx, cancel := context.WithCancel(t.Context())
-		client := serve(t, func(_ http.ResponseWriter, r *http.Request) { cancel(); <-r.Context().Done() })
-		got := client.Poll(ctx, testToken(), account, operation)
-		if want := (cloudflare.Answer{Outcome: cloudflare.Inconclusive, Problem: "no answer: the poll was canceled"}); got != want {
-			t.Errorf("got %+v", got)
-		}
-	})
-}
-
-// A bare connection instead of a body must not hold the poll: no context
-// interrupts a read from it.
-func TestPollEndsAfterSwitchOfProtocols(t *testing.T) {
-	t.Parallel()
-	client := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"))
-	})
-	if got := client.Poll(t.Context(), testToken(), account, operation); got.Outcome != cloudflare.Inconclusive || got.HTTPStatus != 101 {
-		t.Errorf("got %+v", got)
-	}
-}
-
-// The second request on a kept-alive connection is read and left unanswered:
-// net/http would send it once more by itself.
-func TestPollIsSentOnce(t *testing.T) {
-	t.Parallel()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	requests := make(chan int, 8)
-	server := &http.Server{
-		ReadHeaderTimeout: time.Minute,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			requests <- 1
-			if strings.HasSuffix(r.URL.Path, "/second") {
-				conn, _, err := http.NewResponseController(w).Hijack()
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				_ = conn.Close()
-				return
-			}
-			reply(404, "{}")(w, r)
-		}),
-	}
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(func() { _ = server.Close() })
-
-	client := cloudflare.New(cloudflare.Config{BaseURL: "http://" + listener.Addr().String()})
-	if got := client.Poll(t.Context(), testToken(), account, "first"); got.Outcome != cloudflare.NotFound {
-		t.Fatalf("first: got %+v", got)
-	}
-	if got := client.Poll(t.Context(), testToken(), account, "second"); got.Outcome != cloudflare.Inconclusive || got.HTTPStatus != 0 {
-		t.Errorf("second: got %+v", got)
-	}
-	if len(requests) != 2 {
-		t.Errorf("%d requests for 2 polls", len(requests))
 	}
 }

@@ -83,7 +83,7 @@ func TestTransportIsHardened(t *testing.T) {
 			t.Parallel()
 			server := httptest.NewUnstartedServer(http.NotFoundHandler())
 			server.Config.ErrorLog = nil
-			server.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: version} //nolint:gosec // Old on purpose.
+			server.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: version}
 			server.EnableHTTP2 = true
 			server.StartTLS()
 			t.Cleanup(server.Close)

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"encoding/json"
+	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -102,12 +103,10 @@ func (a *answer) write(w http.ResponseWriter, r *http.Request) {
 	if !pause(r, a.delay) {
 		return
 	}
-	switch a.ending {
-	case hangs:
-		<-r.Context().Done()
-		disconnect(w)
-		return
-	case resets:
+	if a.recordedStatus() == 0 {
+		if a.ending == hangs {
+			<-r.Context().Done()
+		}
 		disconnect(w)
 		return
 	}
@@ -119,9 +118,7 @@ func (a *answer) write(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	for name, values := range a.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), a.header)
 	switch a.ending {
 	case breaksOff:
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))

@@ -78,8 +78,13 @@ func (s *Simulator) getRequests(w http.ResponseWriter, r *http.Request) {
 		most := maxInWindow(requests, fingerprint, d)
 		answer.MaxInWindow = &most
 	}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(answer)
+	_, _ = w.Write(append(body, '\n'))
 }
 
 func decode(w http.ResponseWriter, r *http.Request, into any) bool {

@@ -3,6 +3,7 @@ package simulator_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,11 +12,11 @@ import (
 
 func statuses(t *testing.T, sim *simulator.Simulator, id string, n int) string {
 	t.Helper()
-	var all string
+	var all strings.Builder
 	for range n {
-		all += fmt.Sprint(poll(t, sim, id).Code, " ")
+		fmt.Fprintf(&all, "%d ", poll(t, sim, id).Code)
 	}
-	return all
+	return all.String()
 }
 
 func TestMisbehaviourOfOneOperation(t *testing.T) {

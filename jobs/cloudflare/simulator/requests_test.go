@@ -41,10 +41,10 @@ func TestMaxInWindow(t *testing.T) {
 	a, b := simulator.TokenFingerprint("a"), simulator.TokenFingerprint("b")
 	// a at 0 0 4 9 10 20, b at 9.
 	for _, step := range []struct {
-		wait  time.Duration
-		token string
+		seconds int
+		token   string
 	}{{0, "a"}, {0, "a"}, {4, "a"}, {5, "a"}, {0, "b"}, {1, "a"}, {10, "a"}} {
-		clock.advance(step.wait * time.Second)
+		clock.advance(time.Duration(step.seconds) * time.Second)
 		ask(t, sim, "/user", "Authorization", "Bearer "+step.token)
 	}
 	for _, test := range []struct {

@@ -71,7 +71,7 @@ func New(config Config) (*Simulator, error) {
 		config:     config,
 		now:        config.Now,
 		misbehaves: make(map[string]misbehaviour),
-		random:     rand.New(rand.NewPCG(config.Seed, config.Seed)), //nolint:gosec // Faults are to be repeatable, not secret.
+		random:     rand.New(rand.NewPCG(config.Seed, config.Seed)),
 		operations: make(map[operationKey]*operation),
 		limits:     newLimiter(config.Limit),
 		requests:   newRequestLog(cmp.Or(config.KeepRequests, defaultKeepRequests)),

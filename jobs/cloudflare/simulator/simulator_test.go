@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -206,7 +207,7 @@ func TestUnknownOperationsRunTheDefaultPlan(t *testing.T) {
 		for i := range n {
 			body := poll(t, sim, fmt.Sprint("op", i)).Body.String()
 			if strings.Contains(body, `"failed"`) {
-				ids = append(ids, fmt.Sprint(i))
+				ids = append(ids, strconv.Itoa(i))
 			} else if !strings.Contains(body, `"completed"`) {
 				t.Errorf("at its end: %s", body)
 			}
