@@ -52,6 +52,10 @@ func (d *drain[T, R]) run(stop, work context.Context, woken <-chan struct{}, lea
 	done := make(chan finished[R], 1024)
 	tick := time.NewTicker(recheck)
 	defer tick.Stop()
+	select {
+	case <-woken: // the first claim sees what this told of
+	default:
+	}
 	for {
 		if stop.Err() == nil && leased.Load() && err == nil {
 			var rows []T

@@ -113,13 +113,13 @@ func (p *poller) result(row taken, answer cloudflare.Answer) polled {
 // record parks or narrows the budget if an answer says so, then writes all
 // results in one transaction, then rejects credentials whose grace is over.
 func (p *poller) record(ctx context.Context, budget string, results []polled) error {
+	if err := p.heed(ctx, budget, results); err != nil {
+		return err
+	}
 	rows := make([]storage.PollResult, len(results))
 	refused := map[string]bool{}
 	for i, r := range results {
 		rows[i] = r.PollResult
-		if err := p.heed(ctx, budget, r); err != nil {
-			return err
-		}
 		if r.CredentialRefused {
 			refused[r.due.CredentialID] = true
 		}
@@ -140,16 +140,28 @@ func (p *poller) record(ctx context.Context, budget string, results []polled) er
 	return nil
 }
 
-// heed carries what the upstream says about its limits over to the budget.
-func (p *poller) heed(ctx context.Context, budget string, r polled) error {
-	if r.answer.Outcome == cloudflare.RateLimited {
-		until := r.at.Add(p.policy.parkFor(r.answer.RetryAfter))
-		p.log.Warn("the upstream rate-limits a credential; all its operations rest",
-			"credential_id", r.due.CredentialID, "until", until, "answer", r.answer.Problem)
-		return p.store.ParkBudget(ctx, budget, until)
+// heed carries what the upstream says about its limits over to the budget: a 429
+// and the lowest of the quotas.
+func (p *poller) heed(ctx context.Context, budget string, results []polled) error {
+	var locked, low *polled
+	for i := range results {
+		r := &results[i]
+		if r.answer.Outcome == cloudflare.RateLimited && (locked == nil || r.Next.After(locked.Next)) {
+			locked = r
+		}
+		q := r.answer.Quota
+		if q != nil && q.Remaining < p.budget.N && q.Reset > 0 && (low == nil || q.Remaining < low.answer.Quota.Remaining) {
+			low = r
+		}
 	}
-	if q := r.answer.Quota; q != nil && q.Remaining < p.budget.N && q.Reset > 0 {
-		return p.store.HintBudget(ctx, budget, q.Remaining, r.at.Add(q.Reset))
+	if locked != nil {
+		p.log.Warn("the upstream rate-limits a credential; all its operations rest",
+			"credential_id", locked.due.CredentialID, "until", locked.Next, "answer", locked.answer.Problem)
+		return p.store.ParkBudget(ctx, budget, locked.Next)
+	}
+	if low != nil {
+		q := low.answer.Quota
+		return p.store.HintBudget(ctx, budget, q.Remaining, low.at.Add(q.Reset))
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/url"
 	"strconv"
@@ -40,6 +39,13 @@ func OpenRedis(rawURL string) (redis.UniversalClient, error) {
 	client := redis.NewUniversalClient(options)
 	client.AddHook(pauseAfterScriptError{})
 	return client, nil
+}
+
+// CheckRedisURL says what is wrong with a URL for OpenRedis. It does not quote
+// it: the URL may hold a password.
+func CheckRedisURL(raw string) error {
+	_, err := parseRedisURL(raw)
+	return err
 }
 
 var errRedisURL = errors.New("want redis://, rediss://, redis-sentinel://h1:p,h2:p?master=NAME or redis-cluster://h1:p,h2:p")
@@ -85,7 +91,7 @@ func parseRedisHosts(scheme, rest string) (*redis.UniversalOptions, error) {
 	}
 	for _, host := range strings.Split(rest, ",") {
 		if _, _, err := net.SplitHostPort(host); err != nil {
-			return nil, fmt.Errorf("%q is not host:port: %w", host, errRedisURL)
+			return nil, errRedisURL
 		}
 		o.Addrs = append(o.Addrs, host)
 	}

@@ -54,3 +54,8 @@ func (s RetrySchedule) next(step int, retryAfter time.Duration, random float64) 
 	wait := time.Duration(float64(s[step]) * (1 + 0.2*random))
 	return max(wait, min(retryAfter, maxRetryAfter)), true
 }
+
+// CloudflareLockOut is how long Cloudflare blocks every call of a user that made
+// 1,200 requests in five minutes:
+// https://developers.cloudflare.com/fundamentals/api/reference/limits/
+const CloudflareLockOut = 5 * time.Minute

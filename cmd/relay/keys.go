@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"oprelay/storage"
+)
+
+func newKeys(getenv func(string) string) *cobra.Command {
+	keys := &cobra.Command{Use: "keys", Short: "Create, list and revoke API keys", Args: cobra.NoArgs}
+	keys.AddCommand(newKeysCreate(getenv), newKeysList(getenv), newKeysRevoke(getenv))
+	return keys
+}
+
+// keysCommand gives c the settings of a command on the store, and runs work with
+// it.
+func keysCommand(c *cobra.Command, getenv func(string) string, work func(context.Context, *storage.Store, []string) error) *cobra.Command {
+	used := append(storeSettings(), logSettings()...)
+	addSettings(c, used)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		cfg, err := load(c, getenv, used)
+		if err != nil {
+			return err
+		}
+		store, err := openMigrated(c.Context(), cfg, newLogger(cfg, c.ErrOrStderr()))
+		if err != nil {
+			return failed(err)
+		}
+		return failed(errors.Join(work(c.Context(), store, args), store.Close()))
+	}
+	return c
+}
+
+func newKeysCreate(getenv func(string) string) *cobra.Command {
+	var tenant, name string
+	var scopes []string
+	c := &cobra.Command{
+		Use: "create --tenant T --name N --scope S...", Args: cobra.NoArgs,
+		Short: "Create an API key and print it, alone, on stdout",
+		Long: "Creates an API key, and its tenant where there is none of that name. The key is\n" +
+			"printed once, alone on stdout; only its hash is kept.",
+		Example: "  relay keys create --tenant default --name deploys --scope write\n" +
+			"  export RELAY_API_KEY=$(relay keys create --tenant default --name me --scope admin)",
+		PreRunE: func(*cobra.Command, []string) error { return checkScopes(scopes) },
+	}
+	keysCommand(c, getenv, func(ctx context.Context, store *storage.Store, _ []string) error {
+		owner, err := store.EnsureTenant(ctx, tenant)
+		if err != nil {
+			return err
+		}
+		key := storage.NewAPIKey{TenantID: owner.ID, Name: name}
+		for _, s := range scopes {
+			key.Scopes = append(key.Scopes, storage.Scope(s))
+		}
+		made, secret, err := store.CreateKey(ctx, key)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.ErrOrStderr(), "created %s for tenant %s with scope %s; the key is shown only now:\n",
+			made.ID, owner.Name, strings.Join(scopes, ", "))
+		fmt.Fprintln(c.OutOrStdout(), string(secret))
+		return nil
+	})
+	c.Flags().StringVar(&tenant, "tenant", "default", "whose key it is")
+	c.Flags().StringVar(&name, "name", "", "what it is for")
+	c.Flags().StringSliceVar(&scopes, "scope", []string{"write"}, "read, write (reads too) or admin (writes and manages keys too)")
+	_ = c.MarkFlagRequired("name")
+	_ = c.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions(scopeNames(), cobra.ShellCompDirectiveNoFileComp))
+	return c
+}
+
+func scopeNames() []string {
+	return []string{string(storage.ScopeRead), string(storage.ScopeWrite), string(storage.ScopeAdmin)}
+}
+
+func checkScopes(scopes []string) error {
+	var faults []error
+	for _, s := range scopes {
+		if !slices.Contains(scopeNames(), s) {
+			faults = append(faults, fmt.Errorf("--scope %q: want %s", s, strings.Join(scopeNames(), ", ")))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func newKeysList(getenv func(string) string) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{Use: "list", Short: "List the API keys of all tenants", Args: cobra.NoArgs}
+	keysCommand(c, getenv, func(ctx context.Context, store *storage.Store, _ []string) error {
+		keys, err := store.AllKeys(ctx)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printKeysJSON(c, keys)
+		}
+		w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "ID\tTENANT\tNAME\tSCOPES\tCREATED\tLAST USED")
+		for _, k := range keys {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.TenantName, k.Name, joinScopes(k.Scopes), timestamp(k.CreatedAt), timestamp(k.LastUsedAt))
+		}
+		return w.Flush()
+	})
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object on a line for each key")
+	return c
+}
+
+func printKeysJSON(c *cobra.Command, keys []storage.Key) error {
+	out := json.NewEncoder(c.OutOrStdout())
+	for _, k := range keys {
+		if err := out.Encode(map[string]any{
+			"id": k.ID, "tenant": k.TenantName, "name": k.Name, "scopes": k.Scopes,
+			"created_at": timestamp(k.CreatedAt), "last_used_at": timestamp(k.LastUsedAt),
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func joinScopes(scopes []storage.Scope) string {
+	names := make([]string, len(scopes))
+	for i, s := range scopes {
+		names[i] = string(s)
+	}
+	return strings.Join(names, ",")
+}
+
+func timestamp(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func newKeysRevoke(getenv func(string) string) *cobra.Command {
+	c := &cobra.Command{Use: "revoke ID", Short: "Revoke an API key, from now on", Args: cobra.ExactArgs(1)}
+	return keysCommand(c, getenv, func(ctx context.Context, store *storage.Store, args []string) error {
+		keys, err := store.AllKeys(ctx)
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if k.ID == args[0] {
+				return store.RevokeKey(ctx, k.TenantID, k.ID)
+			}
+		}
+		return fmt.Errorf("no key %s: relay keys list shows them", args[0])
+	})
+}

@@ -1,0 +1,58 @@
+// Command relay watches asynchronous operations and tells webhooks and Slack how
+// they ended.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// The exit codes of every command.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2 // the command line or the configuration is wrong; nothing was started
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program: args without its name, getenv for the configuration.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	root := newRoot(getenv)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(stderr, "relay:", err)
+	if failure := (failedError{}); errors.As(err, &failure) {
+		return exitError
+	}
+	return exitUsage
+}
+
+// failedError marks an error of a command that was called rightly. Every other
+// error is about the command line or the configuration.
+type failedError struct{ error }
+
+func (e failedError) Unwrap() error { return e.error }
+
+// failed marks err, nil included, as a failure of the work itself.
+func failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return failedError{err}
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"oprelay/storage"
+)
+
+// readyTimeout bounds how long the question whether the stores answer may take.
+const readyTimeout = 3 * time.Second
+
+// startMetrics registers what is read from the stores, and serves metrics and
+// health on a listener of their own if there is one.
+func (p *process) startMetrics(ctx context.Context) error {
+	if err := p.metrics.Register(overdue{p.store}); err != nil {
+		return err
+	}
+	if p.cfg.metricsListen == "" {
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", p.answerReady)
+	address, err := p.listen(ctx, p.cfg.metricsListen, mux, func() {})
+	if err != nil {
+		return err
+	}
+	p.log.Info("metrics and health", "listen", address)
+	return nil
+}
+
+func (p *process) answerReady(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	status := http.StatusOK
+	answer := ""
+	for _, part := range []struct {
+		name string
+		ask  func(context.Context) error
+	}{{"database", p.store.Ping}, {"redis", p.redisReady}} {
+		state := "ok"
+		if err := part.ask(ctx); err != nil {
+			status, state = http.StatusServiceUnavailable, "does not answer"
+		}
+		answer += part.name + ": " + state + "\n"
+	}
+	w.WriteHeader(status)
+	fmt.Fprint(w, answer)
+}
+
+// overdue tells how late the relay is: the one number to alert on.
+type overdue struct{ store *storage.Store }
+
+// Describe tells of the metric.
+func (overdue) Describe(c chan<- *prometheus.Desc) { c <- overdueDesc() }
+
+func overdueDesc() *prometheus.Desc {
+	return prometheus.NewDesc("relay_oldest_overdue_seconds",
+		"How long the most overdue work has been waiting, by kind; 0 if nothing is overdue.", []string{"kind"}, nil)
+}
+
+// Collect asks the database. While it is away there is no value.
+func (o overdue) Collect(c chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	defer cancel()
+	oldest, err := o.store.OldestDue(ctx)
+	if err != nil {
+		return
+	}
+	for _, kind := range []storage.GroupKind{storage.PollGroup, storage.DeliverGroup} {
+		late := 0.0
+		if due, ok := oldest[kind]; ok && !due.IsZero() {
+			late = max(0, time.Since(due).Seconds())
+		}
+		c <- prometheus.MustNewConstMetric(overdueDesc(), prometheus.GaugeValue, late, string(kind))
+	}
+}

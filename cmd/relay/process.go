@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+
+	"oprelay/api"
+	"oprelay/jobs"
+	"oprelay/jobs/cloudflare"
+	"oprelay/notifier"
+	"oprelay/notifier/egress"
+	"oprelay/storage"
+)
+
+// process is a running relay. Two of them can run in one program.
+type process struct {
+	cfg     config
+	log     *slog.Logger
+	store   *storage.Store
+	redis   redis.UniversalClient
+	waker   *jobs.Waker
+	metrics *prometheus.Registry
+	// addr is where the API listens, "" without one.
+	addr string
+	// broken tells of a listener that failed.
+	broken chan error
+	// stops are undone in reverse order.
+	stops []func(context.Context) error
+}
+
+// start brings up the roles. What it has begun is undone if it fails.
+func start(ctx context.Context, cfg config, r roles, log *slog.Logger, stderr io.Writer) (*process, error) {
+	p := &process{cfg: cfg, log: log, metrics: prometheus.NewRegistry(), broken: make(chan error, 2)}
+	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, step := range []func(context.Context) error{
+		p.openStore,
+		func(ctx context.Context) error { return p.firstKey(ctx, stderr) },
+		p.openRedis,
+		func(context.Context) error { return p.startWaker(r) },
+		func(context.Context) error { return p.startWorker(r) },
+		func(ctx context.Context) error { return p.startAPI(ctx, r) },
+		func(ctx context.Context) error { return p.startMetrics(ctx) },
+	} {
+		if err := step(ctx); err != nil {
+			stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopMargin)
+			defer cancel()
+			return nil, errors.Join(err, p.stop(stopCtx))
+		}
+	}
+	log.Info("relay is up", "version", version, "api", r.api, "worker", r.worker, "listen", p.addr,
+		"database", p.store.Backend(), "redis_embedded", cfg.redisURL == embeddedRedis)
+	return p, nil
+}
+
+// stop undoes start, last thing first.
+func (p *process) stop(ctx context.Context) error {
+	var errs []error
+	for _, undo := range slices.Backward(p.stops) {
+		errs = append(errs, undo(ctx))
+	}
+	p.stops = nil
+	return errors.Join(errs...)
+}
+
+func (p *process) onStop(undo func(context.Context) error) { p.stops = append(p.stops, undo) }
+
+func (p *process) openStore(ctx context.Context) (err error) {
+	if p.store, err = openMigrated(ctx, p.cfg, p.log); err != nil {
+		return err
+	}
+	p.onStop(func(context.Context) error { return p.store.Close() })
+	return nil
+}
+
+// firstKey makes the first way in, where there is none: see CONTRACT's "first
+// start on an empty SQLite database".
+func (p *process) firstKey(ctx context.Context, stderr io.Writer) error {
+	if p.store.Backend() != "sqlite" {
+		return nil
+	}
+	if has, err := p.store.HasKeys(ctx); err != nil || has {
+		return err
+	}
+	tenant, err := p.store.EnsureTenant(ctx, "default")
+	if err != nil {
+		return err
+	}
+	_, secret, err := p.store.CreateKey(ctx, storage.NewAPIKey{TenantID: tenant.ID, Name: "first admin key", Scopes: []storage.Scope{storage.ScopeAdmin}})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stderr, "\nThe API key of tenant \"default\", scope admin. It is shown only now:\n\n    %s\n\n", string(secret))
+	return err
+}
+
+func (p *process) openRedis(context.Context) error {
+	url := p.cfg.redisURL
+	if url == embeddedRedis {
+		embedded, err := jobs.StartEmbeddedRedis()
+		if err != nil {
+			return err
+		}
+		p.onStop(func(context.Context) error { embedded.Close(); return nil })
+		url = embedded.URL()
+	}
+	client, err := jobs.OpenRedis(url)
+	if err != nil {
+		return err
+	}
+	p.redis = client
+	p.onStop(func(context.Context) error { return client.Close() })
+	return nil
+}
+
+func (p *process) startWaker(r roles) error {
+	p.waker = jobs.StartWaker(p.redis, p.log, time.Now)
+	p.onStop(func(context.Context) error { p.waker.Stop(); return nil })
+	if !r.worker {
+		p.store.SetOnDue(p.waker.Wake)
+	}
+	return nil
+}
+
+func (p *process) startWorker(r roles) error {
+	if !r.worker {
+		return nil
+	}
+	cfg := p.cfg
+	messages := notifier.New(notifier.Config{Version: version, Egress: egress.Policy{Allow: cfg.egressAllow}, SlackURL: cfg.slackURL})
+	worker, err := jobs.StartWorker(jobs.Config{
+		Store:    p.store,
+		Source:   cloudflare.New(cloudflare.Config{BaseURL: cfg.cloudflareURL, Version: version}),
+		Notifier: messages,
+		Redis:    p.redis,
+		Waker:    p.waker,
+		Poll: jobs.PollPolicy{
+			Lag: cfg.pollLag, Min: cfg.pollMin, Max: cfg.pollMax,
+			UnobservableAfter: cfg.unobservableAfter, LockOut: jobs.CloudflareLockOut,
+		},
+		Budget:       cfg.pollBudget,
+		EgressBudget: cfg.egressBudget,
+		Retry:        cfg.retrySchedule,
+		Timeout:      cfg.deliveryTimeout,
+		DisableAfter: cfg.disableAfter,
+		ConsoleURL:   cfg.consoleURL,
+		Logger:       p.log,
+		Metrics:      p.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	p.store.SetOnDue(worker.Wake)
+	p.onStop(func(ctx context.Context) error {
+		defer messages.Close()
+		return worker.Stop(ctx)
+	})
+	return nil
+}
+
+func (p *process) startAPI(ctx context.Context, r roles) error {
+	if !r.api {
+		return nil
+	}
+	config := api.Config{
+		Store: p.store, Logger: p.log, Egress: egress.Policy{Allow: p.cfg.egressAllow},
+		Ready:   map[string]func(context.Context) error{"redis": p.redisReady},
+		Metrics: p.metrics,
+	}
+	if p.cfg.metricsListen == "" {
+		config.Gatherer = p.metrics
+	}
+	server, err := api.New(config)
+	if err != nil {
+		return err
+	}
+	p.addr, err = p.listen(ctx, p.cfg.listen, server, server.Drain)
+	return err
+}
+
+func (p *process) redisReady(context.Context) error {
+	if !p.waker.Up() {
+		return errors.New("Redis does not answer") //nolint:staticcheck // a name
+	}
+	return nil
+}
+
+// listen serves handler until the process stops: then drain is called, and
+// requests under way may finish.
+func (p *process) listen(ctx context.Context, address string, handler http.Handler, drain func()) (string, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
+		// Longer than the longest wait for the end of a watch.
+		WriteTimeout:   2 * time.Minute,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	}
+	server.RegisterOnShutdown(drain)
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			p.broken <- listenerFailed(address, err)
+		}
+	}()
+	p.onStop(func(ctx context.Context) error {
+		if err := server.Shutdown(ctx); err != nil {
+			return errors.Join(err, server.Close())
+		}
+		return nil
+	})
+	return listener.Addr().String(), nil
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// stopMargin is what a stop may take beyond the longest attempt under way, before
+// what is in flight is cut off and left to be found again.
+const stopMargin = 5 * time.Second
+
+// roles are the parts of the relay that a process runs.
+type roles struct{ api, worker bool }
+
+func newServe(getenv func(string) string) *cobra.Command {
+	return newRole(getenv, roles{api: true, worker: true}, &cobra.Command{
+		Use: "serve", Short: "Run API and workers in one process, with nothing to install",
+		Long: `Runs the API and the workers in one process. With no settings at all it keeps its
+data in ./relay.db (SQLite) and an embedded Redis; a kill at any moment and a
+restart lose nothing. On its first start it makes a tenant "default" and an admin
+key, which it prints once, on stderr.
+
+On SIGTERM it takes no new work and stops when what is in flight has finished, at
+the latest after RELAY_DELIVERY_TIMEOUT plus 5 s.`,
+		Example: "  relay serve\n  relay serve --listen :8080 --database-url postgres://... --redis-url redis://...",
+	})
+}
+
+func newAPI(getenv func(string) string) *cobra.Command {
+	return newRole(getenv, roles{api: true}, &cobra.Command{
+		Use: "api", Short: "Run the API alone, on PostgreSQL and Redis",
+		Long: "Runs the API alone; any number of them share one PostgreSQL and one Redis with any\n" +
+			"number of relay worker. It refuses to start while migrations are pending.",
+	})
+}
+
+func newWorker(getenv func(string) string) *cobra.Command {
+	return newRole(getenv, roles{worker: true}, &cobra.Command{
+		Use: "worker", Short: "Run the workers alone, on PostgreSQL and Redis",
+		Long: `Polls and delivers; any number of workers share one PostgreSQL and one Redis. It
+refuses to start while migrations are pending. With RELAY_METRICS_LISTEN it answers
+/healthz, /readyz and /metrics there.
+
+On SIGTERM it takes no new work and stops when what is in flight has finished, at
+the latest after RELAY_DELIVERY_TIMEOUT plus 5 s; another worker takes over the rest.`,
+	})
+}
+
+func newRole(getenv func(string) string, r roles, c *cobra.Command) *cobra.Command {
+	c.Args = cobra.NoArgs
+	used := r.settings()
+	addSettings(c, used)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, err := load(c, getenv, used)
+		if err := errors.Join(err, r.check(cfg)); err != nil {
+			return err
+		}
+		log := newLogger(cfg, c.ErrOrStderr())
+		p, err := start(c.Context(), cfg, r, log, c.ErrOrStderr())
+		if err != nil {
+			return failed(err)
+		}
+		select {
+		case <-c.Context().Done():
+			log.Info("stopping: no new work; what is in flight may finish", "within", p.grace())
+		case err = <-p.broken:
+		}
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), p.grace())
+		defer cancel()
+		err = errors.Join(err, p.stop(stopCtx))
+		log.Info("stopped")
+		return failed(err)
+	}
+	return c
+}
+
+// settings are those that the roles use. The API needs the settings of the
+// deliveries for the addresses that destinations may have.
+func (r roles) settings() []setting {
+	used := append(serverSettings(), storeSettings()...)
+	used = append(used, deliverySettings()...)
+	if r.worker {
+		used = append(used, pollSettings()...)
+	}
+	return append(used, logSettings()...)
+}
+
+// check refuses what only a process that has both roles can use.
+func (r roles) check(cfg config) error {
+	if r.api && r.worker {
+		return nil
+	}
+	var faults []error
+	if !isPostgres(cfg.databaseURL) {
+		faults = append(faults, errors.New("RELAY_DATABASE_URL must be postgres://...: SQLite is for relay serve, where one process has it to itself"))
+	}
+	if cfg.redisURL == embeddedRedis {
+		faults = append(faults, errors.New("RELAY_REDIS_URL must be a server's: the embedded Redis is for relay serve, where one process has it to itself"))
+	}
+	return configError(faults)
+}
+
+func (p *process) grace() time.Duration { return p.cfg.deliveryTimeout + stopMargin }
+
+var errListenerFailed = errors.New("a listener failed")
+
+func listenerFailed(address string, err error) error {
+	return fmt.Errorf("%w: %s: %w", errListenerFailed, address, err)
+}
