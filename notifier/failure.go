@@ -67,8 +67,7 @@ func transportError(ctx context.Context, err error) *Error {
 	if cause := ctx.Err(); cause != nil {
 		err = cause
 	}
-	var quoting *url.Error
-	if errors.As(err, &quoting) {
+	if quoting, is := errors.AsType[*url.Error](err); is {
 		err = quoting.Err
 	}
 	var forbidden *egress.ForbiddenError

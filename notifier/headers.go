@@ -60,7 +60,7 @@ func headerFault(name, value string) string {
 	folded := strings.ToLower(name)
 	for _, prefix := range reservedPrefixes {
 		if strings.HasPrefix(folded, prefix) {
-			return fmt.Sprintf("is set by the relay or belongs to the connection: no name may begin with %s", prefix)
+			return "is set by the relay or belongs to the connection: no name may begin with " + prefix
 		}
 	}
 	switch {

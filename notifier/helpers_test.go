@@ -15,7 +15,6 @@ import (
 	"oprelay/notifier/egress"
 )
 
-//nolint:gochecknoglobals // a flag of go test
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 const (
@@ -73,7 +72,7 @@ func compareGolden(t *testing.T, name string, got []byte) {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(path) //nolint:gosec // a path of our own
+	want, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,19 +86,19 @@ func (c *Client) callSlack(
 
 var errUnreadable = errors.New("unreadable answer")
 
-// slackCode is an error code of Slack's, such as channel_not_found, inside an Error.
-type slackCode string
+// codeError is an error code of Slack's, such as channel_not_found, inside an Error.
+type codeError string
 
-func (s slackCode) Error() string { return "Slack answered " + string(s) }
+func (s codeError) Error() string { return "Slack answered " + string(s) }
 
 // isUnchangeable reports whether chat.update failed in a way that only a new message can tell more about: the
 // old one is gone or too old, or it is in a channel that the destination may since have left.
 func isUnchangeable(err error) bool {
-	var code slackCode
+	var code codeError
 	if !errors.As(err, &code) {
 		return false
 	}
-	return slices.Contains([]slackCode{
+	return slices.Contains([]codeError{
 		"message_not_found", "cant_update_message", "edit_window_closed",
 		"channel_not_found", "is_archived", "not_in_channel",
 	}, code)
@@ -150,7 +150,7 @@ func (c *Client) slackStatusFailure(rec *recorder) error {
 }
 
 // cleanCode keeps an answer only if it looks like one of Slack's codes: other text may quote the request.
-func cleanCode(text string) slackCode {
+func cleanCode(text string) codeError {
 	const longest = 64
 	text = strings.TrimSpace(text)
 	odd := strings.ContainsFunc(text, func(r rune) bool {
@@ -159,12 +159,12 @@ func cleanCode(text string) slackCode {
 	if text == "" || len(text) > longest || odd {
 		return "an unknown error"
 	}
-	return slackCode(text)
+	return codeError(text)
 }
 
 // isPermanent lists the errors of chat.postMessage, chat.update and incoming webhooks that only a person can
 // mend (docs.slack.dev: "chat.postMessage", errors; "Sending messages using incoming webhooks", errors).
-func isPermanent(code slackCode) bool {
+func isPermanent(code codeError) bool {
 	switch code {
 	case "access_denied", "account_inactive", "action_prohibited", "as_user_not_supported",
 		"channel_is_archived", "channel_not_found", "ekm_access_denied", "enterprise_is_restricted",
@@ -208,7 +208,7 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // the answer has been read, nothing can be lost
+	defer resp.Body.Close()
 	r.status, r.header = resp.StatusCode, resp.Header.Clone()
 	if r.body, err = readBody(resp, maxSlackAnswer); err != nil && req.Context().Err() != nil {
 		return nil, err

@@ -55,7 +55,7 @@ func countByStatus(messages []Facts) string {
 	for _, f := range messages {
 		status := clean(f.Status, false)
 		if f.Alert != nil {
-			status = "alerts"
+			status = "alert(s)"
 		}
 		if counts[status]++; counts[status] == 1 {
 			order = append(order, status)

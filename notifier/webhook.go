@@ -32,7 +32,7 @@ func (c *Client) SendWebhook(ctx context.Context, to Webhook, msg Message) (Outc
 	if err != nil {
 		return Outcome{}, transportError(ctx, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // the answer has been read, nothing can be lost
+	defer resp.Body.Close()
 	body, err := readBody(resp, maxOutcomeBody)
 	return Outcome{StatusCode: resp.StatusCode, Body: body}, webhookVerdict(ctx, resp, err, now)
 }

@@ -124,11 +124,10 @@ func (p Policy) checkResolved(ctx context.Context, host string, resolver *net.Re
 	defer cancel()
 	addrs, err := resolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return nil //nolint:nilerr // not resolvable now may be resolvable later; the dial decides
+		return nil // not resolvable now may be resolvable later; the dial decides
 	}
 	for _, addr := range addrs {
-		var refused *ForbiddenError
-		if errors.As(p.CheckAddr(addr), &refused) {
+		if refused, is := errors.AsType[*ForbiddenError](p.CheckAddr(addr)); is {
 			return fmt.Errorf("names a host that resolves to an %w (%s): %s", ErrForbidden, refused.Why, howToOpen)
 		}
 	}

@@ -58,7 +58,10 @@ func readCall(r *http.Request) (call, string) {
 		}
 		c = call{
 			Token: r.PostForm.Get("token"), Channel: r.PostForm.Get("channel"), TS: r.PostForm.Get("ts"),
-			Text: r.PostForm.Get("text"), Blocks: json.RawMessage(r.PostForm.Get("blocks")),
+			Text: r.PostForm.Get("text"),
+		}
+		if blocks := r.PostForm.Get("blocks"); blocks != "" {
+			c.Blocks = json.RawMessage(blocks)
 		}
 	case "application/json":
 		if err := json.NewDecoder(r.Body).Decode(&c); err != nil {

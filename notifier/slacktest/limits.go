@@ -1,7 +1,6 @@
 package slacktest
 
 import (
-	"bytes"
 	"encoding/json"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -34,11 +33,8 @@ type block struct {
 // faultOf is the error code that Slack has for a message beyond its limits, or "". Of the blocks it knows those
 // that make up plain messages: header, section, context, divider.
 func faultOf(text string, raw json.RawMessage) string {
-	if len(bytes.TrimSpace(raw)) == 0 || string(raw) == "null" {
-		raw = json.RawMessage("[]")
-	}
 	var blocks []block
-	if err := json.Unmarshal(raw, &blocks); err != nil {
+	if raw != nil && json.Unmarshal(raw, &blocks) != nil {
 		return "invalid_blocks_format"
 	}
 	switch {

@@ -1,0 +1,204 @@
+package notifier_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"oprelay/notifier"
+	"oprelay/notifier/slacktest"
+)
+
+// goldenFacts are the messages whose bytes are kept in testdata.
+func goldenFacts() map[string]notifier.Facts {
+	facts := make(map[string]notifier.Facts)
+	for _, status := range []string{
+		"watching", "pending", "running", "completed", "failed", "expired", "unobservable", "canceled", "unheard-of",
+	} {
+		facts[status] = testFacts(status)
+	}
+	bare := notifier.Facts{Type: "operation.completed", Status: "completed", AccountID: "a", OperationID: "b", Polls: 1}
+	facts["bare"] = bare
+	facts["alert"] = notifier.Facts{
+		Type: "destination.disabled",
+		Link: "https://relay.example.com/destinations",
+		Alert: &notifier.Alert{
+			Title:  "Destination disabled",
+			Text:   "Every attempt failed for 120 hours.\nIts deliveries are held until it is enabled.",
+			Fields: []notifier.Field{{Name: "Destination", Value: "ops <prod>"}, {Name: "Reason", Value: "failing"}},
+		},
+	}
+	facts["digest"] = notifier.Facts{Digest: []notifier.Facts{
+		testFacts("completed"), testFacts("failed"), testFacts("completed"), testFacts("expired"), facts["alert"],
+	}}
+	facts["hostile"] = hostileFacts()
+	return facts
+}
+
+// hostileFacts tries, in every field that comes from outside, to mention, to link, to format and to break out.
+func hostileFacts() notifier.Facts {
+	const attack = "<!channel> <@U012AB3CD> <#C1> <https://evil.example|click> &lt; *b* _i_ ~s~ `c` ```x``` " +
+		":fire: @here\r\n> quote \u202e\x00\x1b[31m\xff"
+	facts := testFacts("failed")
+	facts.AccountID, facts.OperationID, facts.Source, facts.WatchID = attack, attack, attack, attack
+	facts.Error, facts.Reason = attack, attack
+	facts.Metadata = map[string]string{attack: attack, "": "", "empty": ""}
+	facts.Link = "https://relay.example.com/w?a=1&b=<!channel>|x`y"
+	return facts
+}
+
+// posted is what an incoming webhook receives for the facts.
+func posted(t *testing.T, facts notifier.Facts) []byte {
+	t.Helper()
+	var body []byte
+	url := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ = io.ReadAll(r.Body)
+	}))
+	if _, err := newClient(t, nil).SendSlackWebhook(t.Context(), url, notifier.Message{Facts: facts}); err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+func TestSlackMessages(t *testing.T) {
+	t.Parallel()
+	for name, facts := range goldenFacts() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var pretty bytes.Buffer
+			encoder := json.NewEncoder(&pretty)
+			encoder.SetEscapeHTML(false)
+			encoder.SetIndent("", "  ")
+			if err := encoder.Encode(json.RawMessage(posted(t, facts))); err != nil {
+				t.Fatal(err)
+			}
+			compareGolden(t, "slack-"+name+".golden.json", pretty.Bytes())
+		})
+	}
+}
+
+func TestSlackBotForm(t *testing.T) {
+	t.Parallel()
+	var got strings.Builder
+	base := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		form, _ := url.ParseQuery(string(body))
+		form.Del("blocks") // kept by the golden files of the messages
+		fmt.Fprintf(&got, "POST %s\nauthorization: %s\nuser-agent: %s\n%s\n", r.URL.Path, r.Header.Get("Authorization"),
+			r.Header.Get("User-Agent"), strings.ReplaceAll(form.Encode(), "&", "\n"))
+		_, _ = io.WriteString(w, `{"ok":true,"channel":"C1","ts":"1.2"}`)
+	}))
+	client := newClient(t, func(cfg *notifier.Config) { cfg.SlackURL = base + "/api" })
+	ref := notifier.SlackRef{}
+	for range 2 {
+		outcome, err := client.SendSlackBot(t.Context(), "xoxb-1", "C1", ref, testMessage())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref = outcome.Slack
+	}
+	compareGolden(t, "slack-bot.golden", []byte(got.String()))
+}
+
+// Whatever the facts hold, Slack's control sequences in the message are ours alone, and it keeps the limits.
+func TestHostileFactsAreHarmless(t *testing.T) {
+	t.Parallel()
+	hostile := hostileFacts()
+	long := hostileFacts()
+	for _, field := range []*string{&long.AccountID, &long.OperationID, &long.Source, &long.WatchID, &long.Error, &long.Reason} {
+		*field = strings.Repeat("<😀&", 5000)
+	}
+	for i := range 60 {
+		long.Metadata[fmt.Sprintf("%02d", i)+strings.Repeat("<", 900)] = strings.Repeat("&😀", 3000)
+	}
+	many := make([]notifier.Facts, 500)
+	for i := range many {
+		many[i] = long
+		many[i].Status = strings.Repeat("<!here>", i)
+	}
+	alert := &notifier.Alert{Title: long.Error, Text: long.Error, Fields: make([]notifier.Field, 30)}
+	for i := range alert.Fields {
+		alert.Fields[i] = notifier.Field{Name: long.Error, Value: long.Error}
+	}
+	slack := slacktest.New(slacktest.Options{})
+	to := serve(t, slack) + slacktest.WebhookPath
+	client := newClient(t, nil)
+	for name, facts := range map[string]notifier.Facts{
+		"hostile": hostile, "long": long, "empty": {}, "digest": {Digest: many}, "alert": {Alert: alert},
+		"empty alert": {Alert: &notifier.Alert{}}, "alert in digest": {Digest: []notifier.Facts{{Alert: alert}}},
+	} {
+		outcome, err := client.SendSlackWebhook(t.Context(), to, notifier.Message{Facts: facts})
+		if err != nil {
+			t.Errorf("%s: %v: %s", name, err, outcome.Body)
+		}
+	}
+	for _, message := range slack.Messages() {
+		var blocks any
+		if err := json.Unmarshal(message.Blocks, &blocks); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range append(textsOf(blocks), message.Text) {
+			rest := strings.NewReplacer("<https://relay.example.com/w?a=1&amp;b=%3C!channel%3E%7Cx%60y|", "").Replace(text)
+			if i := strings.Index(rest, "<"); i >= 0 && !strings.HasPrefix(rest[i:], "<!date^") {
+				t.Errorf("a control sequence from outside: %q", rest[i:min(len(rest), i+40)])
+			}
+			if strings.ContainsAny(text, "\x00\x1b\u202e") {
+				t.Errorf("control characters: %q", text)
+			}
+			if strings.Count(text, "`")%2 != 0 {
+				t.Errorf("an open code span: %q", text)
+			}
+		}
+	}
+}
+
+// textsOf collects every string under a "text" key.
+func textsOf(value any) []string {
+	var texts []string
+	switch v := value.(type) {
+	case []any:
+		for _, item := range v {
+			texts = append(texts, textsOf(item)...)
+		}
+	case map[string]any:
+		for key, item := range v {
+			if text, ok := item.(string); ok && key == "text" {
+				texts = append(texts, text)
+				continue
+			}
+			texts = append(texts, textsOf(item)...)
+		}
+	}
+	return texts
+}
+
+func TestSlackLinksOnlyToTheConsole(t *testing.T) {
+	t.Parallel()
+	for _, link := range []string{"", "javascript:alert(1)", "//evil.example", "relay.example.com", "https://", "http://a b/"} {
+		facts := testFacts("completed")
+		facts.Link = link
+		if body := string(posted(t, facts)); strings.Contains(body, "Open the watch") {
+			t.Errorf("%q was linked", link)
+		}
+	}
+}
+
+func TestSlackDurations(t *testing.T) {
+	t.Parallel()
+	for took, want := range map[time.Duration]string{
+		-time.Second: "0s", 1234567 * time.Nanosecond: "1ms", 4210 * time.Millisecond: "4.2s",
+		200*time.Second + 400*time.Millisecond: "3m20s", 26*time.Hour + 5*time.Minute: "26h5m0s",
+	} {
+		facts := testFacts("completed")
+		facts.EndedAt = facts.StartedAt.Add(took)
+		if body := string(posted(t, facts)); !strings.Contains(body, `*Took*\n`+want+`"`) {
+			t.Errorf("%v is not told as %s: %s", took, want, body)
+		}
+	}
+}
