@@ -69,7 +69,6 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		"control":         "http://127.0.0.1/\x7fMARKER",
 		"scheme":          "MARKER://127.0.0.1/MARKER",
 		"no host":         "http:///MARKER",
-		"name":            "http://127.0.0.1.invalid./MARKER",
 		"url in the text": "http://127.0.0.1:1/malformed-tls: MARKER",
 	}
 	client := newClient(t, func(cfg *notifier.Config) { cfg.SlackURL = closed.URL + "/api" })
