@@ -1,6 +1,10 @@
 package storage
 
-import "time"
+import (
+	"context"
+	"fmt"
+	"time"
+)
 
 // The states of a delivery.
 const (
@@ -44,40 +48,52 @@ type DeliveryFilter struct {
 	Status        string
 }
 
-// SlackRef is where a message stands in Slack.
-type SlackRef struct {
-	Channel string
-	TS      string
+const selectDelivery = `SELECT id, event_id, event_type, watch_id, destination_id, status, attempts_made,
+	next_attempt_at, created_at, finished_at FROM deliveries `
+
+func scanDelivery(row scanner) (Delivery, error) {
+	var d Delivery
+	err := row.Scan(&d.ID, &d.EventID, &d.EventType, textColumn{&d.WatchID}, &d.DestinationID, &d.Status,
+		&d.AttemptsMade, timeColumn{&d.NextAttemptAt}, timeColumn{&d.CreatedAt}, timeColumn{&d.FinishedAt})
+	return d, err
 }
 
-// DueDelivery is a delivery to attempt now.
-type DueDelivery struct {
-	ID           string
-	EventID      string
-	EventType    string
-	TenantID     string
-	WatchID      string
-	Body         []byte
-	AttemptsMade int
-	Step         int      // attempts since the schedule last began: 0 before the first
-	Watch        *Watch   // only for Slack, nil for an event that is not about a watch
-	Slack        SlackRef // the watch's message at a bot destination, if there is one
+func scanAttempt(row scanner) (Attempt, error) {
+	var a Attempt
+	var micros int64
+	err := row.Scan(&a.Number, timeColumn{&a.StartedAt}, &micros, &a.StatusCode, &a.Error, &a.ResponseBody)
+	a.Duration = time.Duration(micros) * time.Microsecond
+	return a, err
 }
 
-// TakeDeliveries asks for work of a deliver group.
-type TakeDeliveries struct {
-	Group   string // the destination's id
-	Owner   string
-	Max     int
-	Exclude map[string]bool // ids of deliveries (or, for DueProgress, of watches) in flight
+// Delivery returns one delivery of the tenant and its attempts, oldest first.
+func (s *Store) Delivery(ctx context.Context, tenantID, id string) (Delivery, []Attempt, error) {
+	d, err := readDelivery(ctx, s.reader(), tenantID, id)
+	if err != nil {
+		return Delivery{}, nil, fmt.Errorf("delivery %s: %w", id, err)
+	}
+	attempts, err := queryAll(ctx, s.reader(), scanAttempt, `SELECT number, started_at, duration, status_code,
+		error, response_body FROM attempts WHERE delivery_id = $1 ORDER BY number`, id)
+	if err != nil {
+		return Delivery{}, nil, fmt.Errorf("attempts of %s: %w", id, err)
+	}
+	return d, attempts, nil
 }
 
-// AttemptResult is what one attempt led to.
-type AttemptResult struct {
-	DeliveryID    string
-	AttemptsMade  int // before this attempt
-	Attempt       Attempt
-	Status        string // DeliverySucceeded, DeliveryPending, DeliveryFailed or DeliveryHeld
-	NextAttemptAt time.Time
-	Slack         SlackRef // zero if the attempt left no message
+func readDelivery(ctx context.Context, q querier, tenantID, id string) (Delivery, error) {
+	return queryOne(ctx, q, scanDelivery, selectDelivery+`WHERE tenant_id = $1 AND id = $2`, tenantID, id)
+}
+
+// Deliveries lists the tenant's deliveries, newest first.
+func (s *Store) Deliveries(ctx context.Context, f DeliveryFilter, page Page) (List[Delivery], error) {
+	deliveries, err := queryPage(ctx, s.reader(), pageQuery[Delivery]{
+		selection: selectDelivery + `WHERE TRUE`, scan: scanDelivery, id: func(d Delivery) string { return d.ID },
+		idColumn: "id", tenant: filter{"tenant_id", f.TenantID}, page: page, filters: []filter{
+			{"watch_id", f.WatchID}, {"destination_id", f.DestinationID}, {"event_id", f.EventID}, {"status", f.Status},
+		},
+	})
+	if err != nil {
+		return List[Delivery]{}, fmt.Errorf("list deliveries: %w", err)
+	}
+	return deliveries, nil
 }

@@ -1,6 +1,13 @@
 package storage
 
-import "time"
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
 
 // The types of event.
 const (
@@ -21,4 +28,143 @@ type Event struct {
 	WatchID   string // "" for an event that is not about a watch
 	CreatedAt time.Time
 	Body      []byte // the exact bytes that are sent
+}
+
+const selectEvent = `SELECT id, tenant_id, type, watch_id, created_at, body FROM events `
+
+func scanEvent(row scanner) (Event, error) {
+	var e Event
+	err := row.Scan(&e.ID, &e.TenantID, &e.Type, textColumn{&e.WatchID}, timeColumn{&e.CreatedAt}, &e.Body)
+	return e, err
+}
+
+// Event returns one event of the tenant.
+func (s *Store) Event(ctx context.Context, tenantID, id string) (Event, error) {
+	e, err := queryOne(ctx, s.reader(), scanEvent, selectEvent+`WHERE tenant_id = $1 AND id = $2`, tenantID, id)
+	if err != nil {
+		return Event{}, fmt.Errorf("event %s: %w", id, err)
+	}
+	return e, nil
+}
+
+// Events is the tenant's feed, oldest first, from the event after the given id
+// ("" for the beginning). Who follows List.Next misses none: events are
+// numbered in the order of commits. ErrNotFound if after is no event of the tenant.
+func (s *Store) Events(ctx context.Context, tenantID, after string, limit int) (List[Event], error) {
+	var seq int64
+	if after != "" {
+		err := s.reader().QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) FROM events WHERE tenant_id = $1 AND id = $2`,
+			tenantID, after).Scan(&seq)
+		if err == nil && seq == 0 {
+			err = ErrNotFound
+		}
+		if err != nil {
+			return List[Event]{}, fmt.Errorf("events after %s: %w", after, err)
+		}
+	}
+	limit = max(limit, 1)
+	events, err := queryAll(ctx, s.reader(), scanEvent,
+		selectEvent+`WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`, tenantID, seq, limit+1)
+	if err != nil {
+		return List[Event]{}, fmt.Errorf("events: %w", err)
+	}
+	return cut(events, limit, func(e Event) string { return e.ID }), nil
+}
+
+// event is an event to be written, and whom it is for.
+type event struct {
+	id           string // made by publish if it is ""
+	tenantID     string
+	kind         string
+	watchID      string
+	body         []byte
+	destinations []recipient
+}
+
+// recipient is a destination that gets a delivery.
+type recipient struct {
+	id       string
+	disabled bool
+}
+
+// publish writes events, and a delivery for each of their destinations.
+func (tx *transaction) publish(ctx context.Context, events []event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(events, func(a, b event) int { return strings.Compare(a.tenantID, b.tenantID) })
+	seqs, err := tx.numberEvents(ctx, events)
+	if err != nil {
+		return err
+	}
+	now := tx.db.now()
+	var eventRows, deliveryRows [][]any
+	for i := range events {
+		e := &events[i]
+		if e.id == "" {
+			e.id = newID(prefixEvent)
+		}
+		eventRows = append(eventRows, []any{e.id, e.tenantID, seqs[i], e.kind, nullable(e.watchID), now.UnixMicro(), e.body})
+		for _, to := range e.destinations {
+			status, due := DeliveryPending, instant(now)
+			if to.disabled {
+				status, due = DeliveryHeld, nil
+			} else {
+				tx.markDue(Group{DeliverGroup, to.id}, now)
+			}
+			deliveryRows = append(deliveryRows, []any{
+				newID(prefixDelivery), e.tenantID, e.id, e.kind, nullable(e.watchID), to.id, status, due, now.UnixMicro(),
+			})
+		}
+	}
+	err = insertRows(ctx, tx, `INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body) VALUES `, eventRows, ``)
+	if err != nil {
+		return err
+	}
+	return insertRows(ctx, tx, `INSERT INTO deliveries (id, tenant_id, event_id, event_type, watch_id, destination_id,
+		status, next_attempt_at, created_at) VALUES `, deliveryRows, ``)
+}
+
+// numberEvents gives events, which are sorted by tenant, their seq. The
+// tenant's row stays locked until the commit, which makes seq the order of commits.
+func (tx *transaction) numberEvents(ctx context.Context, events []event) ([]int64, error) {
+	counts := map[string]int64{}
+	for _, e := range events {
+		counts[e.tenantID]++
+	}
+	next := map[string]int64{}
+	for _, tenantID := range slices.Sorted(maps.Keys(counts)) {
+		var last int64
+		err := tx.QueryRowContext(ctx, `UPDATE tenants SET event_seq = event_seq + $1 WHERE id = $2 RETURNING event_seq`,
+			counts[tenantID], tenantID).Scan(&last)
+		if err != nil {
+			return nil, err
+		}
+		next[tenantID] = last - counts[tenantID] + 1
+	}
+	seqs := make([]int64, len(events))
+	for i, e := range events {
+		seqs[i] = next[e.tenantID]
+		next[e.tenantID]++
+	}
+	return seqs, nil
+}
+
+// alert publishes an event to the tenant's alerts destinations but one.
+func (tx *transaction) alert(ctx context.Context, e event, except string) error {
+	recipients, err := queryAll(ctx, tx, scanRecipient, `SELECT id, status FROM destinations
+		WHERE tenant_id = $1 AND alerts AND deleted_at IS NULL AND id <> $2 ORDER BY id`, e.tenantID, except)
+	if err != nil {
+		return err
+	}
+	e.destinations = recipients
+	return tx.publish(ctx, []event{e})
+}
+
+func scanRecipient(row scanner) (recipient, error) {
+	var r recipient
+	var status string
+	err := row.Scan(&r.id, &status)
+	r.disabled = status == DestinationDisabled
+	return r, err
 }

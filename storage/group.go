@@ -1,5 +1,11 @@
 package storage
 
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
 // GroupKind says what the work of a group is.
 type GroupKind string
 
@@ -9,8 +15,129 @@ const (
 	DeliverGroup GroupKind = "deliver" // deliveries to one destination
 )
 
-// Group is work that one worker does at a time, because it shares a limit.
+// Group is work that one worker does at a time, because it shares a limit. A
+// group comes into being with its first work.
 type Group struct {
 	Kind GroupKind
 	ID   string // of the budget or of the destination
+}
+
+func scanGroup(row scanner) (Group, error) {
+	var g Group
+	err := row.Scan(&g.Kind, &g.ID)
+	return g, err
+}
+
+// DueGroups returns up to limit groups that have work now and are not leased,
+// the longest waiting first.
+func (s *Store) DueGroups(ctx context.Context, limit int) ([]Group, error) {
+	groups, err := queryAll(ctx, s.reader(), scanGroup, `SELECT kind, id FROM work_groups
+		WHERE due_at IS NOT NULL AND due_at <= $1 AND leased_until <= $1 ORDER BY due_at LIMIT $2`,
+		s.db.now().UnixMicro(), limit)
+	if err != nil {
+		return nil, fmt.Errorf("due groups: %w", err)
+	}
+	return groups, nil
+}
+
+// LeaseGroup leases the group to owner, unless it is leased (to the same owner
+// too): false then, or if it never had work.
+func (s *Store) LeaseGroup(ctx context.Context, group Group, owner string, ttl time.Duration) (leased bool, err error) {
+	err = s.write(ctx, func(tx *transaction) error {
+		now := tx.db.now()
+		n, err := execCount(ctx, tx, `UPDATE work_groups SET owner = $1, leased_until = $2
+			WHERE kind = $3 AND id = $4 AND leased_until <= $5`,
+			owner, now.Add(ttl).UnixMicro(), string(group.Kind), group.ID, now.UnixMicro())
+		leased = n > 0
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("lease %s %s: %w", group.Kind, group.ID, err)
+	}
+	return leased, nil
+}
+
+// RenewLease extends the lease: false if it is another's by now. One that ran
+// out and that nobody took is extended too.
+func (s *Store) RenewLease(ctx context.Context, group Group, owner string, ttl time.Duration) (renewed bool, err error) {
+	err = s.write(ctx, func(tx *transaction) error {
+		n, err := execCount(ctx, tx, `UPDATE work_groups SET leased_until = $1 WHERE kind = $2 AND id = $3 AND owner = $4`,
+			tx.db.now().Add(ttl).UnixMicro(), string(group.Kind), group.ID, owner)
+		renewed = n > 0
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("renew the lease of %s %s: %w", group.Kind, group.ID, err)
+	}
+	return renewed, nil
+}
+
+// ReleaseGroup gives the lease back and returns when the group has work next
+// (zero for none), which is not before notBefore. Who makes rows of the group
+// due at the same time has committed before the group is locked here, so that
+// they are seen; or waits for the lock, and brings the group forward after. So
+// no wake-up is lost. ErrLeaseLost if the lease is another's by now.
+func (s *Store) ReleaseGroup(
+	ctx context.Context, group Group, owner string, notBefore time.Time,
+) (next time.Time, err error) {
+	err = s.write(ctx, func(tx *transaction) error {
+		_, err := queryOne(ctx, tx, scanGroup, `SELECT kind, id FROM work_groups
+			WHERE kind = $1 AND id = $2 AND owner = $3`+tx.db.dialect.forUpdate, string(group.Kind), group.ID, owner)
+		if err == ErrNotFound { //nolint:errorlint // queryOne returns it bare
+			return ErrLeaseLost
+		}
+		if err != nil {
+			return err
+		}
+		if next, err = tx.nextDue(ctx, group); err != nil {
+			return err
+		}
+		if !next.IsZero() && notBefore.After(next) {
+			next = notBefore.UTC().Truncate(time.Microsecond)
+		}
+		return exec(ctx, tx, `UPDATE work_groups SET due_at = $1, owner = '', leased_until = 0 WHERE kind = $2 AND id = $3`,
+			instant(next), string(group.Kind), group.ID)
+	})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("release %s %s: %w", group.Kind, group.ID, err)
+	}
+	return next, nil
+}
+
+// nextDue is when the next row of the group is due; zero for none.
+func (tx *transaction) nextDue(ctx context.Context, group Group) (time.Time, error) {
+	if group.Kind == PollGroup {
+		return tx.earliest(ctx, `SELECT MIN(due_at) FROM operations WHERE budget_id = $1 AND active`, group.ID)
+	}
+	return tx.earliest(ctx, `SELECT MIN(due) FROM (
+			SELECT MIN(next_attempt_at) AS due FROM deliveries WHERE destination_id = $1 AND status = 'pending' AND step = 0
+			UNION ALL
+			SELECT MIN(next_attempt_at) FROM deliveries WHERE destination_id = $1 AND status = 'pending' AND step > 0
+			UNION ALL
+			SELECT MIN(m.due_at) FROM slack_messages m JOIN destinations d ON d.id = m.destination_id
+			WHERE m.destination_id = $1 AND m.due_at IS NOT NULL AND d.status = 'enabled' AND d.deleted_at IS NULL
+		) AS dues`, group.ID)
+}
+
+func (tx *transaction) earliest(ctx context.Context, query string, args ...any) (at time.Time, err error) {
+	err = tx.QueryRowContext(ctx, query, args...).Scan(timeColumn{&at})
+	return at, err
+}
+
+// OldestDue is since when the longest waiting group of each kind has been due,
+// leased ones included; kinds without any are left out.
+func (s *Store) OldestDue(ctx context.Context) (map[GroupKind]time.Time, error) {
+	oldest := map[GroupKind]time.Time{}
+	_, err := queryAll(ctx, s.reader(), func(row scanner) (struct{}, error) {
+		var kind GroupKind
+		var at time.Time
+		err := row.Scan(&kind, timeColumn{&at})
+		oldest[kind] = at
+		return struct{}{}, err
+	}, `SELECT kind, MIN(due_at) FROM work_groups WHERE due_at IS NOT NULL AND due_at <= $1 GROUP BY kind`,
+		s.db.now().UnixMicro())
+	if err != nil {
+		return nil, fmt.Errorf("oldest due: %w", err)
+	}
+	return oldest, nil
 }

@@ -1,6 +1,10 @@
 package storage
 
-import "time"
+import (
+	"context"
+	"fmt"
+	"time"
+)
 
 // DuePoll is an operation whose status is to be asked now.
 type DuePoll struct {
@@ -18,12 +22,6 @@ type DuePoll struct {
 	CredentialRefusedSince time.Time
 }
 
-// Budget allows N requests in any period of length Per.
-type Budget struct {
-	N   int
-	Per time.Duration
-}
-
 // TakePolls asks for work of a poll group.
 type TakePolls struct {
 	Group       string // the budget's id
@@ -34,22 +32,78 @@ type TakePolls struct {
 	MinInterval time.Duration   // the shortest time between two polls of an operation
 }
 
-// PollResult is what one poll told.
-type PollResult struct {
-	RowID              string
-	At                 time.Time
-	Next               time.Time // when to poll again, unless End is set
-	Status             string    // "" when the poll was inconclusive
-	Error              string
-	CompletedAt        time.Time
-	Problem            string // why the poll was inconclusive
-	RefusedSince       time.Time
-	RefusedReason      string // ReasonCredentialRejected or ReasonNotFound
-	End                string // "", WatchCompleted, WatchFailed or WatchUnobservable
-	CredentialRefused  bool
-	CredentialAccepted bool
+const selectDuePoll = `SELECT o.id, o.tenant_id, o.credential_id, o.source, o.account_id, o.operation_id,
+	o.created_at, o.polls, o.status, o.refused_since, o.refused_reason, c.refused_since
+	FROM operations o JOIN credentials c ON c.id = o.credential_id `
+
+func scanDuePoll(row scanner) (DuePoll, error) {
+	var p DuePoll
+	err := row.Scan(&p.RowID, &p.TenantID, &p.CredentialID, &p.Source, &p.AccountID, &p.OperationID,
+		timeColumn{&p.CreatedAt}, &p.Polls, &p.Status, timeColumn{&p.RefusedSince}, &p.RefusedReason,
+		timeColumn{&p.CredentialRefusedSince})
+	return p, err
 }
 
-// Slot is a tenth of the window, the grain in which requests are counted. A
-// request must be sent within one slot of its charge.
-func (b Budget) Slot() time.Duration { return b.Per / 10 }
+// TakePolls returns up to Max operations to poll, each charged to the budget:
+// it must be sent within a tenth of the budget's period, or not at all. When
+// the budget gave less than there was to do, notBefore is from when on it gives
+// more. ErrLeaseLost if Owner does not hold the group's lease.
+//
+// First come those whose wait is longest in proportion to the interval they
+// were to wait: so the young ones come first, and none starves.
+func (s *Store) TakePolls(ctx context.Context, take TakePolls) (polls []DuePoll, notBefore time.Time, err error) {
+	err = s.write(ctx, func(tx *transaction) error {
+		polls, notBefore = nil, time.Time{}
+		if err := tx.holdLease(ctx, Group{PollGroup, take.Group}, take.Owner); err != nil {
+			return err
+		}
+		budget, err := tx.lockBudget(ctx, take.Group)
+		if err != nil {
+			return err
+		}
+		now := tx.db.now()
+		allowed, next := budget.allowance(now, take.Budget)
+		if allowed == 0 {
+			notBefore = next
+			return nil
+		}
+		polls, err = tx.duePolls(ctx, take, min(allowed, take.Max))
+		if err != nil || len(polls) == 0 {
+			return err
+		}
+		budget.charge(now, take.Budget, len(polls))
+		if left, next := budget.allowance(now, take.Budget); left == 0 && len(polls) < take.Max {
+			notBefore = next
+		}
+		return exec(ctx, tx, `UPDATE budgets SET slots = $1, hint_remaining = $2 WHERE id = $3`,
+			budget.text(), budget.hintRemaining, take.Group)
+	})
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("take polls of %s: %w", take.Group, err)
+	}
+	return polls, notBefore, nil
+}
+
+// duePolls selects up to limit operations that are due and not in flight.
+func (tx *transaction) duePolls(ctx context.Context, take TakePolls, limit int) ([]DuePoll, error) {
+	least := max(take.MinInterval.Microseconds(), 1)
+	due, err := queryAll(ctx, tx, scanDuePoll, selectDuePoll+`WHERE o.budget_id = $1 AND o.active AND o.due_at <= $2
+		ORDER BY CAST($2 - o.due_at + $3 AS DOUBLE PRECISION)
+			/ (`+tx.db.dialect.greatest+`(o.due_at - COALESCE(o.last_polled_at, o.created_at), 0) + $3) DESC, o.due_at
+		LIMIT $4`, take.Group, tx.db.now().UnixMicro(), least, limit+len(take.Exclude))
+	if err != nil {
+		return nil, err
+	}
+	return without(due, take.Exclude, limit, func(p DuePoll) string { return p.RowID }), nil
+}
+
+// without leaves out the rows in flight, and cuts to the limit.
+func without[T any](rows []T, exclude map[string]bool, limit int, id func(T) string) []T {
+	var kept []T
+	for _, row := range rows {
+		if !exclude[id(row)] && len(kept) < limit {
+			kept = append(kept, row)
+		}
+	}
+	return kept
+}

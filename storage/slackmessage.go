@@ -1,6 +1,10 @@
 package storage
 
-import "time"
+import (
+	"context"
+	"fmt"
+	"time"
+)
 
 // DueProgress is a Slack message that does not show its watch's state yet.
 type DueProgress struct {
@@ -13,7 +17,141 @@ type DueProgress struct {
 // ProgressResult is what came of bringing a message up to date.
 type ProgressResult struct {
 	WatchID       string
-	Slack         SlackRef
-	Revision      int
+	Slack         SlackRef  // zero if nothing was posted
+	Revision      int       // of the DueProgress
 	NextAttemptAt time.Time // zero when the message shows Revision now
+}
+
+// DueProgress returns up to Max messages to bring up to date, by due time. A
+// watch that ended is left to the delivery of its event, unless it is canceled,
+// or its destinations are not told of that end. ErrLeaseLost if Owner does not
+// hold the lease.
+func (s *Store) DueProgress(ctx context.Context, take TakeDeliveries) (due []DueProgress, err error) {
+	err = s.write(ctx, func(tx *transaction) error {
+		if err := tx.holdLease(ctx, Group{DeliverGroup, take.Group}, take.Owner); err != nil {
+			return err
+		}
+		rows, err := queryAll(ctx, tx, scanDueProgress, `SELECT m.watch_id, m.channel, m.ts, m.revision
+			FROM slack_messages m JOIN destinations d ON d.id = m.destination_id
+			WHERE m.destination_id = $1 AND m.due_at IS NOT NULL AND m.due_at <= $2
+			AND d.status = 'enabled' AND d.deleted_at IS NULL ORDER BY m.due_at, m.watch_id LIMIT $3`,
+			take.Group, tx.db.now().UnixMicro(), take.Max+len(take.Exclude))
+		if err != nil {
+			return err
+		}
+		due = without(rows, take.Exclude, take.Max, func(p DueProgress) string { return p.WatchID })
+		ids := make([]string, len(due))
+		for i := range due {
+			ids[i] = due[i].WatchID
+		}
+		watches, err := readWatches(ctx, tx, ids)
+		for i := range due {
+			due[i].Watch = watches[due[i].WatchID]
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("due progress of %s: %w", take.Group, err)
+	}
+	return due, nil
+}
+
+func scanDueProgress(row scanner) (DueProgress, error) {
+	var p DueProgress
+	err := row.Scan(&p.WatchID, &p.Slack.Channel, &p.Slack.TS, &p.Revision)
+	return p, err
+}
+
+// RecordProgress writes what came of DueProgress. A message that got behind
+// again meanwhile stays due; one whose watch ended meanwhile is not due again.
+func (s *Store) RecordProgress(ctx context.Context, destinationID string, results []ProgressResult) error {
+	var shown, failed [][]any
+	for _, r := range results {
+		if r.NextAttemptAt.IsZero() {
+			shown = append(shown, []any{r.WatchID, destinationID, r.Revision, r.Slack.Channel, r.Slack.TS})
+		} else {
+			failed = append(failed, []any{r.WatchID, destinationID, r.NextAttemptAt.UnixMicro()})
+		}
+	}
+	err := s.write(ctx, func(tx *transaction) error {
+		err := updateRows(ctx, tx, rowsUpdate{
+			head: `UPDATE slack_messages SET
+				shown_revision = ` + tx.db.dialect.greatest + `(slack_messages.shown_revision, v.column3),
+				channel = CASE WHEN v.column5 = '' THEN slack_messages.channel ELSE v.column4 END,
+				ts = CASE WHEN v.column5 = '' THEN slack_messages.ts ELSE v.column5 END,
+				due_at = CASE WHEN slack_messages.revision > v.column3 THEN slack_messages.due_at ELSE NULL END`,
+			types: []string{"TEXT", "TEXT", "BIGINT", "TEXT", "TEXT"},
+			rows:  shown,
+			tail:  `WHERE slack_messages.watch_id = v.column1 AND slack_messages.destination_id = v.column2`,
+		})
+		if err != nil {
+			return err
+		}
+		for _, r := range results {
+			if !r.NextAttemptAt.IsZero() {
+				tx.markDue(Group{DeliverGroup, destinationID}, r.NextAttemptAt)
+			}
+		}
+		return updateRows(ctx, tx, rowsUpdate{
+			head:  `UPDATE slack_messages SET due_at = v.column3`,
+			types: []string{"TEXT", "TEXT", "BIGINT"},
+			rows:  failed,
+			tail: `WHERE slack_messages.watch_id = v.column1 AND slack_messages.destination_id = v.column2
+				AND slack_messages.due_at IS NOT NULL`,
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("record progress at %s: %w", destinationID, err)
+	}
+	return nil
+}
+
+// showProgress makes the messages of watches due, for their new state.
+func (tx *transaction) showProgress(ctx context.Context, watchIDs []string) error {
+	var args arguments
+	return tx.advanceMessages(ctx, &args, `watch_id IN (`+args.list(watchIDs)+`)`)
+}
+
+// showOperations makes the messages due of all who still watch the operations.
+func (tx *transaction) showOperations(ctx context.Context, operationRefs []string) error {
+	if len(operationRefs) == 0 {
+		return nil
+	}
+	var args arguments
+	return tx.advanceMessages(ctx, &args, `watch_id IN
+		(SELECT id FROM watches WHERE operation_ref IN (`+args.list(operationRefs)+`) AND status = 'watching')`)
+}
+
+// advanceMessages makes messages due: at once, unless they wait for Slack.
+func (tx *transaction) advanceMessages(ctx context.Context, args *arguments, where string) error {
+	now := tx.db.now()
+	destinationIDs, err := queryAll(ctx, tx, scanString, `UPDATE slack_messages
+		SET revision = revision + 1, due_at = COALESCE(due_at, CAST(`+args.add(now.UnixMicro())+` AS BIGINT))
+		WHERE `+where+` RETURNING destination_id`, *args...)
+	for _, id := range destinationIDs {
+		tx.markDue(Group{DeliverGroup, id}, now)
+	}
+	return err
+}
+
+// endMessages leaves the messages of ended watches to the deliveries of their
+// events, and shows the end in those that get no delivery.
+func (tx *transaction) endMessages(ctx context.Context, ended []*endingWatch) error {
+	var told, untold []string
+	for _, w := range ended {
+		if w.wants() {
+			told = append(told, w.id)
+		} else {
+			untold = append(untold, w.id)
+		}
+	}
+	if len(untold) > 0 {
+		if err := tx.showProgress(ctx, untold); err != nil {
+			return err
+		}
+	}
+	var args arguments
+	_, err := tx.ExecContext(ctx, `UPDATE slack_messages SET due_at = NULL
+		WHERE watch_id IN (`+args.list(told)+`) AND due_at IS NOT NULL`, args...)
+	return err
 }

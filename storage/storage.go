@@ -11,6 +11,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -44,18 +45,9 @@ type Config struct {
 
 // Store is the database. It is safe for concurrent use, except for one that
 // Atomically hands out, which belongs to that call.
-type Store struct{}
-
-// Page says which part of a list is asked for.
-type Page struct {
-	Limit int    // at least 1
-	After string // the id of the last row seen; "" starts with the newest
-}
-
-// List is one page of rows.
-type List[T any] struct {
-	Data []T
-	Next string // the id to pass as Page.After; "" when there is no more
+type Store struct {
+	db *database
+	tx *transaction // nil outside Atomically
 }
 
 // Migrations says how far the schema is.
@@ -67,4 +59,54 @@ type Migrations struct {
 }
 
 // Open connects to the database. It does not migrate it.
-func Open(ctx context.Context, config Config) (*Store, error) { return nil, errTODO }
+func Open(ctx context.Context, config Config) (*Store, error) {
+	db, err := open(config)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	store := &Store{db: db}
+	if err := store.Ping(ctx); err != nil {
+		return nil, fmt.Errorf("open the database: %w", errors.Join(err, store.Close()))
+	}
+	return store, nil
+}
+
+// SetOnDue sets Config.OnDue, for who is only made after the store.
+func (s *Store) SetOnDue(onDue func([]Group)) { s.db.onDue.Store(&onDue) }
+
+// Backend says which database it is: "sqlite" or "postgres".
+func (s *Store) Backend() string { return s.db.dialect.name }
+
+// Ping asks whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	var one int
+	if err := s.db.read.QueryRowContext(ctx, `SELECT 1`).Scan(&one); err != nil {
+		return fmt.Errorf("ping: %w", err)
+	}
+	return nil
+}
+
+// Close closes the connections; what is running fails.
+func (s *Store) Close() error {
+	if s.db.read == s.db.write {
+		return s.db.write.Close()
+	}
+	return errors.Join(s.db.read.Close(), s.db.write.Close())
+}
+
+// Atomically runs do in one transaction; inside, nested calls join it. When do
+// fails, or any change that it made through tx failed, nothing is kept. On a
+// conflict with another transaction do runs again, so it must have no effect
+// but through tx. Do not use s itself inside: with SQLite, whose only writing
+// connection is taken, that waits until ctx ends.
+func (s *Store) Atomically(ctx context.Context, do func(tx *Store) error) error {
+	return s.write(ctx, func(tx *transaction) error {
+		return do(&Store{db: s.db, tx: tx})
+	})
+}
+
+// Unavailable tells a database that is lost, full, or too busy (the caller may
+// come back later) from a fault of this program.
+func Unavailable(err error) bool {
+	return postgresUnavailable(err) || sqliteUnavailable(err)
+}

@@ -1,0 +1,170 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// AttemptResult is what one attempt led to.
+type AttemptResult struct {
+	DeliveryID    string
+	AttemptsMade  int     // before this attempt
+	Attempt       Attempt // its Number is AttemptsMade + 1
+	Status        string  // DeliverySucceeded, DeliveryPending, DeliveryFailed or DeliveryHeld
+	NextAttemptAt time.Time
+	Slack         SlackRef // zero if the attempt left no message
+}
+
+// RecordAttempts writes attempts, what became of their deliveries, and the
+// health of their destination, in one transaction; the results are in the
+// order in which the attempts ended. A result is dropped if the delivery was
+// attempted by another meanwhile. What is still to be delivered is held if the
+// destination is disabled, and pending if it is not.
+func (s *Store) RecordAttempts(ctx context.Context, destinationID string, results []AttemptResult) error {
+	err := s.write(ctx, func(tx *transaction) error {
+		health, err := tx.lockHealth(ctx, destinationID)
+		if err != nil {
+			return err
+		}
+		statuses, err := tx.lockDeliveries(ctx, destinationID, results)
+		if err != nil {
+			return err
+		}
+		var updates, attempts, messages [][]any
+		for _, r := range results {
+			status, known := statuses[r.DeliveryID]
+			if !known {
+				continue
+			}
+			updates = append(updates, tx.deliveryRow(r, status, health))
+			attempts = append(attempts, []any{
+				r.DeliveryID, r.AttemptsMade + 1, r.Attempt.StartedAt.UnixMicro(), r.Attempt.Duration.Microseconds(),
+				r.Attempt.StatusCode, r.Attempt.Error, append([]byte{}, r.Attempt.ResponseBody...),
+			})
+			if r.Slack.TS != "" {
+				messages = append(messages, []any{r.DeliveryID, r.Slack.Channel, r.Slack.TS})
+			}
+			health.count(r)
+		}
+		if err := tx.writeAttempts(ctx, updates, attempts, messages); err != nil {
+			return err
+		}
+		return tx.writeHealth(ctx, destinationID, health)
+	})
+	if err != nil {
+		return fmt.Errorf("record attempts at %s: %w", destinationID, err)
+	}
+	return nil
+}
+
+// health is a destination's record of failures; the row is locked.
+type health struct {
+	enabled      bool
+	failingSince time.Time
+	failures     int
+	changed      bool
+}
+
+// count adds an attempt to the record: a success clears it.
+func (h *health) count(r AttemptResult) {
+	if r.Status == DeliverySucceeded {
+		h.changed = h.changed || h.failures > 0 || !h.failingSince.IsZero()
+		h.failures, h.failingSince = 0, time.Time{}
+		return
+	}
+	h.changed = true
+	h.failures++
+	h.failingSince = earliestSet(h.failingSince, r.Attempt.StartedAt)
+}
+
+// lockHealth locks the destination, deleted or not, and reads its record.
+func (tx *transaction) lockHealth(ctx context.Context, destinationID string) (*health, error) {
+	return queryOne(ctx, tx, func(row scanner) (*health, error) {
+		var h health
+		err := row.Scan(&h.enabled, timeColumn{&h.failingSince}, &h.failures)
+		return &h, err
+	}, `SELECT status = 'enabled', failing_since, consecutive_failures FROM destinations
+		WHERE id = $1`+tx.db.dialect.forUpdate, destinationID)
+}
+
+// writeHealth writes the record if it changed, which it seldom does.
+func (tx *transaction) writeHealth(ctx context.Context, destinationID string, h *health) error {
+	if !h.changed {
+		return nil
+	}
+	return exec(ctx, tx, `UPDATE destinations SET failing_since = $1, consecutive_failures = $2 WHERE id = $3`,
+		instant(h.failingSince), h.failures, destinationID)
+}
+
+// lockDeliveries locks those deliveries that nobody attempted since, and
+// returns their statuses.
+func (tx *transaction) lockDeliveries(
+	ctx context.Context, destinationID string, results []AttemptResult,
+) (map[string]string, error) {
+	before := make(map[string]int, len(results))
+	ids := make([]string, 0, len(results))
+	for _, r := range results {
+		before[r.DeliveryID] = r.AttemptsMade
+		ids = append(ids, r.DeliveryID)
+	}
+	slices.Sort(ids)
+	var args arguments
+	statuses := map[string]string{}
+	_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
+		var id, status string
+		var made int
+		err := row.Scan(&id, &status, &made)
+		if made == before[id] {
+			statuses[id] = status
+		}
+		return struct{}{}, err
+	}, `SELECT id, status, attempts_made FROM deliveries WHERE destination_id = `+args.add(destinationID)+
+		` AND id IN (`+args.list(ids)+`) ORDER BY id`+tx.db.dialect.forUpdate, args...)
+	return statuses, err
+}
+
+// deliveryRow is what becomes of a delivery that has a status now: id, status,
+// attempts made, next attempt, finished.
+func (tx *transaction) deliveryRow(r AttemptResult, status string, h *health) []any {
+	made, now := r.AttemptsMade+1, tx.db.now().UnixMicro()
+	switch {
+	case r.Status == DeliverySucceeded || (r.Status == DeliveryFailed && status != DeliveryCanceled):
+		return []any{r.DeliveryID, r.Status, made, nil, now}
+	case status == DeliveryCanceled:
+		return []any{r.DeliveryID, DeliveryCanceled, made, nil, now}
+	case !h.enabled:
+		return []any{r.DeliveryID, DeliveryHeld, made, nil, nil}
+	}
+	next := earliestSet(r.NextAttemptAt, tx.db.now())
+	return []any{r.DeliveryID, DeliveryPending, made, next.UnixMicro(), nil}
+}
+
+// writeAttempts writes what RecordAttempts has made out. A message is the one
+// of its delivery's watch, and with a message of its end a watch needs no
+// further progress shown.
+func (tx *transaction) writeAttempts(ctx context.Context, deliveries, attempts, messages [][]any) error {
+	err := updateRows(ctx, tx, rowsUpdate{
+		head: `UPDATE deliveries SET status = v.column2, attempts_made = v.column3, next_attempt_at = v.column4,
+			finished_at = v.column5, step = deliveries.step + 1`,
+		types: []string{"TEXT", "TEXT", "BIGINT", "BIGINT", "BIGINT"},
+		rows:  deliveries,
+		tail:  `WHERE deliveries.id = v.column1`,
+	})
+	if err != nil {
+		return err
+	}
+	err = insertRows(ctx, tx, `INSERT INTO attempts (delivery_id, number, started_at, duration, status_code,
+		error, response_body) VALUES `, attempts, ``)
+	if err != nil || len(messages) == 0 {
+		return err
+	}
+	return updateRows(ctx, tx, rowsUpdate{
+		head:  `UPDATE slack_messages SET channel = v.column2, ts = v.column3, shown_revision = slack_messages.revision`,
+		types: []string{"TEXT", "TEXT", "TEXT"},
+		rows:  messages,
+		tail: `, deliveries d WHERE d.id = v.column1 AND slack_messages.watch_id = d.watch_id
+			AND slack_messages.destination_id = d.destination_id`,
+	})
+}

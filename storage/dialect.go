@@ -1,0 +1,115 @@
+package storage
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+)
+
+// dialect is all that differs between the databases once they are open.
+type dialect struct {
+	name      string
+	goose     goose.Dialect
+	forUpdate string // locks the rows of a SELECT that are about to change
+	forShare  string // keeps the rows of a SELECT from changing
+	least     string // the scalar minimum
+	greatest  string // the scalar maximum
+	retryable func(error) bool
+}
+
+// postgresDialect locks with NO KEY UPDATE: the keys never change, so the
+// foreign keys that point to a locked row need not wait.
+func postgresDialect() dialect {
+	return dialect{
+		name:      "postgres",
+		goose:     goose.DialectPostgres,
+		forUpdate: " FOR NO KEY UPDATE",
+		forShare:  " FOR SHARE",
+		least:     "LEAST",
+		greatest:  "GREATEST",
+		retryable: postgresRetryable,
+	}
+}
+
+// sqliteDialect locks no rows: there is one writer at a time.
+func sqliteDialect() dialect {
+	return dialect{
+		name:      "sqlite",
+		goose:     goose.DialectSQLite3,
+		least:     "MIN",
+		greatest:  "MAX",
+		retryable: sqliteBusy,
+	}
+}
+
+// postgresRetryable recognises serialization failures and deadlocks.
+// https://www.postgresql.org/docs/current/errcodes-appendix.html
+func postgresRetryable(err error) bool {
+	var answer *pgconn.PgError
+	return errors.As(err, &answer) && (answer.Code == "40001" || answer.Code == "40P01")
+}
+
+// postgresUnavailable recognises a server that is away, starting, stopping,
+// out of connections, or out of disk, and an answer that did not come in time.
+func postgresUnavailable(err error) bool {
+	if answer := (*pgconn.PgError)(nil); errors.As(err, &answer) {
+		switch {
+		case postgresRetryable(err), strings.HasPrefix(answer.Code, "08"), strings.HasPrefix(answer.Code, "53"):
+			return true
+		case answer.Code == "57P01", answer.Code == "57P02", answer.Code == "57P03", answer.Code == "25006":
+			return true
+		}
+		return false
+	}
+	var connecting *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &connecting) || errors.As(err, &network) ||
+		errors.Is(err, driver.ErrBadConn) || errors.Is(err, context.DeadlineExceeded) ||
+		strings.Contains(errorText(err), "conn closed") || strings.Contains(errorText(err), "unexpected EOF")
+}
+
+// errorText is for the two faults of a lost connection that pgx gives no type to.
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// Primary result codes of SQLite, https://www.sqlite.org/rescode.html
+const (
+	sqliteCodeBusy     = 5
+	sqliteCodeLocked   = 6
+	sqliteCodeReadOnly = 8
+	sqliteCodeIO       = 10
+	sqliteCodeFull     = 13
+	sqliteCodeCantOpen = 14
+)
+
+// sqliteCode is the primary result code of err; 0 if it is none of SQLite's.
+func sqliteCode(err error) int {
+	var answer *sqlite.Error
+	if !errors.As(err, &answer) {
+		return 0
+	}
+	return answer.Code() & 0xff
+}
+
+func sqliteBusy(err error) bool {
+	code := sqliteCode(err)
+	return code == sqliteCodeBusy || code == sqliteCodeLocked
+}
+
+func sqliteUnavailable(err error) bool {
+	switch sqliteCode(err) {
+	case sqliteCodeBusy, sqliteCodeLocked, sqliteCodeReadOnly, sqliteCodeIO, sqliteCodeFull, sqliteCodeCantOpen:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,164 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// endingWatch is a watch about to leave WatchWatching, for good. Whoever ends
+// watches has locked their operations first, so no two can end the same.
+type endingWatch struct {
+	id           string
+	tenantID     string
+	operationRef string
+	events       []string
+	metadata     map[string]string
+	operation    Operation
+	polls        int
+
+	status     string // what it becomes
+	reason     string // why, for expired and unobservable
+	observedAt time.Time
+	eventID    string
+}
+
+// wants says whether the watch's destinations are told how it ended.
+func (w *endingWatch) wants() bool { return slices.Contains(w.events, eventOf(w.status)) }
+
+// eventOf is the type of the event that a watch's end makes.
+func eventOf(status string) string { return "operation." + status }
+
+const selectEndingWatch = `SELECT w.id, w.tenant_id, w.operation_ref, w.events, w.metadata,
+	o.source, o.account_id, o.operation_id, o.status, o.error, o.completed_at, o.polls
+	FROM watches w JOIN operations o ON o.id = w.operation_ref
+	WHERE w.status = 'watching' AND `
+
+func scanEndingWatch(row scanner) (*endingWatch, error) {
+	var w endingWatch
+	err := row.Scan(&w.id, &w.tenantID, &w.operationRef, jsonColumn{&w.events}, jsonColumn{&w.metadata},
+		&w.operation.Source, &w.operation.AccountID, &w.operation.ID, &w.operation.Status, &w.operation.Error,
+		timeColumn{&w.operation.CompletedAt}, &w.polls)
+	return &w, err
+}
+
+// lockOperations locks the operations of the ids that are active, and returns them.
+func (tx *transaction) lockOperations(ctx context.Context, ids []string) ([]activeOperation, error) {
+	var args arguments
+	return queryAll(ctx, tx, scanActiveOperation, `SELECT id, credential_id, budget_id, status, error, completed_at
+		FROM operations WHERE id IN (`+args.list(ids)+`) AND active ORDER BY id`+tx.db.dialect.forUpdate, args...)
+}
+
+// activeOperation is a locked operation.
+type activeOperation struct {
+	id           string
+	credentialID string
+	budgetID     string
+	status       string
+	problem      string // the upstream's error message
+	completedAt  time.Time
+}
+
+func scanActiveOperation(row scanner) (activeOperation, error) {
+	var o activeOperation
+	err := row.Scan(&o.id, &o.credentialID, &o.budgetID, &o.status, &o.problem, timeColumn{&o.completedAt})
+	return o, err
+}
+
+// endWatches ends watches: the change of status, the event and its deliveries
+// are one transaction, so there is exactly one terminal event per watch.
+func (tx *transaction) endWatches(ctx context.Context, watches []*endingWatch) error {
+	if len(watches) == 0 {
+		return nil
+	}
+	ended, err := tx.setEnded(ctx, watches)
+	if err != nil {
+		return err
+	}
+	recipients, err := tx.recipientsOf(ctx, ended)
+	if err != nil {
+		return err
+	}
+	now := tx.db.now()
+	var events []event
+	for _, w := range ended {
+		body, err := w.body(now)
+		if err != nil {
+			return fmt.Errorf("watch %s: %w", w.id, err)
+		}
+		e := event{id: w.eventID, tenantID: w.tenantID, kind: eventOf(w.status), watchID: w.id, body: body}
+		if w.wants() {
+			e.destinations = recipients[w.id]
+		}
+		events = append(events, e)
+	}
+	if err := tx.publish(ctx, events); err != nil {
+		return err
+	}
+	return tx.endMessages(ctx, ended)
+}
+
+// setEnded is the compare-and-set: it returns the watches that were watching.
+func (tx *transaction) setEnded(ctx context.Context, watches []*endingWatch) ([]*endingWatch, error) {
+	now := tx.db.now().UnixMicro()
+	byID := make(map[string]*endingWatch, len(watches))
+	var rows [][]any
+	for _, w := range watches {
+		w.eventID = newID(prefixEvent)
+		byID[w.id] = w
+		rows = append(rows, []any{w.id, w.status, now, w.eventID})
+	}
+	var ended []*endingWatch
+	err := updateRows(ctx, tx, rowsUpdate{
+		head:  `UPDATE watches SET status = v.column2, finished_at = v.column3, event_id = v.column4`,
+		types: []string{"TEXT", "TEXT", "BIGINT", "TEXT"},
+		rows:  rows,
+		tail:  `WHERE watches.id = v.column1 AND watches.status = 'watching' RETURNING watches.id`,
+		scan: func(row scanner) (struct{}, error) {
+			id, err := scanString(row)
+			ended = append(ended, byID[id])
+			return struct{}{}, err
+		},
+	})
+	slices.SortFunc(ended, func(a, b *endingWatch) int { return strings.Compare(a.id, b.id) })
+	return ended, err
+}
+
+// recipientsOf is the destinations of each watch that are not deleted.
+func (tx *transaction) recipientsOf(ctx context.Context, watches []*endingWatch) (map[string][]recipient, error) {
+	var args arguments
+	ids := make([]string, len(watches))
+	for i, w := range watches {
+		ids[i] = w.id
+	}
+	byWatch := map[string][]recipient{}
+	_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
+		var watchID, status string
+		var r recipient
+		err := row.Scan(&watchID, &r.id, &status)
+		r.disabled = status == DestinationDisabled
+		byWatch[watchID] = append(byWatch[watchID], r)
+		return struct{}{}, err
+	}, `SELECT wd.watch_id, d.id, d.status FROM watch_destinations wd JOIN destinations d ON d.id = wd.destination_id
+		WHERE wd.watch_id IN (`+args.list(ids)+`) AND d.deleted_at IS NULL ORDER BY wd.watch_id, wd.position`, args...)
+	return byWatch, err
+}
+
+// body renders the event of the watch's end.
+func (w *endingWatch) body(at time.Time) ([]byte, error) {
+	return renderBody(eventOf(w.status), at, operationEventData{
+		WatchID: w.id, Operation: operationBody(w.operation), Reason: optional(w.reason),
+		ObservedAt: w.observedAt.UTC().Truncate(time.Microsecond), Polls: w.polls, Metadata: w.metadata,
+	})
+}
+
+// closeIdle closes those of the operations that no watch waits for any more.
+func (tx *transaction) closeIdle(ctx context.Context, operationRefs []string) error {
+	var args arguments
+	_, err := tx.ExecContext(ctx, `UPDATE operations SET active = FALSE
+		WHERE id IN (`+args.list(operationRefs)+`) AND active AND NOT EXISTS
+		(SELECT 1 FROM watches w WHERE w.operation_ref = operations.id AND w.status = 'watching')`, args...)
+	return err
+}

@@ -1,0 +1,84 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"oprelay/migrations"
+)
+
+const (
+	// migrationLockEvery and migrationLockTries bound, in seconds and tries,
+	// how long to wait for another process that migrates.
+	migrationLockEvery = 1
+	migrationLockTries = 300
+)
+
+// Migrate applies the migrations that are pending and names them. Several
+// processes may call it at once: with PostgreSQL a session lock makes them wait
+// for each other (so not through a pooler in transaction mode).
+func (s *Store) Migrate(ctx context.Context) (applied []string, err error) {
+	provider, err := s.migrations()
+	if err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	results, err := provider.Up(ctx)
+	for _, result := range results {
+		if result.Error == nil {
+			applied = append(applied, result.Source.Path)
+		}
+	}
+	if err != nil {
+		return applied, fmt.Errorf("migrate: %w", err)
+	}
+	return applied, nil
+}
+
+// MigrationStatus compares the database with the migrations this program knows.
+func (s *Store) MigrationStatus(ctx context.Context) (Migrations, error) {
+	provider, err := s.migrations()
+	if err != nil {
+		return Migrations{}, fmt.Errorf("migration status: %w", err)
+	}
+	var status Migrations
+	if status.Current, status.Latest, err = provider.GetVersions(ctx); err != nil {
+		return Migrations{}, fmt.Errorf("migration status: %w", err)
+	}
+	all, err := provider.Status(ctx)
+	if err != nil {
+		return Migrations{}, fmt.Errorf("migration status: %w", err)
+	}
+	for _, one := range all {
+		if one.State == goose.StatePending {
+			status.Pending = append(status.Pending, one.Source.Path)
+		}
+	}
+	status.Newer = status.Current > status.Latest
+	return status, nil
+}
+
+// migrations is goose, set up for this database. It takes its connections from
+// the store's pool and leaves that open.
+func (s *Store) migrations() (*goose.Provider, error) {
+	if s.Backend() == "sqlite" {
+		files, err := fs.Sub(migrations.SQLite, "sqlite")
+		if err != nil {
+			return nil, err
+		}
+		return goose.NewProvider(s.db.dialect.goose, s.db.write, files, goose.WithDisableGlobalRegistry(true))
+	}
+	files, err := fs.Sub(migrations.Postgres, "postgres")
+	if err != nil {
+		return nil, err
+	}
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(migrationLockEvery, migrationLockTries))
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(s.db.dialect.goose, s.db.write, files,
+		goose.WithDisableGlobalRegistry(true), goose.WithSessionLocker(locker))
+}

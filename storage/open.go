@@ -1,0 +1,154 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+const (
+	// defaultMaxConns is explained at Config.MaxConns.
+	defaultMaxConns = 16
+	// sqliteReaders is how many reads go on beside the one writer.
+	sqliteReaders = 4
+	// connLifetime lets a changed address or a rebalanced pooler be noticed.
+	connLifetime = 30 * time.Minute
+	// connIdleTime gives back to PostgreSQL what a burst needed.
+	connIdleTime = 5 * time.Minute
+	// connectTimeout holds unless the URL has a connect_timeout.
+	connectTimeout = 5 * time.Second
+)
+
+// database is what all Stores of one Open share.
+type database struct {
+	dialect dialect
+	write   *sql.DB
+	read    *sql.DB // the same as write for PostgreSQL
+	keys    *Keyring
+	clock   func() time.Time
+	onDue   atomic.Pointer[func([]Group)]
+}
+
+// now is the current time as it is stored.
+func (db *database) now() time.Time { return db.clock().UTC().Truncate(time.Microsecond) }
+
+// open makes the pools; it connects to nothing yet.
+func open(config Config) (*database, error) {
+	if config.Keys == nil {
+		return nil, errors.New("no keyring")
+	}
+	db := &database{keys: config.Keys, clock: config.Now}
+	if db.clock == nil {
+		db.clock = time.Now
+	}
+	if config.OnDue != nil {
+		db.onDue.Store(&config.OnDue)
+	}
+	scheme, rest, _ := strings.Cut(config.URL, ":")
+	switch scheme {
+	case "sqlite":
+		return db, db.openSQLite(rest)
+	case "postgres", "postgresql":
+		return db, db.openPostgres(config.URL, config.MaxConns)
+	}
+	return nil, errors.New("the database URL must be sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME")
+}
+
+// openPostgres uses the exec mode of pgx: one round trip per statement and no
+// prepared statements, so that PgBouncer may stand between in transaction mode.
+func (db *database) openPostgres(rawURL string, maxConns int) error {
+	config, err := pgx.ParseConfig(rawURL)
+	if err != nil {
+		return errors.New("the database URL is not a valid postgres:// URL") // pgx's error may quote it
+	}
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectTimeout
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "relay"
+	}
+	if maxConns == 0 {
+		maxConns = defaultMaxConns
+	}
+	pool := stdlib.OpenDB(*config)
+	pool.SetMaxOpenConns(maxConns)
+	pool.SetMaxIdleConns(maxConns)
+	pool.SetConnMaxLifetime(connLifetime)
+	pool.SetConnMaxIdleTime(connIdleTime)
+	db.dialect, db.write, db.read = postgresDialect(), pool, pool
+	return nil
+}
+
+// openSQLite makes the file, readable by its owner alone, and opens one
+// connection to write with and a few to read with.
+func (db *database) openSQLite(path string) error {
+	path, err := sqlitePath(path)
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator names the file
+	if err != nil {
+		return fmt.Errorf("the SQLite file: %w", err)
+	}
+	if err := file.Close(); err != nil {
+		return fmt.Errorf("the SQLite file: %w", err)
+	}
+	writer := url.Values{"_txlock": {"immediate"}, "_pragma": {
+		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+	}}
+	reader := url.Values{"_pragma": {"busy_timeout(5000)", "query_only(1)"}}
+	db.dialect = sqliteDialect()
+	if db.write, err = sqlitePool(path, writer, 1); err != nil {
+		return err
+	}
+	if db.read, err = sqlitePool(path, reader, sqliteReaders); err != nil {
+		return errors.Join(err, db.write.Close())
+	}
+	// The first connection makes the file a WAL database, before any reader opens it.
+	if err := db.write.PingContext(context.Background()); err != nil {
+		return fmt.Errorf("the SQLite file: %w", errors.Join(err, db.read.Close(), db.write.Close()))
+	}
+	return nil
+}
+
+// sqlitePath is the absolute path of what follows "sqlite:" in a URL.
+func sqlitePath(path string) (string, error) {
+	switch {
+	case path == "":
+		return "", errors.New("sqlite: needs the path of a file: sqlite:relay.db")
+	case strings.Contains(path, ":memory:"):
+		return "", errors.New("sqlite::memory: is refused: what the relay promises must outlive it; give the path of a file")
+	case strings.HasPrefix(path, "//"):
+		return "", errors.New("write sqlite:/absolute/path or sqlite:relative/path, without //")
+	case strings.ContainsAny(path, "?#"):
+		return "", errors.New("sqlite:PATH takes no options: the path may contain neither ? nor #")
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("the SQLite file: %w", err)
+	}
+	return absolute, nil
+}
+
+func sqlitePool(path string, options url.Values, conns int) (*sql.DB, error) {
+	name := url.URL{Scheme: "file", Path: path, RawQuery: options.Encode()}
+	pool, err := sql.Open("sqlite", name.String())
+	if err != nil {
+		return nil, fmt.Errorf("the SQLite file: %w", err)
+	}
+	pool.SetMaxOpenConns(conns)
+	pool.SetMaxIdleConns(conns)
+	return pool, nil
+}

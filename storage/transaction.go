@@ -1,0 +1,161 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxTries bounds how often a transaction is tried that conflicts with others.
+const maxTries = 5
+
+// querier is a pool or a transaction.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// transaction is one transaction, and what it makes due.
+//
+// To keep transactions from deadlocking, each locks rows in this order, and
+// rows of one table in the order of their ids: credentials, destinations,
+// operations, watches, tenants, events, deliveries, slack_messages, budgets,
+// work_groups.
+type transaction struct {
+	*sql.Tx
+
+	db     *database
+	failed error // what went wrong inside; it must not be committed
+	due    map[Group]time.Time
+}
+
+// markDue notes that rows of the group are due at a time; the group's own row
+// is brought up to date just before the commit.
+func (tx *transaction) markDue(group Group, at time.Time) {
+	if known, ok := tx.due[group]; !ok || at.Before(known) {
+		tx.due[group] = at
+	}
+}
+
+// reader is where to read: in the transaction, if there is one.
+func (s *Store) reader() querier {
+	if s.tx != nil {
+		return s.tx
+	}
+	return s.db.read
+}
+
+// write runs do in a transaction, or joins the one there is.
+func (s *Store) write(ctx context.Context, do func(tx *transaction) error) error {
+	if s.tx != nil {
+		err := do(s.tx)
+		if err != nil && s.tx.failed == nil {
+			s.tx.failed = err
+		}
+		return err
+	}
+	for try := 1; ; try++ {
+		due, err := s.db.commit(ctx, do)
+		if err == nil {
+			s.db.announce(due)
+			return nil
+		}
+		if try == maxTries || !s.db.dialect.retryable(err) || !pause(ctx, try) {
+			return err
+		}
+	}
+}
+
+// pause waits before the next try, longer each time; false if ctx ended.
+func pause(ctx context.Context, try int) bool {
+	step := 10 * time.Millisecond << try
+	timer := time.NewTimer(step/2 + rand.N(step)) //nolint:gosec // no secret is made of it
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// commit runs do in one transaction and returns the groups it made due now.
+func (db *database) commit(ctx context.Context, do func(tx *transaction) error) ([]Group, error) {
+	begun, err := db.write.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	defer begun.Rollback() //nolint:errcheck // after a commit it does nothing, and otherwise err says more
+	tx := &transaction{Tx: begun, db: db, due: map[Group]time.Time{}}
+	if err := do(tx); err != nil {
+		return nil, err
+	}
+	if tx.failed != nil {
+		return nil, tx.failed
+	}
+	if err := tx.wake(ctx); err != nil {
+		return nil, err
+	}
+	if err := begun.Commit(); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	return tx.dueNow(), nil
+}
+
+// wake brings the rows of the groups forward to what became due. The order of
+// the values is the order of the locks; a row that is early enough is locked
+// all the same, so that a ReleaseGroup at the same time sees our rows.
+func (tx *transaction) wake(ctx context.Context) error {
+	rows := make([][]any, 0, len(tx.due))
+	for _, group := range slices.SortedFunc(maps.Keys(tx.due), compareGroups) {
+		rows = append(rows, []any{string(group.Kind), group.ID, tx.due[group].UnixMicro()})
+	}
+	return insertRows(ctx, tx, `INSERT INTO work_groups (kind, id, due_at) VALUES `, rows, `
+		ON CONFLICT (kind, id) DO UPDATE SET due_at = excluded.due_at
+		WHERE work_groups.due_at IS NULL OR work_groups.due_at > excluded.due_at`)
+}
+
+// dueNow is the groups that have work now.
+func (tx *transaction) dueNow() []Group {
+	now := tx.db.now()
+	groups := make([]Group, 0, len(tx.due))
+	for _, group := range slices.SortedFunc(maps.Keys(tx.due), compareGroups) {
+		if !tx.due[group].After(now) {
+			groups = append(groups, group)
+		}
+	}
+	return groups
+}
+
+func compareGroups(a, b Group) int {
+	if order := strings.Compare(string(a.Kind), string(b.Kind)); order != 0 {
+		return order
+	}
+	return strings.Compare(a.ID, b.ID)
+}
+
+// announce tells Config.OnDue.
+func (db *database) announce(due []Group) {
+	if onDue := db.onDue.Load(); onDue != nil && *onDue != nil && len(due) > 0 {
+		(*onDue)(due)
+	}
+}
+
+// holdLease fails with ErrLeaseLost unless owner holds the group's lease now.
+func (tx *transaction) holdLease(ctx context.Context, group Group, owner string) error {
+	var one int
+	err := tx.QueryRowContext(ctx, `SELECT 1 FROM work_groups
+		WHERE kind = $1 AND id = $2 AND owner = $3 AND leased_until > $4`,
+		string(group.Kind), group.ID, owner, tx.db.now().UnixMicro()).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrLeaseLost
+	}
+	return err
+}

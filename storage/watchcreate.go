@@ -1,0 +1,225 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// NewWatch is what a watch is made from. All slices are kept in their order.
+type NewWatch struct {
+	TenantID       string
+	AccountID      string
+	OperationID    string
+	CredentialID   string
+	DestinationIDs []string
+	Events         []string
+	Timeout        time.Duration
+	Metadata       map[string]string
+}
+
+// operationKey is what makes watches share an operation's polls.
+type operationKey struct{ credentialID, source, accountID, operationID string }
+
+func (n NewWatch) operationKey() operationKey {
+	return operationKey{n.CredentialID, SourceCloudflareLists, n.AccountID, n.OperationID}
+}
+
+// CreateWatches registers watches, all or none; their operations are polled at
+// once. ErrNotFound if a credential or a destination is not the tenant's (any
+// more). It returns them in the order of the request.
+func (s *Store) CreateWatches(ctx context.Context, requested []NewWatch) (created []Watch, err error) {
+	err = s.write(ctx, func(tx *transaction) error {
+		budgets, err := tx.budgetsOf(ctx, requested)
+		if err != nil {
+			return err
+		}
+		bots, err := tx.botsAmong(ctx, requested)
+		if err != nil {
+			return err
+		}
+		operations, err := tx.openOperations(ctx, requested, budgets)
+		if err != nil {
+			return err
+		}
+		ids, err := tx.insertWatches(ctx, requested, operations, bots)
+		if err != nil {
+			return err
+		}
+		byID, err := readWatches(ctx, tx, ids)
+		created = created[:0]
+		for _, id := range ids {
+			created = append(created, byID[id])
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create watches: %w", err)
+	}
+	return created, nil
+}
+
+// owned is a row that a watch refers to.
+type owned struct {
+	tenantID string
+	budgetID string // of a credential
+	bot      bool   // of a destination
+}
+
+// budgetsOf keeps the credentials from being deleted, and returns their budgets.
+func (tx *transaction) budgetsOf(ctx context.Context, requested []NewWatch) (map[string]string, error) {
+	wanted := map[string]bool{}
+	for _, n := range requested {
+		wanted[n.CredentialID] = true
+	}
+	var args arguments
+	found := map[string]owned{}
+	_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
+		var id string
+		var c owned
+		err := row.Scan(&id, &c.tenantID, &c.budgetID)
+		found[id] = c
+		return struct{}{}, err
+	}, `SELECT id, tenant_id, budget_id FROM credentials
+		WHERE id IN (`+args.list(slices.Sorted(maps.Keys(wanted)))+`) AND deleted_at IS NULL
+		ORDER BY id`+tx.db.dialect.forShare, args...)
+	if err != nil {
+		return nil, err
+	}
+	budgets := map[string]string{}
+	for _, n := range requested {
+		if c, ok := found[n.CredentialID]; !ok || c.tenantID != n.TenantID {
+			return nil, fmt.Errorf("credential %s: %w", n.CredentialID, ErrNotFound)
+		}
+		budgets[n.CredentialID] = found[n.CredentialID].budgetID
+	}
+	return budgets, nil
+}
+
+// botsAmong keeps the destinations from being deleted, and says which are Slack bots.
+func (tx *transaction) botsAmong(ctx context.Context, requested []NewWatch) (map[string]bool, error) {
+	wanted := map[string]bool{}
+	for _, n := range requested {
+		for _, id := range n.DestinationIDs {
+			wanted[id] = true
+		}
+	}
+	var args arguments
+	found := map[string]owned{}
+	_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
+		var id string
+		var d owned
+		err := row.Scan(&id, &d.tenantID, &d.bot)
+		found[id] = d
+		return struct{}{}, err
+	}, `SELECT id, tenant_id, bot FROM destinations
+		WHERE id IN (`+args.list(slices.Sorted(maps.Keys(wanted)))+`) AND deleted_at IS NULL
+		ORDER BY id`+tx.db.dialect.forShare, args...)
+	if err != nil {
+		return nil, err
+	}
+	bots := map[string]bool{}
+	for _, n := range requested {
+		for _, id := range n.DestinationIDs {
+			if d, ok := found[id]; !ok || d.tenantID != n.TenantID {
+				return nil, fmt.Errorf("destination %s: %w", id, ErrNotFound)
+			}
+			bots[id] = found[id].bot
+		}
+	}
+	return bots, nil
+}
+
+// openOperations finds or starts the active operations, makes them due, and
+// returns the ids of their rows. Each stays locked, so it cannot be closed
+// before its new watches are there to be ended with it.
+func (tx *transaction) openOperations(
+	ctx context.Context, requested []NewWatch, budgets map[string]string,
+) (map[operationKey]string, error) {
+	tenants := map[operationKey]string{}
+	for _, n := range requested {
+		tenants[n.operationKey()] = n.TenantID
+	}
+	now := tx.db.now()
+	var rows [][]any
+	for _, key := range slices.SortedFunc(maps.Keys(tenants), compareOperations) {
+		rows = append(rows, []any{
+			newID(prefixOperation), tenants[key], key.credentialID, budgets[key.credentialID], key.source,
+			key.accountID, key.operationID, true, now.UnixMicro(), now.UnixMicro(),
+		})
+		tx.markDue(Group{PollGroup, budgets[key.credentialID]}, now)
+	}
+	ids := make(map[operationKey]string, len(rows))
+	if len(rows) == 0 {
+		return ids, nil
+	}
+	for chunk := range slices.Chunk(rows, maxParameters/len(rows[0])) {
+		var args arguments
+		_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
+			var id string
+			var key operationKey
+			err := row.Scan(&id, &key.credentialID, &key.source, &key.accountID, &key.operationID)
+			ids[key] = id
+			return struct{}{}, err
+		}, `INSERT INTO operations (id, tenant_id, credential_id, budget_id, source, account_id, operation_id,
+			active, due_at, created_at) VALUES `+args.rows(nil, chunk)+`
+			ON CONFLICT (credential_id, source, account_id, operation_id) WHERE active
+			DO UPDATE SET due_at = `+tx.db.dialect.least+`(operations.due_at, excluded.due_at)
+			RETURNING id, credential_id, source, account_id, operation_id`, args...)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
+}
+
+func compareOperations(a, b operationKey) int {
+	return cmp.Or(cmp.Compare(a.credentialID, b.credentialID), cmp.Compare(a.source, b.source),
+		cmp.Compare(a.accountID, b.accountID), cmp.Compare(a.operationID, b.operationID))
+}
+
+// insertWatches writes the watches, their destinations, and a Slack message to
+// be posted for each bot among these.
+func (tx *transaction) insertWatches(
+	ctx context.Context, requested []NewWatch, operations map[operationKey]string, bots map[string]bool,
+) ([]string, error) {
+	now := tx.db.now()
+	ids := make([]string, len(requested))
+	var watches, destinations, messages [][]any
+	for i, n := range requested {
+		ids[i] = newID(prefixWatch)
+		events, err := jsonText(append([]string{}, n.Events...))
+		if err != nil {
+			return nil, err
+		}
+		metadata, err := jsonText(maps.Collect(maps.All(n.Metadata)))
+		if err != nil {
+			return nil, err
+		}
+		watches = append(watches, []any{
+			ids[i], n.TenantID, operations[n.operationKey()], n.CredentialID, n.AccountID, n.OperationID,
+			WatchWatching, events, metadata, now.Add(n.Timeout).UnixMicro(), now.UnixMicro(),
+		})
+		for position, id := range n.DestinationIDs {
+			destinations = append(destinations, []any{ids[i], id, position})
+			if bots[id] {
+				messages = append(messages, []any{ids[i], id, 1, 0, now.UnixMicro()})
+				tx.markDue(Group{DeliverGroup, id}, now)
+			}
+		}
+	}
+	err := insertRows(ctx, tx, `INSERT INTO watches (id, tenant_id, operation_ref, credential_id, account_id,
+		operation_id, status, events, metadata, expires_at, created_at) VALUES `, watches, ``)
+	if err != nil {
+		return nil, err
+	}
+	err = insertRows(ctx, tx, `INSERT INTO watch_destinations (watch_id, destination_id, position) VALUES `, destinations, ``)
+	if err != nil {
+		return nil, err
+	}
+	return ids, insertRows(ctx, tx,
+		`INSERT INTO slack_messages (watch_id, destination_id, revision, shown_revision, due_at) VALUES `, messages, ``)
+}

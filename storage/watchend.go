@@ -1,0 +1,148 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// rejectChunk is how many watches of a rejected credential end in one transaction.
+const rejectChunk = 500
+
+// CancelWatch ends a watch without an event. One that has ended is returned as it is.
+func (s *Store) CancelWatch(ctx context.Context, tenantID, id string) (canceled Watch, err error) {
+	err = s.write(ctx, func(tx *transaction) error {
+		ref, err := queryOne(ctx, tx, scanString,
+			`SELECT operation_ref FROM watches WHERE tenant_id = $1 AND id = $2`, tenantID, id)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.lockOperations(ctx, []string{ref}); err != nil {
+			return err
+		}
+		n, err := execCount(ctx, tx, `UPDATE watches SET status = 'canceled', finished_at = $1
+			WHERE id = $2 AND status = 'watching'`, tx.db.now().UnixMicro(), id)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			if err := tx.closeIdle(ctx, []string{ref}); err != nil {
+				return err
+			}
+			if err := tx.showProgress(ctx, []string{id}); err != nil {
+				return err
+			}
+		}
+		canceled, err = readWatch(ctx, tx, tenantID, id)
+		return err
+	})
+	if err != nil {
+		return Watch{}, fmt.Errorf("cancel watch %s: %w", id, err)
+	}
+	return canceled, nil
+}
+
+// ExpireWatches ends up to limit watches whose deadline has passed, and says how many.
+func (s *Store) ExpireWatches(ctx context.Context, limit int) (int, error) {
+	n, err := s.endSelected(ctx, selectedWatches{
+		status: WatchExpired, reason: ReasonDeadline, limit: limit,
+		where: `status = 'watching' AND expires_at <= $1 ORDER BY expires_at`, value: s.db.now().UnixMicro(),
+	})
+	if err != nil {
+		return 0, fmt.Errorf("expire watches: %w", err)
+	}
+	return n, nil
+}
+
+// selectedWatches is which watches to end, and how.
+type selectedWatches struct {
+	status, reason string
+	where          string // with $1 for value
+	value          any
+	limit          int
+}
+
+// endSelected ends up to a limit of watches, and says how many.
+func (s *Store) endSelected(ctx context.Context, selected selectedWatches) (n int, err error) {
+	candidates, err := queryAll(ctx, s.reader(), scanPair, `SELECT id, operation_ref FROM watches WHERE `+
+		selected.where+` LIMIT $2`, selected.value, selected.limit)
+	if err != nil || len(candidates) == 0 {
+		return 0, err
+	}
+	ids, refs := unzip(candidates)
+	err = s.write(ctx, func(tx *transaction) error {
+		if _, err := tx.lockOperations(ctx, refs); err != nil {
+			return err
+		}
+		var args arguments
+		watches, err := queryAll(ctx, tx, scanEndingWatch,
+			selectEndingWatch+`w.id IN (`+args.list(ids)+`) ORDER BY w.id`, args...)
+		if err != nil {
+			return err
+		}
+		for _, w := range watches {
+			w.status, w.reason, w.observedAt = selected.status, selected.reason, tx.db.now()
+		}
+		n = len(watches)
+		if err := tx.endWatches(ctx, watches); err != nil {
+			return err
+		}
+		return tx.closeIdle(ctx, refs)
+	})
+	return n, err
+}
+
+func scanPair(row scanner) ([2]string, error) {
+	var pair [2]string
+	err := row.Scan(&pair[0], &pair[1])
+	return pair, err
+}
+
+// unzip returns all firsts, and the distinct seconds.
+func unzip(pairs [][2]string) (firsts, seconds []string) {
+	for _, pair := range pairs {
+		firsts, seconds = append(firsts, pair[0]), append(seconds, pair[1])
+	}
+	slices.Sort(seconds)
+	return firsts, slices.Compact(seconds)
+}
+
+// RejectCredential gives a credential up that the upstream has refused since
+// refusedBefore or longer: the tenant's alerts destinations are told, and its
+// watches end as unobservable. These end in further transactions; if the
+// process dies in between, their own polls end the rest. It does nothing and
+// returns false if the credential was accepted meanwhile, or rejected before.
+func (s *Store) RejectCredential(ctx context.Context, id string, refusedBefore time.Time) (rejected bool, err error) {
+	err = s.write(ctx, func(tx *transaction) error {
+		n, err := execCount(ctx, tx, `UPDATE credentials SET status = 'rejected'
+			WHERE id = $1 AND status = 'active' AND refused_since <= $2 AND deleted_at IS NULL`,
+			id, refusedBefore.UnixMicro())
+		rejected = n > 0
+		if err != nil || !rejected {
+			return err
+		}
+		c, err := queryOne(ctx, tx, scanCredential, selectCredential+`AND id = $1`, id)
+		if err != nil {
+			return err
+		}
+		now := tx.db.now()
+		body, err := renderBody(EventCredentialRejected, now, credentialRejectedData{
+			CredentialID: c.ID, Name: c.Name, RefusedSince: c.RefusedSince, RejectedAt: now,
+		})
+		if err != nil {
+			return err
+		}
+		return tx.alert(ctx, event{tenantID: c.TenantID, kind: EventCredentialRejected, body: body}, "")
+	})
+	for n := 1; rejected && err == nil && n > 0; {
+		n, err = s.endSelected(ctx, selectedWatches{
+			status: WatchUnobservable, reason: ReasonCredentialRejected, limit: rejectChunk,
+			where: `status = 'watching' AND credential_id = $1 ORDER BY id`, value: id,
+		})
+	}
+	if err != nil {
+		return rejected, fmt.Errorf("reject credential %s: %w", id, err)
+	}
+	return rejected, nil
+}
