@@ -87,12 +87,12 @@ func (o *operation) checkParameters(c echo.Context) error {
 	var f faults
 	query, err := url.ParseQuery(c.Request().URL.RawQuery)
 	if err != nil {
-		f.add("?", "the query is not well-formed: percent-encode what is special")
+		f.addf("?", "the query is not well-formed: percent-encode what is special")
 		return f.err()
 	}
 	for _, name := range sortedKeys(query) {
 		if p := o.params.GetByInAndName(openapi3.ParameterInQuery, name); p == nil {
-			f.add("?"+name, "is not a parameter of this request%s", oneOf("; known: ", o.queryNames()))
+			f.addf("?"+name, "is not a parameter of this request%s", oneOf("; known: ", o.queryNames()))
 		}
 	}
 	for _, p := range o.params {
@@ -113,7 +113,7 @@ func (o *operation) checkParameter(r *http.Request, query url.Values, p *openapi
 		return
 	}
 	if len(values) > 1 {
-		f.add(pointer, "is given %d times; give it once", len(values))
+		f.addf(pointer, "is given %d times; give it once", len(values))
 		return
 	}
 	err := openapi3filter.ValidateParameter(r.Context(), &openapi3filter.RequestValidationInput{

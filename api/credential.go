@@ -37,17 +37,17 @@ func checkCredential(body NewCredential, f *faults) {
 	switch {
 	case body.APIToken != nil:
 		if body.Email != nil {
-			f.add("/email", "goes with api_key only: send either api_token, or email and api_key")
+			f.addf("/email", "goes with api_key only: send either api_token, or email and api_key")
 		}
 		if body.APIKey != nil {
-			f.add("/api_key", "does not go with api_token: send either api_token, or email and api_key")
+			f.addf("/api_key", "does not go with api_token: send either api_token, or email and api_key")
 		}
 	case body.Email == nil && body.APIKey == nil:
-		f.add("/api_token", "is required, unless email and api_key are sent")
+		f.addf("/api_token", "is required, unless email and api_key are sent")
 	case body.Email == nil:
-		f.add("/email", "is required with api_key")
+		f.addf("/email", "is required with api_key")
 	case body.APIKey == nil:
-		f.add("/api_key", "is required with email")
+		f.addf("/api_key", "is required with email")
 	}
 }
 
@@ -61,7 +61,7 @@ func (s *Server) ListCredentials(c echo.Context, params ListCredentialsParams) e
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, CredentialList{
+	return respond(c, CredentialList{
 		Data: each(list.Data, credentialAnswer), NextCursor: nextCursor(list.Next),
 	})
 }
@@ -72,7 +72,7 @@ func (s *Server) GetCredential(c echo.Context, id CredentialID) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, credentialAnswer(found))
+	return respond(c, credentialAnswer(found))
 }
 
 // DeleteCredential deletes a credential: DELETE /v1/credentials/{credential_id}.

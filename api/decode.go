@@ -21,7 +21,7 @@ func (r *request) decode(into any) *faults {
 		err = json.Unmarshal(plain, into)
 	}
 	if err != nil && len(f.list) == 0 {
-		f.add("", "holds a value that cannot be read")
+		f.addf("", "holds a value that cannot be read")
 	}
 	return &f
 }
@@ -32,7 +32,7 @@ func (f *faults) addControls(pointer string, value any) {
 	switch value := value.(type) {
 	case string:
 		if strings.ContainsFunc(value, isControl) {
-			f.add(pointer, "must not hold control characters")
+			f.addf(pointer, "must not hold control characters")
 		}
 	case []any:
 		for i, item := range value {
@@ -41,7 +41,7 @@ func (f *faults) addControls(pointer string, value any) {
 	case map[string]any:
 		for _, name := range sortedKeys(value) {
 			if strings.ContainsFunc(name, unicode.IsControl) {
-				f.add(pointer+at(name), "must not have control characters in its name")
+				f.addf(pointer+at(name), "must not have control characters in its name")
 			}
 			f.addControls(pointer+at(name), value[name])
 		}

@@ -26,7 +26,7 @@ func (s *Server) ListDeliveries(c echo.Context, params ListDeliveriesParams) err
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, DeliveryList{
+	return respond(c, DeliveryList{
 		Data: each(list.Data, deliveryAnswer), NextCursor: nextCursor(list.Next),
 	})
 }
@@ -40,7 +40,7 @@ func (s *Server) GetDelivery(c echo.Context, id DeliveryID) error {
 	shown := deliveryAnswer(found)
 	tries := each(attempts, attemptAnswer)
 	shown.Attempts = &tries
-	return respond(c, http.StatusOK, shown)
+	return respond(c, shown)
 }
 
 // Redeliver sends a delivery again: POST /v1/deliveries/{delivery_id}/redeliver.

@@ -73,7 +73,7 @@ func (s *Server) ListDestinations(c echo.Context, params ListDestinationsParams)
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, DestinationList{
+	return respond(c, DestinationList{
 		Data: each(list.Data, destinationAnswer), NextCursor: nextCursor(list.Next),
 	})
 }
@@ -84,7 +84,7 @@ func (s *Server) GetDestination(c echo.Context, id DestinationID) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, destinationAnswer(found))
+	return respond(c, destinationAnswer(found))
 }
 
 // UpdateDestination changes a destination: PATCH /v1/destinations/{destination_id}.
@@ -114,7 +114,7 @@ func (s *Server) UpdateDestination(c echo.Context, id DestinationID) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, destinationAnswer(changed))
+	return respond(c, destinationAnswer(changed))
 }
 
 // DeleteDestination deletes a destination: DELETE /v1/destinations/{destination_id}.

@@ -18,7 +18,7 @@ func (s *Server) checkDestination(ctx context.Context, body NewDestination, f *f
 		f.refuse(body.URL == nil, "/url", "is required for a webhook")
 		if body.Secret != nil {
 			if err := notifier.CheckSecret(*body.Secret); err != nil {
-				f.add("/secret", "%s", err)
+				f.addf("/secret", "%s", err)
 			}
 		}
 	case DestinationSlack:
@@ -40,7 +40,7 @@ func checkSlackForm(body NewDestination, f *faults) {
 		f.refuse(body.BotToken != nil, "/bot_token", "does not go with webhook_url: "+either)
 		f.refuse(body.Channel != nil, "/channel", "does not go with webhook_url: "+either)
 	case body.BotToken == nil && body.Channel == nil:
-		f.add("/webhook_url", "is required, unless bot_token and channel are sent")
+		f.addf("/webhook_url", "is required, unless bot_token and channel are sent")
 	default:
 		f.refuse(body.BotToken == nil, "/bot_token", "is required with channel")
 		f.refuse(body.Channel == nil, "/channel", "is required with bot_token")
@@ -72,7 +72,7 @@ func (s *Server) checkURL(ctx context.Context, pointer string, raw *string, f *f
 		return
 	}
 	if err := s.egress.CheckURL(ctx, *raw); err != nil {
-		f.add(pointer, "%s", err)
+		f.addf(pointer, "%s", err)
 	}
 }
 
@@ -81,13 +81,13 @@ func checkHeaders(headers *Headers, f *faults) {
 		return
 	}
 	for _, fault := range notifier.CheckHeaders(*headers) {
-		f.add(at("headers", fault.Name), "%s", fault.Detail)
+		f.addf(at("headers", fault.Name), "%s", fault.Detail)
 	}
 }
 
 // refuse notes a fault if something is so.
 func (f *faults) refuse(so bool, pointer, detail string) {
 	if so {
-		f.add(pointer, "%s", detail)
+		f.addf(pointer, "%s", detail)
 	}
 }

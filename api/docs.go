@@ -178,7 +178,7 @@ func schemaType(ref *openapi3.SchemaRef) string {
 // **strong** are all that it uses of Markdown.
 func prose(text string) template.HTML {
 	var out strings.Builder
-	for _, block := range strings.Split(strings.TrimSpace(text), "\n\n") {
+	for block := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
 		escaped := template.HTMLEscapeString(block)
 		escaped = regexp.MustCompile("`([^`]+)`").ReplaceAllString(escaped, "<code>$1</code>")
 		escaped = regexp.MustCompile(`\*\*([^*]+)\*\*`).ReplaceAllString(escaped, "<strong>$1</strong>")

@@ -2,7 +2,6 @@ package api
 
 import (
 	"errors"
-	"net/http"
 
 	"github.com/labstack/echo/v4"
 
@@ -26,7 +25,7 @@ func (s *Server) ListEvents(c echo.Context, params ListEventsParams) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, EventList{Data: each(list.Data, eventAnswer), NextCursor: nextCursor(list.Next)})
+	return respond(c, EventList{Data: each(list.Data, eventAnswer), NextCursor: nextCursor(list.Next)})
 }
 
 // GetEvent shows an event: GET /v1/events/{event_id}.
@@ -35,7 +34,7 @@ func (s *Server) GetEvent(c echo.Context, id EventID) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, eventAnswer(found))
+	return respond(c, eventAnswer(found))
 }
 
 func eventAnswer(row storage.Event) Event {

@@ -69,7 +69,7 @@ func limit(most *uint64) int64 {
 	if most == nil {
 		return -1
 	}
-	return int64(*most) //nolint:gosec // the document's limits are small
+	return int64(*most)
 }
 
 // span says how many of something are allowed; most below 0 is without end.

@@ -30,9 +30,9 @@ type faults struct {
 	seen map[string]bool
 }
 
-// add notes a fault at a JSON pointer, "?name" or "Name:". The detail goes to
+// addf notes a fault at a JSON pointer, "?name" or "Name:". The detail goes to
 // the client, so it must not hold a secret that was sent.
-func (f *faults) add(pointer, format string, args ...any) {
+func (f *faults) addf(pointer, format string, args ...any) {
 	if f.seen[pointer] {
 		return
 	}
@@ -56,9 +56,9 @@ func (f *faults) err() error {
 }
 
 // invalid is the error for a single wrong value.
-func invalid(pointer, format string, args ...any) error {
+func invalid(pointer, detail string) error {
 	var f faults
-	f.add(pointer, format, args...)
+	f.addf(pointer, "%s", detail)
 	return f.err()
 }
 
@@ -89,7 +89,7 @@ func (f *faults) addSchema(err error) {
 	case *openapi3.SchemaError:
 		f.addSchemaError(err)
 	default:
-		f.add("", "does not match the API's document")
+		f.addf("", "does not match the API's document")
 	}
 }
 
@@ -105,7 +105,7 @@ func (f *faults) addSchemaError(err *openapi3.SchemaError) {
 	case "uniqueItems":
 		f.addDuplicates(pointer, err)
 	default:
-		f.add(pointer, "%s", explain(err))
+		f.addf(pointer, "%s", explain(err))
 	}
 }
 
@@ -123,7 +123,7 @@ func (f *faults) addUnknownFields(pointer string, err *openapi3.SchemaError) {
 	known := sortedKeys(err.Schema.Properties)
 	for _, name := range sortedKeys(object) {
 		if _, ok := err.Schema.Properties[name]; !ok {
-			f.add(pointer+at(name), "is not a field of this request%s", oneOf("; known: ", known))
+			f.addf(pointer+at(name), "is not a field of this request%s", oneOf("; known: ", known))
 		}
 	}
 }
@@ -138,7 +138,7 @@ func (f *faults) addDuplicates(pointer string, err *openapi3.SchemaError) {
 			continue // wrong already by its type
 		}
 		if before, twice := first[text]; twice {
-			f.add(pointer+at(i), "is the same as item %d; name each once", before)
+			f.addf(pointer+at(i), "is the same as item %d; name each once", before)
 			continue
 		}
 		first[text] = i
@@ -153,12 +153,12 @@ func (f *faults) addParameter(pointer string, schema *openapi3.Schema, err error
 			f.addParameter(pointer, schema, each)
 		}
 	case *openapi3.SchemaError:
-		f.add(pointer, "%s", explain(err))
+		f.addf(pointer, "%s", explain(err))
 	default: // it could not be read as its type, or is empty
 		if schema.Type.Is(openapi3.TypeInteger) {
-			f.add(pointer, "must be a whole number%s", bounds(schema))
+			f.addf(pointer, "must be a whole number%s", bounds(schema))
 			return
 		}
-		f.add(pointer, "must not be empty")
+		f.addf(pointer, "must not be empty")
 	}
 }

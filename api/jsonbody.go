@@ -42,8 +42,7 @@ func parseJSON(body []byte) (any, error) {
 }
 
 func syntaxFault(err error) error {
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return &notJSONError{reason: fmt.Sprintf("At byte %d: %s.", syntax.Offset, syntax)}
 	}
 	return &notJSONError{reason: "It cannot be read."}

@@ -36,7 +36,7 @@ func (s *Server) ListKeys(c echo.Context, params ListKeysParams) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, KeyList{Data: each(list.Data, keyAnswer), NextCursor: nextCursor(list.Next)})
+	return respond(c, KeyList{Data: each(list.Data, keyAnswer), NextCursor: nextCursor(list.Next)})
 }
 
 // RevokeKey revokes an API key at once: DELETE /v1/keys/{key_id}.

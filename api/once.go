@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -150,11 +151,11 @@ func marshal(value any) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// respond writes a success that need not be kept.
-func respond(c echo.Context, status int, value any) error {
+// respond writes a success that need not be kept: 200.
+func respond(c echo.Context, value any) error {
 	body, err := marshal(value)
 	if err != nil {
 		return err
 	}
-	return c.Blob(status, contentTypeJSON, body)
+	return c.Blob(http.StatusOK, contentTypeJSON, body)
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -196,7 +195,7 @@ func (s *Server) writeProblem(err error, c echo.Context) {
 	if o.challenge != "" {
 		header.Set(echo.HeaderWWWAuthenticate, o.challenge)
 	}
-	body, _ := json.Marshal(Problem{
+	body, failed := marshal(Problem{
 		Type:      o.kind.uri(),
 		Title:     o.kind.title,
 		Status:    o.kind.status,
@@ -204,5 +203,10 @@ func (s *Server) writeProblem(err error, c echo.Context) {
 		Errors:    o.faults,
 		RequestID: header.Get(echo.HeaderXRequestID),
 	})
-	_ = c.Blob(o.kind.status, contentTypeProblem, body) // the client is gone if this fails
+	if failed == nil {
+		failed = c.Blob(o.kind.status, contentTypeProblem, body)
+	}
+	if failed != nil { // most likely the client is gone
+		s.logger.DebugContext(c.Request().Context(), "problem not written", "error", failed)
+	}
 }

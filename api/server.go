@@ -82,15 +82,12 @@ func New(config Config) (*Server, error) {
 		docs:     docs,
 		draining: make(chan struct{}),
 	}
-	s.echo, err = s.routes(document)
-	if err != nil {
-		return nil, err
-	}
+	s.echo = s.routes(document)
 	return s, nil
 }
 
 // routes registers every operation of the document, each behind its own checks.
-func (s *Server) routes(document *document) (*echo.Echo, error) {
+func (s *Server) routes(document *document) *echo.Echo {
 	e := echo.New()
 	e.HTTPErrorHandler = s.writeProblem
 	e.Use(s.observe)
@@ -101,7 +98,7 @@ func (s *Server) routes(document *document) (*echo.Echo, error) {
 		}
 	}
 	RegisterHandlersWithOptions(e, s, RegisterHandlersOptions{OperationMiddlewares: guards})
-	return e, nil
+	return e
 }
 
 // ServeHTTP answers one request.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,16 +19,14 @@ const readyTimeout = 2 * time.Second
 
 // GetHealth says that the process lives: GET /healthz.
 func (s *Server) GetHealth(c echo.Context) error {
-	return respond(c, http.StatusOK, Health{Status: Ok})
+	return respond(c, Health{Status: Ok})
 }
 
 // GetReadiness says whether every part answers, and else which does not:
 // GET /readyz.
 func (s *Server) GetReadiness(c echo.Context) error {
 	checks := map[string]func(context.Context) error{"database": s.store.Ping}
-	for name, check := range s.ready {
-		checks[name] = check
-	}
+	maps.Copy(checks, s.ready)
 	ctx, cancel := context.WithTimeout(c.Request().Context(), readyTimeout)
 	defer cancel()
 	var (
@@ -50,7 +49,7 @@ func (s *Server) GetReadiness(c echo.Context) error {
 		slices.Sort(away)
 		return fmt.Errorf("%w: %s does not answer", errNotReady, strings.Join(away, ", "))
 	}
-	return respond(c, http.StatusOK, Health{Status: Ok})
+	return respond(c, Health{Status: Ok})
 }
 
 // GetMetrics shows the metrics, unless they are on another listener:

@@ -96,7 +96,7 @@ func (s *Server) ListWatches(c echo.Context, params ListWatchesParams) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, WatchList{Data: each(list.Data, watchAnswer), NextCursor: nextCursor(list.Next)})
+	return respond(c, WatchList{Data: each(list.Data, watchAnswer), NextCursor: nextCursor(list.Next)})
 }
 
 // GetWatch shows a watch, or waits for its end: GET /v1/watches/{watch_id}.
@@ -109,7 +109,7 @@ func (s *Server) GetWatch(c echo.Context, id WatchID, params GetWatchParams) err
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, watchAnswer(found))
+	return respond(c, watchAnswer(found))
 }
 
 // CancelWatch cancels a watch: DELETE /v1/watches/{watch_id}.
@@ -118,7 +118,7 @@ func (s *Server) CancelWatch(c echo.Context, id WatchID) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, watchAnswer(ended))
+	return respond(c, watchAnswer(ended))
 }
 
 func watchAnswer(row storage.Watch) Watch {
