@@ -178,7 +178,7 @@ func isPermanent(code codeError) bool {
 }
 
 // recorder is the transport of one call through slack-go. It keeps what slack-go does not report (status,
-// headers and body of a refusal), bounds the answer, and hides redirects, which are never followed.
+// headers and body of a refusal) and bounds the answer. Its client follows no redirects.
 type recorder struct {
 	next      http.RoundTripper
 	userAgent string
@@ -214,7 +214,6 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	r.answered = true
-	resp.Header.Del("Location") // http.Client quotes it in errors before it asks about redirects
 	resp.Body = io.NopCloser(bytes.NewReader(r.body))
 	return resp, nil
 }

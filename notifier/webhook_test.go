@@ -61,6 +61,18 @@ func TestWebhookOnTheWire(t *testing.T) {
 	}
 }
 
+// Headers that were stored before a rule was made cannot override the relay's own either.
+func TestReservedHeadersAreNotSent(t *testing.T) {
+	t.Parallel()
+	receiver := webhooktest.New(testSecret)
+	for _, name := range []string{"webhook-id", "WEBHOOK-SIGNATURE", "Host", "Content-Type", "Accept-Encoding"} {
+		_, err := send(t, serve(t, receiver), map[string]string{name: "x"})
+		if failure := failureOf(t, err); !strings.Contains(failure.Error(), name) || len(receiver.Arrivals()) != 0 {
+			t.Errorf("%s: got %v, %d arrivals", name, err, len(receiver.Arrivals()))
+		}
+	}
+}
+
 func TestWebhookHeadersOnTheWire(t *testing.T) {
 	t.Parallel()
 	var got strings.Builder
