@@ -2,9 +2,8 @@ package jobs
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -25,8 +24,9 @@ const (
 	destinationTTL = time.Second
 	// credentialTTL is the same for a credential's secret.
 	credentialTTL = 30 * time.Second
-	// paceTTL is how long a destination's rate limiter is remembered.
-	paceTTL = time.Minute
+	// maxRest bounds how long a lease is kept for nothing but a rest. A receiver
+	// that asks for a longer one may hear from another process once meanwhile.
+	maxRest = time.Minute
 )
 
 // Notifier sends one message once and reports what came of it. What went wrong
@@ -49,8 +49,6 @@ type deliverer struct {
 	log          *slog.Logger
 	metrics      *metrics
 	opened       *cache[opened]
-	// paces outlive visits, so that coming back often does not outrun a limit.
-	paces *cache[*rate.Limiter]
 }
 
 // opened is a destination with its secrets.
@@ -64,41 +62,38 @@ type visit struct {
 	*deliverer
 	turn
 	to         opened
-	pace       *rate.Limiter // nil if the destination has no rate limit
-	failures   int           // in a row, up to now
+	pace       *rate.Limiter
+	failures   int // in a row, up to now
 	pauseUntil time.Time
-}
-
-// errand is what one request to a destination is for: a delivery, or (bot
-// destinations only) an update of the Slack message of a watch that goes on.
-type errand struct {
-	delivery *storage.DueDelivery
-	progress *storage.DueProgress
-}
-
-func (e errand) id() string {
-	if e.delivery != nil {
-		return e.delivery.ID
-	}
-	return e.progress.WatchID
 }
 
 // work sends what is due to the destination while the group's lease holds.
 func (d *deliverer) work(stop, work context.Context, t turn) (notBefore time.Time, err error) {
-	v := &visit{deliverer: d, turn: t}
-	if err := v.reopen(work); err != nil {
+	v := &visit{deliverer: d, turn: t, pace: rate.NewLimiter(rate.Inf, 1)}
+	switch err := v.reopen(work); {
+	case errors.Is(err, storage.ErrNotFound): // deleted meanwhile, and its deliveries with it
+		return v.now().Add(errorPause), nil
+	case err != nil:
 		return time.Time{}, err
 	}
 	v.failures = v.to.ConsecutiveFailures
-	if perSecond := v.perSecond(); perSecond > 0 {
-		v.pace, _ = d.paces.get(fmt.Sprint(t.group.ID, " ", perSecond), func() (*rate.Limiter, error) {
-			return rate.NewLimiter(rate.Limit(perSecond), 1), nil
-		})
-	}
 	run := drain[errand, attempted]{
 		claim: v.claim, limit: v.limit, id: errand.id, do: v.do, record: v.record,
 	}
-	return run.run(stop, work, t.woken, t.leased)
+	notBefore, err = run.run(stop, work, t.woken, t.leased)
+	v.rest(stop)
+	return notBefore, err
+}
+
+// rest keeps the lease for as long as the destination may not be sent to, so that
+// its rate limit and its Retry-After hold whichever process comes next.
+func (v *visit) rest(stop context.Context) {
+	next := v.pace.Reserve()
+	pause := max(next.Delay(), v.pauseUntil.Sub(v.now()))
+	next.Cancel()
+	if pause > 0 && v.leased.Load() {
+		wait(stop, min(pause, maxRest))
+	}
 }
 
 // reopen reads the destination's settings, so that a change of them is heeded
@@ -108,17 +103,21 @@ func (v *visit) reopen(ctx context.Context) error {
 		destination, secret, err := v.store.OpenDestination(ctx, v.group.ID)
 		return opened{destination, secret}, err
 	})
-	if err == nil {
-		v.to = to
+	if err != nil {
+		return err
 	}
-	return err
-}
-
-func (v *visit) perSecond() int {
-	if v.to.RateLimit == 0 && v.to.Kind == storage.KindSlack {
-		return slackPerSecond
+	v.to = to
+	perSecond := rate.Inf
+	switch {
+	case to.RateLimit > 0:
+		perSecond = rate.Limit(to.RateLimit)
+	case to.Kind == storage.KindSlack:
+		perSecond = slackPerSecond
 	}
-	return v.to.RateLimit
+	if v.pace.Limit() != perSecond {
+		v.pace.SetLimit(perSecond)
+	}
+	return nil
 }
 
 // limit is how many requests the destination may have under way. A Slack channel
@@ -129,10 +128,10 @@ func (v *visit) limit() int {
 	switch {
 	case v.failures >= probeAfter, v.to.Kind == storage.KindSlack:
 		return 1
-	case v.pace != nil:
-		return min(v.to.MaxInFlight, v.to.RateLimit)
+	case v.to.RateLimit > 0:
+		return max(1, min(v.to.MaxInFlight, v.to.RateLimit))
 	}
-	return v.to.MaxInFlight
+	return max(1, v.to.MaxInFlight)
 }
 
 func (v *visit) claim(ctx context.Context, n int, inFlight map[string]bool) ([]errand, time.Time, error) {
@@ -143,14 +142,15 @@ func (v *visit) claim(ctx context.Context, n int, inFlight map[string]bool) ([]e
 		return nil, time.Time{}, err
 	}
 	take := storage.TakeDeliveries{Group: v.group.ID, Owner: v.owner, Max: n, Exclude: inFlight}
+	if v.to.Kind == storage.KindSlack {
+		take.Max = digestMost
+	}
 	due, err := v.store.DueDeliveries(ctx, take)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	errands := make([]errand, 0, len(due))
-	for i := range due {
-		errands = append(errands, errand{delivery: &due[i]})
-	}
+	errands := gather(due, v.to.Kind)
+	errands = errands[:min(n, len(errands))]
 	if !v.to.Bot || len(errands) == n {
 		return errands, time.Time{}, nil
 	}
@@ -162,135 +162,15 @@ func (v *visit) claim(ctx context.Context, n int, inFlight map[string]bool) ([]e
 	return errands, time.Time{}, err
 }
 
-// do makes one attempt.
-func (v *visit) do(ctx context.Context, e errand) (attempted, bool) {
-	if v.pace != nil && v.pace.Wait(ctx) != nil {
-		return attempted{}, false
+// failingTooLong is whether the destination has accepted nothing for disableAfter.
+// The settings in memory may miss a success, so the row has the last word.
+func (v *visit) failingTooLong(ctx context.Context, tx *storage.Store) (bool, error) {
+	tooLong := func(since time.Time) bool {
+		return !since.IsZero() && v.now().Sub(since) >= v.disableAfter
 	}
-	if !v.leased.Load() {
-		return attempted{}, false
+	if !tooLong(v.to.FailingSince) {
+		return false, nil
 	}
-	sendCtx, cancel := context.WithTimeout(ctx, v.timeout)
-	defer cancel()
-	started, clock := v.now(), time.Now()
-	outcome, err := v.send(sendCtx, e)
-	if err != nil && ctx.Err() != nil {
-		return attempted{}, false // the process ends: not the receiver's doing
-	}
-	took := time.Since(clock)
-	v.metrics.attempted(v.to.Kind, err, took)
-	if e.progress != nil {
-		return judgeProgress(*e.progress, storage.SlackRef(outcome.Slack), started.Add(took), err), true
-	}
-	a := v.schedule.judge(*e.delivery, storage.Attempt{
-		Number: e.delivery.AttemptsMade + 1, StartedAt: started, Duration: took,
-		StatusCode: outcome.StatusCode, ResponseBody: outcome.Body,
-	}, err, rand.Float64()) //nolint:gosec // jitter, not a secret
-	a.delivery.Slack = storage.SlackRef(outcome.Slack)
-	v.logAttempt(e.delivery, a)
-	return a, true
-}
-
-func (v *visit) send(ctx context.Context, e errand) (notifier.Outcome, error) {
-	m, previous := v.links.message(e)
-	switch {
-	case v.to.Bot:
-		return v.notifier.SendSlackBot(ctx, string(v.to.BotToken), v.to.Channel, notifier.SlackRef(previous), m)
-	case v.to.Kind == storage.KindSlack:
-		return v.notifier.SendSlackWebhook(ctx, string(v.to.SlackURL), m)
-	}
-	secrets := make([]string, len(v.to.Signing))
-	for i, s := range v.to.Signing {
-		secrets[i] = string(s.Value)
-	}
-	return v.notifier.SendWebhook(ctx, notifier.Webhook{URL: v.to.URL, Headers: v.to.Headers, Secrets: secrets}, m)
-}
-
-// record writes the attempts and the next states, then disables the destination
-// if an answer or a long row of failures says so.
-func (v *visit) record(ctx context.Context, results []attempted) error {
-	var deliveries []storage.AttemptResult
-	var progress []storage.ProgressResult
-	disable := ""
-	for _, r := range results {
-		if r.delivery != nil {
-			deliveries = append(deliveries, *r.delivery)
-		} else {
-			progress = append(progress, *r.progress)
-		}
-		if r.disable != "" {
-			disable = r.disable
-		}
-		if r.pauseUntil.After(v.pauseUntil) {
-			v.pauseUntil = r.pauseUntil
-		}
-	}
-	if v.onlyFailures(deliveries) && disable == "" && v.failingTooLong() {
-		disable = storage.DisabledFailing
-	}
-	if err := v.store.Atomically(ctx, func(tx *storage.Store) error {
-		return v.write(ctx, tx, deliveries, progress, disable)
-	}); err != nil {
-		return err
-	}
-	v.count(deliveries)
-	if disable != "" {
-		v.log.Warn("a destination is disabled; its deliveries are held until it is enabled",
-			"destination_id", v.group.ID, "reason", disable)
-	}
-	return nil
-}
-
-// write is one transaction, for a delivery that is held by a destination that is
-// not disabled would never be sent.
-func (v *visit) write(ctx context.Context, tx *storage.Store, deliveries []storage.AttemptResult, progress []storage.ProgressResult, disable string) error {
-	if len(deliveries) > 0 {
-		if err := tx.RecordAttempts(ctx, v.group.ID, deliveries); err != nil {
-			return err
-		}
-	}
-	if len(progress) > 0 {
-		if err := tx.RecordProgress(ctx, v.group.ID, progress); err != nil {
-			return err
-		}
-	}
-	if disable == "" {
-		return nil
-	}
-	_, err := tx.DisableDestination(ctx, "", v.group.ID, disable)
-	return err
-}
-
-func (v *visit) onlyFailures(results []storage.AttemptResult) bool {
-	for _, r := range results {
-		if r.Status == storage.DeliverySucceeded {
-			return false
-		}
-	}
-	return len(results) > 0
-}
-
-// count keeps the number of failures in a row.
-func (v *visit) count(results []storage.AttemptResult) {
-	if len(results) > 0 && !v.onlyFailures(results) {
-		v.failures = 0
-		return
-	}
-	v.failures += len(results)
-}
-
-func (v *visit) failingTooLong() bool {
-	since := v.to.FailingSince
-	return !since.IsZero() && v.now().Sub(since) >= v.disableAfter
-}
-
-func (v *visit) logAttempt(due *storage.DueDelivery, a attempted) {
-	v.log.Debug("attempt", "delivery_id", due.ID, "event_id", due.EventID, "destination_id", v.group.ID,
-		"attempt", a.delivery.Attempt.Number, "status", a.delivery.Status, "status_code", a.delivery.Attempt.StatusCode,
-		"error", a.delivery.Attempt.Error, "next_attempt_at", a.delivery.NextAttemptAt)
-	if a.delivery.Status == storage.DeliveryFailed {
-		v.log.Warn("a delivery has used up its schedule; redeliver it when the receiver is well again",
-			"delivery_id", due.ID, "event_id", due.EventID, "destination_id", v.group.ID,
-			"attempt", a.delivery.Attempt.Number, "error", a.delivery.Attempt.Error)
-	}
+	row, _, err := tx.OpenDestination(ctx, v.group.ID)
+	return tooLong(row.FailingSince), err
 }

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"oprelay/storage"
@@ -44,26 +45,31 @@ func (d *dispatcher) run(ctx context.Context) {
 	}
 }
 
+// tick does each of its parts whatever became of the others.
 func (d *dispatcher) tick(ctx context.Context) error {
+	return errors.Join(d.expire(ctx), d.wakeDue(ctx), d.sweep(ctx))
+}
+
+func (d *dispatcher) expire(ctx context.Context) error {
 	for {
 		ended, err := d.store.ExpireWatches(ctx, expireMost)
-		if err != nil {
+		if err != nil || ended < expireMost {
 			return err
 		}
-		if ended < expireMost {
-			break
-		}
 	}
-	if err := d.wakeDue(ctx); err != nil {
-		return err
+}
+
+// sweep forgets a little at each tick until nothing is left, and then rests.
+func (d *dispatcher) sweep(ctx context.Context) error {
+	now := d.now()
+	if now.Sub(d.swept).Abs() < sweepEvery {
+		return nil
 	}
-	if now := d.now(); now.Sub(d.swept).Abs() >= sweepEvery {
+	n, err := d.store.Sweep(ctx, sweepMost)
+	if err == nil && n < sweepMost {
 		d.swept = now
-		if _, err := d.store.Sweep(ctx, sweepMost); err != nil {
-			return err
-		}
 	}
-	return nil
+	return err
 }
 
 func (d *dispatcher) wakeDue(ctx context.Context) error {

@@ -130,19 +130,20 @@ func (d *drain[T, R]) persist(work context.Context, results []R) error {
 }
 
 // keepLease renews a group's lease until ctx ends. It clears leased when the
-// lease is lost, or has run out because it could not be renewed.
-func keepLease(ctx context.Context, store *storage.Store, g storage.Group, owner string, leased *atomic.Bool) {
-	last := time.Now()
-	for wait(ctx, leaseRenew) {
+// lease is lost, or when it would run out before the next try to renew it.
+func keepLease(ctx context.Context, renew func(context.Context) (bool, error), leased *atomic.Bool) {
+	for last := time.Now(); wait(ctx, leaseRenew); {
 		asked := time.Now()
-		ok, err := store.RenewLease(ctx, g, owner, leaseTTL)
+		renewCtx, cancel := context.WithTimeout(ctx, leaseRenew)
+		ok, err := renew(renewCtx)
+		cancel()
 		switch {
+		case ctx.Err() != nil:
+			return
 		case err == nil && ok:
 			last = asked
-		case err == nil, time.Since(last) > leaseTTL:
-			if !errors.Is(ctx.Err(), context.Canceled) {
-				leased.Store(false)
-			}
+		case err == nil, time.Since(last)+leaseRenew >= leaseTTL:
+			leased.Store(false)
 			return
 		}
 	}

@@ -14,10 +14,9 @@ type metrics struct {
 	pollTime    prometheus.Histogram
 	attempts    *prometheus.CounterVec
 	attemptTime *prometheus.HistogramVec
-	redisUp     prometheus.Gauge
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics(r prometheus.Registerer, waker *Waker) *metrics {
 	m := &metrics{
 		polls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "relay_polls_total", Help: "Polls of the upstream, by outcome.",
@@ -33,12 +32,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "relay_delivery_attempt_duration_seconds", Help: "Time of one attempt, the answer's body included.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 12),
 		}, []string{"kind"}),
-		redisUp: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "relay_redis_up", Help: "1 while Redis answers the dispatcher, else 0: work goes on, found in the database.",
-		}),
 	}
+	redisUp := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "relay_redis_up", Help: "1 while Redis answers, else 0: work goes on, found in the database.",
+	}, func() float64 {
+		if waker.Up() {
+			return 1
+		}
+		return 0
+	})
 	if r != nil {
-		r.MustRegister(m.polls, m.pollTime, m.attempts, m.attemptTime, m.redisUp)
+		r.MustRegister(m.polls, m.pollTime, m.attempts, m.attemptTime, redisUp)
 	}
 	return m
 }

@@ -16,6 +16,11 @@ import (
 // spend the budget of five minutes in seconds, few enough to stay polite.
 const pollsInFlight = 16
 
+// chargeShare of a budget's period may pass between a charge and its request: a
+// tenth, which is the room that the store's count leaves. What is sent later could
+// push a window over the budget.
+const chargeShare = 10
+
 // Source asks an upstream about one operation. It answers within its own
 // timeout, never retries, and tells everything through the answer.
 type Source interface {
@@ -65,9 +70,7 @@ type taken struct {
 }
 
 func (p *poller) claim(ctx context.Context, t turn, n int, inFlight map[string]bool) ([]taken, time.Time, error) {
-	// A charge counts from here, so what is sent within a slot of it cannot push
-	// any window over the budget: see storage.Budget.
-	sendBy := p.now().Add(p.budget.Slot())
+	sendBy := p.now().Add(p.budget.Per / chargeShare)
 	due, notBefore, err := p.store.TakePolls(ctx, storage.TakePolls{
 		Group: t.group.ID, Owner: t.owner, Budget: p.budget, Max: n, Exclude: inFlight, MinInterval: p.policy.Min,
 	})
@@ -84,9 +87,13 @@ func (p *poller) poll(ctx context.Context, row taken) (polled, bool) {
 	secret, err := p.secrets.get(row.CredentialID, func() (storage.CredentialSecret, error) {
 		return p.store.OpenCredential(ctx, row.CredentialID)
 	})
-	if err != nil {
+	switch {
+	case err != nil && (ctx.Err() != nil || storage.Unavailable(err)):
+		return polled{}, false // says nothing of the credential
+	case err != nil:
 		p.log.Error("cannot open a credential; its operations are polled again later", "credential_id", row.CredentialID, "error", err)
-		return p.result(row, cloudflare.Answer{Outcome: cloudflare.Inconclusive, Problem: "the relay cannot open the credential: see its log"}), true
+		unread := cloudflare.Answer{Outcome: cloudflare.Inconclusive, Problem: "the relay cannot open the credential: see its log"}
+		return p.result(row, unread), true
 	}
 	if err := p.egress.Wait(ctx); err != nil || p.now().After(row.sendBy) {
 		return polled{}, false
@@ -106,7 +113,7 @@ func (p *poller) result(row taken, answer cloudflare.Answer) polled {
 	at := p.now()
 	return polled{
 		due: row.DuePoll, answer: answer, at: at,
-		PollResult: p.policy.observe(row.DuePoll, answer, at, rand.Float64()), //nolint:gosec // jitter, not a secret
+		PollResult: p.policy.observe(row.DuePoll, answer, at, rand.Float64()),
 	}
 }
 

@@ -8,14 +8,26 @@ import (
 	"oprelay/storage"
 )
 
-// attempted is one finished attempt, or one finished update of a Slack message.
+// attempted is what finished attempts, or updates of Slack messages, led to.
 type attempted struct {
-	delivery *storage.AttemptResult
-	progress *storage.ProgressResult
+	deliveries []storage.AttemptResult
+	progress   []storage.ProgressResult
 	// disable says why the destination must not be sent to any more, "" if it may.
 	disable string
 	// pauseUntil is when the destination may be sent to again; zero if at once.
 	pauseUntil time.Time
+}
+
+// join adds what other attempts at the same destination led to.
+func (a *attempted) join(other attempted) {
+	a.deliveries = append(a.deliveries, other.deliveries...)
+	a.progress = append(a.progress, other.progress...)
+	if other.disable != "" {
+		a.disable = other.disable
+	}
+	if other.pauseUntil.After(a.pauseUntil) {
+		a.pauseUntil = other.pauseUntil
+	}
 }
 
 // progressRetry is the pause after a Slack message could not be updated. The end
@@ -26,25 +38,25 @@ const progressRetry = 30 * time.Second
 // tried again when the schedule says so, or held because the destination is to be
 // disabled, or has failed for good. It is pure. random is in [0,1).
 func (s RetrySchedule) judge(due storage.DueDelivery, attempt storage.Attempt, err error, random float64) attempted {
-	result := &storage.AttemptResult{DeliveryID: due.ID, AttemptsMade: due.AttemptsMade, Attempt: attempt}
+	result := storage.AttemptResult{DeliveryID: due.ID, AttemptsMade: due.AttemptsMade, Attempt: attempt}
 	ended := attempt.StartedAt.Add(attempt.Duration)
 	if err == nil {
 		result.Status = storage.DeliverySucceeded
-		return attempted{delivery: result}
+		return attempted{deliveries: []storage.AttemptResult{result}}
 	}
 	result.Attempt.Error = err.Error()
 	failure := explain(err)
 	if reason := disables(failure); reason != "" {
 		result.Status = storage.DeliveryHeld
-		return attempted{delivery: result, disable: reason}
+		return attempted{deliveries: []storage.AttemptResult{result}, disable: reason}
 	}
 	wait, ok := s.next(due.Step, failure.RetryAfter, random)
 	if !ok {
 		result.Status = storage.DeliveryFailed
-		return attempted{delivery: result}
+		return attempted{deliveries: []storage.AttemptResult{result}}
 	}
 	result.Status, result.NextAttemptAt = storage.DeliveryPending, ended.Add(wait)
-	a := attempted{delivery: result}
+	a := attempted{deliveries: []storage.AttemptResult{result}}
 	if failure.Kind == notifier.RateLimited {
 		a.pauseUntil = ended.Add(min(failure.RetryAfter, maxRetryAfter))
 	}
@@ -53,14 +65,14 @@ func (s RetrySchedule) judge(due storage.DueDelivery, attempt storage.Attempt, e
 
 // judgeProgress decides the same for an update of a Slack message.
 func judgeProgress(due storage.DueProgress, ref storage.SlackRef, ended time.Time, err error) attempted {
-	result := &storage.ProgressResult{WatchID: due.WatchID, Revision: due.Revision, Slack: ref}
+	result := storage.ProgressResult{WatchID: due.WatchID, Revision: due.Revision, Slack: ref}
 	if err == nil {
-		return attempted{progress: result}
+		return attempted{progress: []storage.ProgressResult{result}}
 	}
 	failure := explain(err)
 	wait := max(progressRetry, min(failure.RetryAfter, maxRetryAfter))
 	result.NextAttemptAt = ended.Add(wait)
-	a := attempted{progress: result, disable: disables(failure)}
+	a := attempted{progress: []storage.ProgressResult{result}, disable: disables(failure)}
 	if failure.Kind == notifier.RateLimited {
 		a.pauseUntil = ended.Add(min(failure.RetryAfter, maxRetryAfter))
 	}
@@ -68,8 +80,7 @@ func judgeProgress(due storage.DueProgress, ref storage.SlackRef, ended time.Tim
 }
 
 func explain(err error) *notifier.Error {
-	var failure *notifier.Error
-	if errors.As(err, &failure) {
+	if failure, ok := errors.AsType[*notifier.Error](err); ok {
 		return failure
 	}
 	return &notifier.Error{Kind: notifier.Passing, Err: err}

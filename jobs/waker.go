@@ -3,7 +3,6 @@ package jobs
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -91,13 +90,13 @@ func (w *Waker) send(ctx context.Context) {
 
 // enqueue is true if the wake-up is in Redis.
 func (w *Waker) enqueue(ctx context.Context, g storage.Group) bool {
-	ctx, cancel := context.WithTimeout(ctx, redisPatient)
+	callCtx, cancel := context.WithTimeout(ctx, redisPatient)
 	defer cancel()
-	if err := enqueue(ctx, w.client.Load(), g, w.now()); err != nil {
+	err := enqueue(callCtx, w.client.Load(), g, w.now())
+	if err != nil && ctx.Err() == nil {
 		w.failed(err)
-		return false
 	}
-	return true
+	return err == nil
 }
 
 func (w *Waker) failed(err error) {
@@ -120,18 +119,17 @@ func (w *Waker) watchRedis(ctx context.Context) {
 	}
 }
 
-// check reads the epoch key, and makes a new one where there is none. An asynq
-// client registers its queues once, so after a loss of data it is renewed.
+// check reads the epoch key, after making a new one where there is none: by a
+// write each time, for a Redis that is out of memory or a read-only replica still
+// answers reads. An asynq client registers its queues once, so after a loss of
+// data it is renewed.
 func (w *Waker) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, redisPatient)
 	defer cancel()
-	epoch, err := w.redis.Get(ctx, epochKey).Result()
-	if errors.Is(err, redis.Nil) {
-		if err := w.redis.SetNX(ctx, epochKey, rand.Text(), 0).Err(); err != nil {
-			return err
-		}
-		epoch, err = w.redis.Get(ctx, epochKey).Result()
+	if err := w.redis.SetNX(ctx, epochKey, rand.Text(), 0).Err(); err != nil {
+		return err
 	}
+	epoch, err := w.redis.Get(ctx, epochKey).Result()
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,8 @@ const (
 	// asynqGrace is short because the crew has waited already when asynq is told
 	// to stop.
 	asynqGrace = time.Second
+	// cutOffGrace is how long what was cut off may take to notice it.
+	cutOffGrace = time.Second
 	// CheckInterval is how often an idle worker looks at its queue by default.
 	CheckInterval = 50 * time.Millisecond
 )
@@ -77,8 +79,7 @@ type Worker struct {
 	servers   []*asynq.Server
 	away      *outage
 
-	work       context.Context //nolint:containedctx // bounds what is in flight; outlives the call that started it
-	cancelWork context.CancelFunc
+	cancelWork context.CancelFunc // cuts off what is in flight
 	stopTick   context.CancelFunc
 	ticking    sync.WaitGroup
 }
@@ -123,12 +124,13 @@ func newWorker(cfg Config) *Worker {
 	if cfg.CheckInterval == 0 {
 		cfg.CheckInterval = CheckInterval
 	}
-	m := newMetrics(cfg.Metrics)
+	m := newMetrics(cfg.Metrics, cfg.Waker)
 	w := &Worker{
 		store: cfg.Store, waker: cfg.Waker, log: cfg.Logger, now: cfg.Now, owner: rand.Text(),
 		away: &outage{log: cfg.Logger, what: "the database", now: cfg.Now},
 	}
-	w.work, w.cancelWork = context.WithCancel(context.Background())
+	work, cancelWork := context.WithCancel(context.Background())
+	w.cancelWork = cancelWork
 	perSecond := float64(cfg.EgressBudget.N) / cfg.EgressBudget.Per.Seconds()
 	w.poller = &poller{
 		store: cfg.Store, source: cfg.Source, policy: cfg.Poll, budget: cfg.Budget,
@@ -140,9 +142,9 @@ func newWorker(cfg Config) *Worker {
 		store: cfg.Store, notifier: cfg.Notifier, schedule: cfg.Retry, timeout: cfg.Timeout,
 		disableAfter: cfg.DisableAfter, links: links(cfg.ConsoleURL), now: cfg.Now, log: cfg.Logger, metrics: m,
 		opened: newCache[opened](destinationTTL, cfg.Now),
-		paces:  newCache[*rate.Limiter](paceTTL, cfg.Now),
 	}
-	w.crew = newCrew(map[storage.GroupKind]int{storage.PollGroup: pollShifts, storage.DeliverGroup: deliverShifts}, w.shift)
+	w.crew = newCrew(map[storage.GroupKind]int{storage.PollGroup: pollShifts, storage.DeliverGroup: deliverShifts},
+		func(stop context.Context, g storage.Group, woken <-chan struct{}) { w.shift(stop, work, g, woken) })
 	return w
 }
 
@@ -165,6 +167,9 @@ func (w *Worker) Stop(ctx context.Context) error {
 	}
 	err := w.crew.stop(ctx)
 	w.cancelWork()
+	cutOff, done := context.WithTimeout(context.WithoutCancel(ctx), cutOffGrace)
+	defer done()
+	_ = w.crew.stop(cutOff) // once more, for err says already what matters
 	for _, s := range w.servers {
 		s.Shutdown()
 	}
@@ -172,13 +177,14 @@ func (w *Worker) Stop(ctx context.Context) error {
 	return err
 }
 
-// shift works through one group until nothing in it is due.
-func (w *Worker) shift(stop context.Context, g storage.Group, woken <-chan struct{}) {
+// shift works through one group until nothing in it is due. It takes no new work
+// when stop ends; work bounds what is in flight.
+func (w *Worker) shift(stop, work context.Context, g storage.Group, woken <-chan struct{}) {
 	for range shiftRounds {
-		next, err := w.visit(stop, g, woken)
+		next, err := w.visit(stop, work, g, woken)
 		switch {
 		case err != nil:
-			if w.work.Err() == nil {
+			if work.Err() == nil {
 				w.report(g, err)
 			}
 			return
@@ -196,21 +202,25 @@ func (w *Worker) shift(stop context.Context, g storage.Group, woken <-chan struc
 
 // visit takes the group's lease, does what is due, and gives the lease back. It
 // returns when the group is due next, zero if never or if another worker has it.
-func (w *Worker) visit(stop context.Context, g storage.Group, woken <-chan struct{}) (time.Time, error) {
-	ok, err := w.store.LeaseGroup(w.work, g, w.owner, leaseTTL)
+func (w *Worker) visit(stop, work context.Context, g storage.Group, woken <-chan struct{}) (time.Time, error) {
+	ok, err := w.store.LeaseGroup(work, g, w.owner, leaseTTL)
 	if err != nil || !ok {
 		return time.Time{}, err
 	}
 	t := turn{group: g, owner: w.owner, woken: woken, leased: new(atomic.Bool)}
 	t.leased.Store(true)
-	keep, done := context.WithCancel(w.work)
+	keep, done := context.WithCancel(work)
 	var keeping sync.WaitGroup
-	keeping.Go(func() { keepLease(keep, w.store, g, w.owner, t.leased) })
+	keeping.Go(func() {
+		keepLease(keep, func(ctx context.Context) (bool, error) {
+			return w.store.RenewLease(ctx, g, w.owner, leaseTTL)
+		}, t.leased)
+	})
 	var notBefore time.Time
 	if g.Kind == storage.PollGroup {
-		notBefore, err = w.poller.work(stop, w.work, t)
+		notBefore, err = w.poller.work(stop, work, t)
 	} else {
-		notBefore, err = w.deliverer.work(stop, w.work, t)
+		notBefore, err = w.deliverer.work(stop, work, t)
 	}
 	done()
 	keeping.Wait()
@@ -220,7 +230,7 @@ func (w *Worker) visit(stop context.Context, g storage.Group, woken <-chan struc
 	if err != nil {
 		notBefore = w.now().Add(errorPause)
 	}
-	next, releaseErr := w.store.ReleaseGroup(w.work, g, w.owner, notBefore)
+	next, releaseErr := w.store.ReleaseGroup(work, g, w.owner, notBefore)
 	return next, errors.Join(err, releaseErr)
 }
 

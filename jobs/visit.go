@@ -1,0 +1,141 @@
+package jobs
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"oprelay/notifier"
+	"oprelay/storage"
+)
+
+// do makes one attempt.
+func (v *visit) do(ctx context.Context, e errand) (attempted, bool) {
+	if v.pace.Wait(ctx) != nil || !v.leased.Load() {
+		return attempted{}, false
+	}
+	sendCtx, cancel := context.WithTimeout(ctx, v.timeout)
+	defer cancel()
+	started, clock := v.now(), time.Now()
+	outcome, err := v.send(sendCtx, e)
+	if err != nil && ctx.Err() != nil {
+		return attempted{}, false // the process ends: not the receiver's doing
+	}
+	took := time.Since(clock)
+	v.metrics.attempted(v.to.Kind, err, took)
+	if e.progress != nil {
+		return judgeProgress(*e.progress, storage.SlackRef(outcome.Slack), started.Add(took), err), true
+	}
+	var all attempted
+	for _, due := range e.deliveries {
+		a := v.schedule.judge(due, storage.Attempt{
+			Number: due.AttemptsMade + 1, StartedAt: started, Duration: took,
+			StatusCode: outcome.StatusCode, ResponseBody: outcome.Body,
+		}, err, rand.Float64())
+		if !e.digest() { // a digest is no watch's own message
+			a.deliveries[0].Slack = storage.SlackRef(outcome.Slack)
+		}
+		v.logAttempt(due, a.deliveries[0])
+		all.join(a)
+	}
+	return all, true
+}
+
+func (v *visit) send(ctx context.Context, e errand) (notifier.Outcome, error) {
+	m, previous := v.links.message(e)
+	switch {
+	case v.to.Bot:
+		return v.notifier.SendSlackBot(ctx, string(v.to.BotToken), v.to.Channel, notifier.SlackRef(previous), m)
+	case v.to.Kind == storage.KindSlack:
+		return v.notifier.SendSlackWebhook(ctx, string(v.to.SlackURL), m)
+	}
+	secrets := make([]string, len(v.to.Signing))
+	for i, s := range v.to.Signing {
+		secrets[i] = string(s.Value)
+	}
+	return v.notifier.SendWebhook(ctx, notifier.Webhook{URL: v.to.URL, Headers: v.to.Headers, Secrets: secrets}, m)
+}
+
+// record writes the attempts and the next states, and disables the destination
+// if an answer or a long row of failures says so. It is one transaction, for a
+// delivery held by a destination that is not disabled would never be sent.
+func (v *visit) record(ctx context.Context, results []attempted) error {
+	var all attempted
+	for _, r := range results {
+		all.join(r)
+	}
+	var disable string
+	err := v.store.Atomically(ctx, func(tx *storage.Store) error {
+		disable = all.disable
+		if err := v.write(ctx, tx, all); err != nil {
+			return err
+		}
+		if disable == "" && onlyFailures(all.deliveries) {
+			tooLong, err := v.failingTooLong(ctx, tx)
+			if err != nil {
+				return err
+			}
+			if tooLong {
+				disable = storage.DisabledFailing
+			}
+		}
+		if disable == "" {
+			return nil
+		}
+		_, err := tx.DisableDestination(ctx, "", v.group.ID, disable)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	v.count(all.deliveries)
+	if all.pauseUntil.After(v.pauseUntil) {
+		v.pauseUntil = all.pauseUntil
+	}
+	if disable != "" {
+		v.log.Warn("a destination is disabled; its deliveries are held until it is enabled",
+			"destination_id", v.group.ID, "reason", disable)
+	}
+	return nil
+}
+
+func (v *visit) write(ctx context.Context, tx *storage.Store, all attempted) error {
+	if len(all.deliveries) > 0 {
+		if err := tx.RecordAttempts(ctx, v.group.ID, all.deliveries); err != nil {
+			return err
+		}
+	}
+	if len(all.progress) > 0 {
+		return tx.RecordProgress(ctx, v.group.ID, all.progress)
+	}
+	return nil
+}
+
+func onlyFailures(results []storage.AttemptResult) bool {
+	for i := range results {
+		if results[i].Status == storage.DeliverySucceeded {
+			return false
+		}
+	}
+	return len(results) > 0
+}
+
+// count keeps the number of failures in a row.
+func (v *visit) count(results []storage.AttemptResult) {
+	if len(results) > 0 && !onlyFailures(results) {
+		v.failures = 0
+		return
+	}
+	v.failures += len(results)
+}
+
+func (v *visit) logAttempt(due storage.DueDelivery, a storage.AttemptResult) {
+	v.log.Debug("attempt", "delivery_id", due.ID, "event_id", due.EventID, "destination_id", v.group.ID,
+		"attempt", a.Attempt.Number, "status", a.Status, "status_code", a.Attempt.StatusCode,
+		"error", a.Attempt.Error, "next_attempt_at", a.NextAttemptAt)
+	if a.Status == storage.DeliveryFailed {
+		v.log.Warn("a delivery has used up its schedule; redeliver it when the receiver is well again",
+			"delivery_id", due.ID, "event_id", due.EventID, "destination_id", v.group.ID,
+			"attempt", a.Attempt.Number, "error", a.Attempt.Error)
+	}
+}
