@@ -22,9 +22,6 @@ type Facts struct {
 	// Alert, if set, is told instead of an operation: destination.disabled, credential.rejected,
 	// destination.test.
 	Alert *Alert
-	// Digest, if set, is told instead of an operation: a burst to one channel, gathered into one message.
-	// An entry is an operation or an alert; the Digest of an entry is not looked at.
-	Digest []Facts
 }
 
 // Alert is news about the relay's own set-up rather than about an operation.

@@ -14,7 +14,6 @@ const (
 	maxValue        = 400 // of one fact in a field: ids and names are shorter, the rest is cut
 	maxErrorSummary = 500 // of the error in the fallback, which notifications show
 	maxMetadata     = 40  // entries shown; a watch may have 50
-	maxDigestLines  = 40  // operations named in a digest
 )
 
 // slackText is one rendered message: blocks, and the plain text that notifications and old clients show.
@@ -26,14 +25,10 @@ type slackText struct {
 // renderSlack renders facts. Words are ours; every value from outside goes through clean and escape, into a
 // code span, a code block or plain text, where Slack neither formats nor links it.
 func renderSlack(f Facts) slackText {
-	switch {
-	case f.Alert != nil:
+	if f.Alert != nil {
 		return renderAlert(*f.Alert, f.Link)
-	case len(f.Digest) > 0:
-		return renderDigest(f.Digest)
-	default:
-		return renderOperation(f)
 	}
+	return renderOperation(f)
 }
 
 func renderOperation(f Facts) slackText {

@@ -34,9 +34,6 @@ func goldenFacts() map[string]notifier.Facts {
 			Fields: []notifier.Field{{Name: "Destination", Value: "ops <prod>"}, {Name: "Reason", Value: "failing"}},
 		},
 	}
-	facts["digest"] = notifier.Facts{Digest: []notifier.Facts{
-		testFacts("completed"), testFacts("failed"), testFacts("completed"), testFacts("expired"), facts["alert"],
-	}}
 	facts["hostile"] = hostileFacts()
 	return facts
 }
@@ -117,11 +114,6 @@ func TestHostileFactsAreHarmless(t *testing.T) {
 	for i := range 60 {
 		long.Metadata[fmt.Sprintf("%02d", i)+strings.Repeat("<", 900)] = strings.Repeat("&😀", 3000)
 	}
-	many := make([]notifier.Facts, 500)
-	for i := range many {
-		many[i] = long
-		many[i].Status = strings.Repeat("<!here>", i)
-	}
 	alert := &notifier.Alert{Title: long.Error, Text: long.Error, Fields: make([]notifier.Field, 30)}
 	for i := range alert.Fields {
 		alert.Fields[i] = notifier.Field{Name: long.Error, Value: long.Error}
@@ -130,8 +122,8 @@ func TestHostileFactsAreHarmless(t *testing.T) {
 	to := serve(t, slack) + slacktest.WebhookPath
 	client := newClient(t, nil)
 	for name, facts := range map[string]notifier.Facts{
-		"hostile": hostile, "long": long, "empty": {}, "digest": {Digest: many}, "alert": {Alert: alert},
-		"empty alert": {Alert: &notifier.Alert{}}, "alert in digest": {Digest: []notifier.Facts{{Alert: alert}}},
+		"hostile": hostile, "long": long, "empty": {}, "alert": {Alert: alert},
+		"empty alert": {Alert: &notifier.Alert{}},
 	} {
 		outcome, err := client.SendSlackWebhook(t.Context(), to, notifier.Message{Facts: facts})
 		if err != nil {
