@@ -141,11 +141,11 @@ func (p *play) watch(ctx context.Context, s *scene, tenantID, credentialID strin
 			return err
 		}
 	}
-	metadata := map[string]string{"what": s.title}
+	metadata := client.Metadata{"what": s.title}
 	if s.timeout > 0 {
 		made, err := p.relay.store.CreateWatches(ctx, []storage.NewWatch{{
 			TenantID: tenantID, AccountID: demoAccount, OperationID: s.operationID, CredentialID: credentialID,
-			DestinationIDs: destinations, Events: storage.OperationEvents(), Timeout: s.timeout, Metadata: metadata,
+			DestinationIDs: destinations, Events: []string{storage.EventOperationExpired}, Timeout: s.timeout, Metadata: metadata,
 		}})
 		if err == nil {
 			s.watchID = made[0].ID
