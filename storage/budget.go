@@ -36,6 +36,10 @@ type slot struct {
 	count int
 }
 
+// Slot is the grain in which requests are counted: a tenth of the window. A
+// request must be sent within one slot of its charge, or be charged anew.
+func (b Budget) Slot() time.Duration { return b.Per / slotsPerWindow }
+
 // slotLength is in microseconds.
 func (b Budget) slotLength() int64 { return max(b.Per.Microseconds()/slotsPerWindow, 1) }
 

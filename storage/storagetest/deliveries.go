@@ -1,0 +1,200 @@
+package storagetest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"oprelay/storage"
+)
+
+// attempt is the result of an attempt at a delivery.
+func (w *world) attempt(d storage.DueDelivery, status string, next time.Duration) storage.AttemptResult {
+	r := storage.AttemptResult{
+		DeliveryID: d.ID, AttemptsMade: d.AttemptsMade, Status: status, Attempt: storage.Attempt{
+			Number: d.AttemptsMade + 1, StartedAt: w.clock.Now(), Duration: 1500 * time.Microsecond, StatusCode: 500,
+			Error: "HTTP 500", ResponseBody: []byte{0xff, 0},
+		},
+	}
+	if next > 0 {
+		r.NextAttemptAt = w.clock.Now().Add(next)
+	}
+	return r
+}
+
+func (w *world) record(t *testing.T, results ...storage.AttemptResult) {
+	t.Helper()
+	check(t, w.RecordAttempts(t.Context(), w.destination.ID, results))
+}
+
+func (w *world) health(t *testing.T) storage.Destination {
+	t.Helper()
+	return must(w.Destination(t.Context(), w.tenant, w.destination.ID))(t)
+}
+
+func testAttemptsAndHealth(t *testing.T, w *world) {
+	id := w.complete(t, "1").ID
+	due := w.deliveries(t, w.destination)[0]
+	w.record(t, w.attempt(due, storage.DeliveryPending, time.Minute))
+	w.record(t, w.attempt(due, storage.DeliverySucceeded, 0)) // late: another attempt was recorded
+	got, attempts, err := w.Delivery(t.Context(), w.tenant, id)
+	check(t, err)
+	want(t, "status", got.Status, storage.DeliveryPending)
+	want(t, "next attempt", got.NextAttemptAt, start.Add(time.Minute))
+	want(t, "attempts", fmt.Sprint(attempts),
+		fmt.Sprint([]storage.Attempt{w.attempt(due, "", 0).Attempt}))
+	want(t, "failing since", w.health(t).FailingSince, start)
+	want(t, "due before its time", len(w.deliveries(t, w.destination)), 0)
+	want(t, "group due", w.groupDue(t, deliverGroup(w.destination)), start.Add(time.Minute))
+
+	w.clock.advance(time.Minute)
+	due = w.deliveries(t, w.destination)[0]
+	want(t, "step", due.Step, 1)
+	w.record(t, w.attempt(due, storage.DeliveryFailed, 0))
+	want(t, "failures", w.health(t).ConsecutiveFailures, 2)
+	want(t, "failing since", w.health(t).FailingSince, start)
+	want(t, "finished", w.delivery(t, id).FinishedAt, w.clock.Now())
+
+	w.complete(t, "2")
+	w.record(t, w.attempt(w.deliveries(t, w.destination)[0], storage.DeliverySucceeded, 0))
+	want(t, "failures after a success", w.health(t).ConsecutiveFailures, 0)
+	want(t, "failing since after a success", w.health(t).FailingSince, time.Time{})
+}
+
+// groupDue leases and releases a group to learn when it is due.
+func (w *world) groupDue(t *testing.T, group storage.Group) time.Time {
+	t.Helper()
+	w.lease(t, group)
+	return w.release(t, group)
+}
+
+func testDueDeliveriesShare(t *testing.T, w *world) {
+	for i := range 20 {
+		w.complete(t, fmt.Sprint(i))
+	}
+	var retries []storage.AttemptResult
+	for _, d := range w.deliveries(t, w.destination)[:10] {
+		retries = append(retries, w.attempt(d, storage.DeliveryPending, time.Nanosecond))
+	}
+	w.record(t, retries...)
+	w.clock.advance(time.Second)
+	w.lease(t, deliverGroup(w.destination))
+	for _, c := range []struct{ limit, first, again int }{{8, 6, 2}, {12, 9, 3}, {16, 10, 6}, {50, 10, 10}} {
+		due := must(w.DueDeliveries(t.Context(), storage.TakeDeliveries{
+			Group: w.destination.ID, Owner: "me", Max: c.limit,
+		}))(t)
+		steps := map[int]int{}
+		for _, d := range due {
+			steps[d.Step]++
+		}
+		// What is not a whole quarter goes by lot.
+		if len(due) != c.first+c.again || steps[1] < c.again || steps[1] > c.again+1 {
+			t.Errorf("of %d: %v, want %d first and %d again", c.limit, steps, c.first, c.again)
+		}
+	}
+	all := must(w.DueDeliveries(t.Context(), storage.TakeDeliveries{Group: w.destination.ID, Owner: "me", Max: 50}))(t)
+	exclude := map[string]bool{}
+	for _, d := range all[:15] {
+		exclude[d.ID] = true
+	}
+	rest := must(w.DueDeliveries(t.Context(), storage.TakeDeliveries{
+		Group: w.destination.ID, Owner: "me", Max: 5, Exclude: exclude,
+	}))(t)
+	want(t, "not in flight", len(rest), 5)
+	for _, d := range rest {
+		want(t, "in flight", exclude[d.ID], false)
+	}
+}
+
+func testDisableEnable(t *testing.T, w *world) {
+	alerts := w.newWebhook(t, w.tenant, true)
+	id := w.complete(t, "1").ID
+	due := w.deliveries(t, w.destination)[0]
+	for range 2 {
+		d := must(w.DisableDestination(t.Context(), "", w.destination.ID, storage.DisabledGone))(t)
+		want(t, "status", d.Status+d.DisabledReason, "disabledgone")
+	}
+	d := must(w.DisableDestination(t.Context(), w.tenant, w.destination.ID, storage.DisabledByUser))(t)
+	want(t, "first reason", d.DisabledReason, storage.DisabledGone)
+	want(t, "held", w.delivery(t, id).Status, storage.DeliveryHeld)
+	want(t, "due while disabled", len(w.deliveries(t, w.destination)), 0)
+	alert := w.deliveries(t, alerts)
+	want(t, "alerts", len(alert), 1)
+	want(t, "alert", string(alert[0].Body), `{"type":"destination.disabled","timestamp":"2026-11-23T10:00:00.123456Z",`+
+		`"data":{"destination_id":"`+w.destination.ID+`","name":"hook","reason":"gone",`+
+		`"disabled_at":"2026-11-23T10:00:00.123456Z"}}`)
+
+	w.record(t, w.attempt(due, storage.DeliveryPending, time.Hour)) // it was on its way
+	want(t, "held after an attempt", w.delivery(t, id).Status, storage.DeliveryHeld)
+	want(t, "born held", w.complete(t, "2").Status, storage.DeliveryHeld)
+	test := must(w.TestDestination(t.Context(), w.tenant, w.destination.ID))(t)
+	want(t, "test", test.Status+test.EventType, "helddestination.test")
+	want(t, "redelivered", must(w.Redeliver(t.Context(), w.tenant, id))(t).Status, storage.DeliveryHeld)
+
+	d = must(w.EnableDestination(t.Context(), w.tenant, w.destination.ID))(t)
+	want(t, "enabled", d.Status+d.DisabledReason, storage.DestinationEnabled)
+	want(t, "failures", w.health(t).ConsecutiveFailures, 0)
+	want(t, "due when enabled", len(w.deliveries(t, w.destination)), 3)
+	must(w.DisableDestination(t.Context(), w.tenant, w.destination.ID, storage.DisabledByUser))(t)
+	want(t, "alerts after the user's own wish", len(w.deliveries(t, alerts)), 1)
+}
+
+// testLateDeliveryIsHeld: a result that says held holds only while the
+// destination is disabled.
+func testLateDeliveryIsHeld(t *testing.T, w *world) {
+	id := w.complete(t, "1").ID
+	w.record(t, w.attempt(w.deliveries(t, w.destination)[0], storage.DeliveryHeld, 0))
+	want(t, "held at an enabled destination", w.delivery(t, id).Status, storage.DeliveryPending)
+	must(w.DisableDestination(t.Context(), w.tenant, w.destination.ID, storage.DisabledRejected))(t)
+	want(t, "disabled after", w.delivery(t, id).Status, storage.DeliveryHeld)
+}
+
+func testRecover(t *testing.T, w *world) {
+	ids := map[string]string{}
+	for _, status := range []string{storage.DeliverySucceeded, storage.DeliveryFailed, storage.DeliveryPending} {
+		ids[status] = w.complete(t, status).ID
+		for _, due := range w.deliveries(t, w.destination) {
+			next := time.Duration(0)
+			if status == storage.DeliveryPending {
+				next = time.Hour
+			}
+			w.record(t, w.attempt(due, status, next))
+		}
+		w.clock.advance(time.Minute)
+	}
+	destination := w.destination.ID
+	want(t, "before", must(w.Recover(t.Context(), w.tenant, destination, start.Add(-time.Hour), start.Add(-1)))(t), 0)
+	want(t, "since", must(w.Recover(t.Context(), w.tenant, destination, start, time.Time{}))(t), 2)
+	due := w.deliveries(t, w.destination)
+	want(t, "due", len(due), 2)
+	for _, d := range due {
+		want(t, "attempts go on", d.AttemptsMade, 1)
+		want(t, "step of "+d.ID, d.Step, map[bool]int{true: 0, false: 1}[d.ID == ids[storage.DeliveryFailed]])
+	}
+	again := must(w.Redeliver(t.Context(), w.tenant, ids[storage.DeliverySucceeded]))(t)
+	want(t, "redelivered", again.Status, storage.DeliveryPending)
+	want(t, "redelivered at", again.NextAttemptAt, w.clock.Now())
+	want(t, "not finished", again.FinishedAt, time.Time{})
+	must(w.DisableDestination(t.Context(), w.tenant, destination, storage.DisabledByUser))(t)
+	want(t, "held are counted", must(w.Recover(t.Context(), w.tenant, destination, start, time.Time{}))(t), 3)
+	want(t, "held stay", w.delivery(t, ids[storage.DeliveryFailed]).Status, storage.DeliveryHeld)
+}
+
+func testDeletedDestination(t *testing.T, w *world) {
+	id := w.complete(t, "1").ID
+	due := w.deliveries(t, w.destination)[0]
+	watch := w.watch(t, "2")
+	check(t, w.DeleteDestination(t.Context(), w.tenant, w.destination.ID))
+	want(t, "canceled", w.delivery(t, id).Status, storage.DeliveryCanceled)
+	w.record(t, w.attempt(due, storage.DeliveryPending, time.Hour))
+	want(t, "still canceled", w.delivery(t, id).Status, storage.DeliveryCanceled)
+	_, err := w.Redeliver(t.Context(), w.tenant, id)
+	wantError(t, "redeliver", err, storage.ErrNotFound)
+	_, err = w.CreateWatches(t.Context(), []storage.NewWatch{w.request("3")})
+	wantError(t, "watch", err, storage.ErrNotFound)
+	w.end(t, w.take(t)[0], storage.WatchCompleted)
+	got := w.reload(t, watch)
+	want(t, "the watch goes on without it", got.Status, storage.WatchCompleted)
+	want(t, "and still names it", fmt.Sprint(got.DestinationIDs), fmt.Sprint(watch.DestinationIDs))
+	want(t, "deliveries", len(w.deliveries(t, w.destination)), 0)
+}

@@ -1,0 +1,204 @@
+package storagetest
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"oprelay/storage"
+)
+
+func testBatchOfWatches(t *testing.T, w *world) {
+	var requests []storage.NewWatch
+	for i := range 1000 {
+		requests = append(requests, w.request(fmt.Sprintf("%032x", i/2)))
+	}
+	watches := must(w.CreateWatches(t.Context(), requests))(t)
+	for i, watch := range watches {
+		if watch.Operation.ID != requests[i].OperationID || watch.Status != storage.WatchWatching ||
+			!slices.Equal(watch.DestinationIDs, requests[i].DestinationIDs) {
+			t.Fatalf("watch %d: %+v", i, watch)
+		}
+	}
+	want(t, "operations", len(w.take(t)), 500)
+
+	requests[999].DestinationIDs = []string{"destination_none"}
+	_, err := w.CreateWatches(t.Context(), requests)
+	wantError(t, "unknown destination", err, storage.ErrNotFound)
+	all := must(w.Watches(t.Context(), storage.WatchFilter{TenantID: w.tenant}, storage.Page{Limit: 2000}))(t)
+	want(t, "watches after a refused batch", len(all.Data), 1000)
+	want(t, "watches of no request", len(must(w.CreateWatches(t.Context(), nil))(t)), 0)
+}
+
+func testWatchEndings(t *testing.T, w *world) {
+	completed, expired, canceled, gone := w.watch(t, "1"), w.watch(t, "2"), w.watch(t, "3"), w.watch(t, "4")
+	want(t, "next poll", completed.NextPollAt, start)
+	for _, poll := range w.take(t) {
+		switch poll.OperationID {
+		case "1":
+			w.end(t, poll, storage.WatchCompleted)
+		case "4":
+			check(t, w.RecordPolls(t.Context(), []storage.PollResult{{
+				RowID: poll.RowID, At: start, End: storage.WatchUnobservable, RefusedReason: storage.ReasonNotFound,
+			}}))
+		}
+	}
+	must(w.CancelWatch(t.Context(), w.tenant, canceled.ID))(t)
+	w.clock.advance(time.Hour)
+	want(t, "expired", must(w.ExpireWatches(t.Context(), 10))(t), 1)
+	want(t, "expired again", must(w.ExpireWatches(t.Context(), 10))(t), 0)
+
+	for _, ended := range []struct {
+		watch        storage.Watch
+		status, kind string
+	}{
+		{completed, storage.WatchCompleted, storage.EventOperationCompleted},
+		{expired, storage.WatchExpired, storage.EventOperationExpired},
+		{gone, storage.WatchUnobservable, storage.EventOperationUnobservable},
+		{canceled, storage.WatchCanceled, ""},
+	} {
+		got := w.reload(t, ended.watch)
+		want(t, "status", got.Status, ended.status)
+		want(t, "event of "+ended.status, got.EventID != "", ended.kind != "")
+		want(t, "next poll of "+ended.status, got.NextPollAt, time.Time{})
+		if got.FinishedAt.IsZero() {
+			t.Errorf("%s: not finished", ended.status)
+		}
+		if ended.kind != "" {
+			want(t, "type", must(w.Event(t.Context(), w.tenant, got.EventID))(t).Type, ended.kind)
+		}
+		again := must(w.CancelWatch(t.Context(), w.tenant, got.ID))(t)
+		want(t, "status after a cancel", again.Status, ended.status)
+	}
+	want(t, "events", len(w.feed(t, w.tenant)), 3)
+	want(t, "operations still polled", len(w.take(t)), 0)
+}
+
+// testOperationPeriods: a closed operation is history, and a later watch on the
+// same id is polled anew.
+func testOperationPeriods(t *testing.T, w *world) {
+	first := w.watch(t, "1")
+	old := w.take(t)[0]
+	w.end(t, old, storage.WatchFailed)
+	second := w.watch(t, "1")
+	fresh := w.take(t)[0]
+	if fresh.RowID == old.RowID || fresh.Polls != 0 || fresh.Status != "" {
+		t.Errorf("the second period: %+v", fresh)
+	}
+	w.end(t, old, storage.WatchCompleted) // late, and about the first period
+	want(t, "first", w.reload(t, first).Status, storage.WatchFailed)
+	want(t, "operation of the first", w.reload(t, first).Operation.Status, storage.OperationFailed)
+	want(t, "second", w.reload(t, second).Status, storage.WatchWatching)
+
+	third := w.watch(t, "1")
+	must(w.CancelWatch(t.Context(), w.tenant, second.ID))(t)
+	want(t, "polled for who is left", len(w.take(t)), 1)
+	must(w.CancelWatch(t.Context(), w.tenant, third.ID))(t)
+	want(t, "polled for nobody", len(w.take(t)), 0)
+}
+
+func testPollResults(t *testing.T, w *world) {
+	watch := w.watch(t, "1")
+	poll := w.take(t)[0]
+	results := []storage.PollResult{
+		{Status: storage.OperationRunning, CredentialAccepted: true},
+		{Problem: "HTTP 404", RefusedSince: start, RefusedReason: storage.ReasonNotFound},
+	}
+	for i, r := range results {
+		r.RowID, r.At = poll.RowID, w.clock.advance(time.Second)
+		r.Next = r.At.Add(time.Minute)
+		check(t, w.RecordPolls(t.Context(), []storage.PollResult{r}))
+		got := w.reload(t, watch)
+		want(t, "polls", got.Polls, i+1)
+		want(t, "status stays when a poll is inconclusive", got.Operation.Status, storage.OperationRunning)
+		want(t, "problem", got.LastPollError, r.Problem)
+		want(t, "last polled", got.LastPolledAt, r.At)
+		want(t, "next poll", got.NextPollAt, r.Next)
+	}
+	check(t, w.ParkBudget(t.Context(), w.credential.BudgetID, start.Add(time.Hour)))
+	check(t, w.ParkBudget(t.Context(), w.credential.BudgetID, start.Add(time.Minute)))
+	want(t, "next poll when parked", w.reload(t, watch).NextPollAt, start.Add(time.Hour))
+	w.clock.advance(2 * time.Hour)
+	again := w.take(t)[0]
+	want(t, "refused since", again.RefusedSince, start)
+	want(t, "refused reason", again.RefusedReason, storage.ReasonNotFound)
+	want(t, "polls", again.Polls, 2)
+	w.end(t, again, storage.WatchCompleted)
+	want(t, "completed at stands in", w.reload(t, watch).Operation.CompletedAt, w.clock.Now())
+}
+
+func testEventBodies(t *testing.T, w *world) {
+	request := w.request("4da8780eeb215e6cb7f48dd981c4ea02")
+	request.Metadata = map[string]string{"b": "<&>", "a": "\u2028"}
+	watch := must(w.CreateWatches(t.Context(), []storage.NewWatch{request}))(t)[0]
+	poll := w.take(t)[0]
+	check(t, w.RecordPolls(t.Context(), []storage.PollResult{{
+		RowID: poll.RowID, At: start.Add(100 * time.Millisecond), Status: storage.OperationFailed, End: storage.WatchFailed,
+		Error: `at the "maximum"`, CompletedAt: time.Date(2020, 1, 1, 8, 0, 0, 0, time.UTC),
+	}}))
+	event := must(w.Event(t.Context(), w.tenant, w.reload(t, watch).EventID))(t)
+	want(t, "body", string(event.Body), `{"type":"operation.failed","timestamp":"2026-11-23T10:00:00.123456Z",`+
+		`"data":{"watch_id":"`+watch.ID+`","operation":{"source":"cloudflare.lists",`+
+		`"account_id":"`+strings.Repeat("a", 32)+`","id":"4da8780eeb215e6cb7f48dd981c4ea02",`+
+		`"status":"failed","error":"at the \"maximum\"","completed_at":"2020-01-01T08:00:00Z"},`+
+		`"reason":null,"observed_at":"2026-11-23T10:00:00.223456Z","polls":1,`+
+		`"metadata":{"a":"\u2028","b":"<&>"}}}`)
+	due := w.deliveries(t, w.destination)
+	if len(due) != 1 || !bytes.Equal(due[0].Body, event.Body) || due[0].EventID != event.ID {
+		t.Errorf("due: %+v", due)
+	}
+
+	silent := w.request("2")
+	silent.Events, silent.Metadata = []string{storage.EventOperationFailed}, nil
+	watch = must(w.CreateWatches(t.Context(), []storage.NewWatch{silent}))(t)[0]
+	w.clock.advance(time.Hour)
+	must(w.ExpireWatches(t.Context(), 10))(t)
+	event = must(w.Event(t.Context(), w.tenant, w.reload(t, watch).EventID))(t)
+	want(t, "body", string(event.Body), `{"type":"operation.expired","timestamp":"2026-11-23T11:00:00.123456Z",`+
+		`"data":{"watch_id":"`+watch.ID+`","operation":{"source":"cloudflare.lists",`+
+		`"account_id":"`+strings.Repeat("a", 32)+`","id":"2","status":null,"error":null,"completed_at":null},`+
+		`"reason":"deadline","observed_at":"2026-11-23T11:00:00.123456Z","polls":0,"metadata":{}}}`)
+	want(t, "deliveries of an event that is not wanted", len(w.deliveries(t, w.destination)), 1)
+}
+
+func testLists(t *testing.T, w *world) {
+	var ids []string
+	for i := range 5 {
+		ids = append(ids, w.watch(t, fmt.Sprint(i%2)).ID)
+	}
+	slices.Sort(ids)
+	slices.Reverse(ids)
+	var seen []string
+	for page := (storage.Page{Limit: 2}); ; {
+		list := must(w.Watches(t.Context(), storage.WatchFilter{TenantID: w.tenant, Status: storage.WatchWatching}, page))(t)
+		for _, watch := range list.Data {
+			seen = append(seen, watch.ID)
+		}
+		if page.After = list.Next; page.After == "" {
+			break
+		}
+	}
+	if !slices.Equal(seen, ids) {
+		t.Errorf("pages: %v, want %v", seen, ids)
+	}
+	for _, f := range []struct {
+		filter storage.WatchFilter
+		n      int
+	}{
+		{storage.WatchFilter{OperationID: "0"}, 3},
+		{storage.WatchFilter{AccountID: strings.Repeat("a", 32)}, 5},
+		{storage.WatchFilter{AccountID: "b"}, 0},
+		{storage.WatchFilter{Status: storage.WatchFailed}, 0},
+	} {
+		f.filter.TenantID = w.tenant
+		list := must(w.Watches(t.Context(), f.filter, storage.Page{Limit: 50}))(t)
+		want(t, fmt.Sprintf("%+v", f.filter), len(list.Data), f.n)
+	}
+	want(t, "credentials", len(must(w.Credentials(t.Context(), w.tenant, storage.Page{Limit: 5}))(t).Data), 1)
+	want(t, "destinations", len(must(w.Destinations(t.Context(), w.tenant, storage.Page{Limit: 5}))(t).Data), 1)
+	_, err := w.Events(t.Context(), w.tenant, "event_none", 1)
+	wantError(t, "after an unknown event", err, storage.ErrNotFound)
+}
