@@ -36,7 +36,8 @@ func (s *Server) checkWatches(ctx context.Context, tenantID string, watches []pl
 		return err
 	}
 	for _, w := range watches {
-		f.refuse(!knownCredentials[w.body.CredentialID], w.pointer+at("credential_id"), "there is no such credential")
+		credentialID := w.body.CredentialID
+		f.refuse(credentialID != "" && !knownCredentials[credentialID], w.pointer+at("credential_id"), "there is no such credential")
 		for i, id := range w.body.DestinationIds {
 			f.refuse(!knownDestinations[id], w.pointer+at("destination_ids", i), "there is no such destination")
 		}

@@ -1,0 +1,100 @@
+package api_test
+
+import (
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"testing"
+
+	"oprelay/deploy/testenv"
+)
+
+// wire carries connections to a database, until it is cut.
+type wire struct {
+	server string
+	mu     sync.Mutex
+	cut    bool
+	open   []net.Conn
+}
+
+// newWire listens in place of the database and returns the URL to use.
+func newWire(t *testing.T, databaseURL string) (*wire, string) {
+	t.Helper()
+	at, err := url.Parse(databaseURL)
+	must(t, err)
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	must(t, err)
+	w := &wire{server: at.Host}
+	t.Cleanup(func() {
+		_ = listener.Close()
+		w.set(true)
+	})
+	go func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			w.join(near)
+		}
+	}()
+	at.Host = listener.Addr().String()
+	return w, at.String()
+}
+
+func (w *wire) join(near net.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	far, err := (&net.Dialer{}).Dial("tcp", w.server)
+	if w.cut || err != nil {
+		_ = near.Close()
+		return
+	}
+	w.open = append(w.open, near, far)
+	go func() { _, _ = io.Copy(near, far) }()
+	go func() { _, _ = io.Copy(far, near) }()
+}
+
+// set cuts the wire, or mends it.
+func (w *wire) set(cut bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = cut
+	for _, conn := range w.open {
+		_ = conn.Close()
+	}
+	w.open = nil
+}
+
+func TestAStoreThatIsAwayIs503AndStoresNothing(t *testing.T) {
+	t.Parallel()
+	w, databaseURL := newWire(t, testenv.Postgres(t))
+	r := newRelayOn(t, databaseURL)
+	const body = `{"name":"x","api_token":"t"}`
+	before := r.rows()
+
+	w.set(true)
+	for _, path := range []string{"/v1/watches", "/readyz"} {
+		answer := r.do(r.write, http.MethodGet, path, "")
+		if answer.status != http.StatusServiceUnavailable || answer.header.Get("Retry-After") == "" || contains(answer, "127.0.0.1") {
+			t.Errorf("%s: %d %s", path, answer.status, answer.body)
+		}
+	}
+	if answer := r.do(r.write, http.MethodPost, "/v1/credentials", body, key("k")); answer.status != http.StatusServiceUnavailable {
+		t.Errorf("POST: %d %s", answer.status, answer.body)
+	}
+	if answer := r.do("", http.MethodGet, "/healthz", ""); answer.status != http.StatusOK {
+		t.Errorf("the process lives all the same: %d", answer.status)
+	}
+
+	w.set(false)
+	if after := r.rows(); !maps.Equal(before, after) {
+		t.Errorf("something was stored: %v, before %v", after, before)
+	}
+	if answer := r.do(r.write, http.MethodPost, "/v1/credentials", body, key("k")); answer.status != http.StatusCreated {
+		t.Errorf("the same request afterwards: %d %s", answer.status, answer.body)
+	}
+}

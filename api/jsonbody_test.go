@@ -1,0 +1,65 @@
+package api
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestParseJSON(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		body string
+		want any // nil: refused
+	}{
+		{`{"a":[1,true,null,"x",{}]}`, map[string]any{"a": []any{1.0, true, nil, "x", map[string]any{}}}},
+		{` "x" `, "x"},
+		{`[]`, []any{}},
+		{`{"a":1,"A":2}`, map[string]any{"a": 1.0, "A": 2.0}},
+		{`{"a":1,"a":1}`, nil},
+		{`{"a":1,"\u0061":1}`, nil},
+		{`{"a":{"b":1,"b":2}}`, nil},
+		{`[1,]`, nil},
+		{`{"a" 1}`, nil},
+		{`{} {}`, nil},
+		{`{}]`, nil},
+		{"\xef\xbb\xbf{}", nil},
+		{``, nil},
+		{`NaN`, nil},
+		{strings.Repeat("[", 40) + strings.Repeat("]", 40), nil},
+	}
+	for _, test := range tests {
+		got, err := parseJSON([]byte(test.body))
+		if (err == nil) != (test.want != nil) || !reflect.DeepEqual(got, test.want) && err == nil {
+			t.Errorf("%s: %v, %v; want %v", test.body, got, err, test.want)
+		}
+	}
+}
+
+func FuzzParseJSON(f *testing.F) {
+	for _, seed := range []string{`{"a":[1e999,-0.1,"\ud800"]}`, `[{"a":{}}]`, `{"a":1,"a":2}`, "\xff", `[[[[`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(_ *testing.T, body []byte) {
+		_, _ = parseJSON(body)
+	})
+}
+
+func TestPointersAreEscaped(t *testing.T) {
+	t.Parallel()
+	if got := at("a/b", "m~n", 3, ""); got != "/a~1b/m~0n/3/" {
+		t.Errorf("pointer %s", got)
+	}
+}
+
+func TestFaultsAreBounded(t *testing.T) {
+	t.Parallel()
+	var f faults
+	for i := range 2 * maxFaults {
+		f.addf(at(i), "is wrong")
+		f.addf(at(i), "is wrong in another way")
+	}
+	if err := f.err(); err == nil || err.Error() != "10000 values are wrong" || len(f.list) != maxFaults {
+		t.Errorf("%v with %d listed", err, len(f.list))
+	}
+}

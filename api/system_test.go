@@ -1,0 +1,120 @@
+package api_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"oprelay/api"
+)
+
+func contains(answer reply, text string) bool { return strings.Contains(string(answer.body), text) }
+
+func TestSystemPagesNeedNoKey(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	r := newRelay(t, func(c *api.Config) { c.Metrics, c.Gatherer = registry, registry })
+	for path, text := range map[string]string{
+		"/healthz":      `"status":"ok"`,
+		"/readyz":       `"status":"ok"`,
+		"/openapi.yaml": "openapi: 3.0.3",
+		"/docs":         `id="problem-invalid"`,
+		"/metrics":      `relay_http_requests_total{method="GET",route="/healthz",status="2xx"}`,
+	} {
+		r.do("", http.MethodGet, "/healthz", "")
+		if answer := r.do("", http.MethodGet, path, ""); answer.status != http.StatusOK || !contains(answer, text) {
+			t.Errorf("%s: %d without %q", path, answer.status, text)
+		}
+	}
+}
+
+func TestDocsRunNothingAndFetchNothing(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t)
+	page := r.do("", http.MethodGet, "/docs", "")
+	policy := page.header.Get("Content-Security-Policy")
+	if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") {
+		t.Errorf("policy %q", policy)
+	}
+	if contains(page, "<script") || regexp.MustCompile(`(src|href)="(https?:)?//`).Match(page.body) {
+		t.Error("the page refers to something outside")
+	}
+	for _, o := range protected(t) {
+		if !contains(page, `<span class="path">`+o.path+`</span>`) {
+			t.Errorf("the page leaves out %s %s", o.method, o.path)
+		}
+	}
+}
+
+func TestReadinessNamesWhatIsAway(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t, func(c *api.Config) {
+		c.Ready = map[string]func(context.Context) error{"redis": func(context.Context) error { return errors.New("refused by 10.0.0.7") }}
+	})
+	answer := r.do("", http.MethodGet, "/readyz", "")
+	if answer.status != http.StatusServiceUnavailable || !contains(answer, "redis does not answer") || contains(answer, "10.0.0.7") {
+		t.Errorf("%d %s", answer.status, answer.body)
+	}
+}
+
+func TestRoutesThatAreNotThere(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t)
+	for _, path := range []string{"/", "/v1", "/v1/", "/v2/watches", "/v1/watches/", "/metrics", "/v1/watches/a/b"} {
+		if answer := r.do(r.write, http.MethodGet, path, ""); answer.status != http.StatusNotFound || !contains(answer, "/docs") {
+			t.Errorf("%s: %d %s", path, answer.status, answer.body)
+		}
+	}
+	answer := r.do(r.write, http.MethodPut, "/v1/watches", "")
+	if allow := answer.header.Get("Allow"); answer.status != http.StatusMethodNotAllowed || !strings.Contains(allow, "POST") {
+		t.Errorf("PUT: %d, Allow %q", answer.status, allow)
+	}
+}
+
+func TestAnswersCarryTheirNameAndGuards(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t)
+	given := r.do(r.write, http.MethodGet, "/v1/watches", "", withHeader("X-Request-Id", "deploy-42"))
+	if got := given.header.Get("X-Request-ID"); got != "deploy-42" {
+		t.Errorf("a sane id becomes %q", got)
+	}
+	odd := r.do("", http.MethodGet, "/v1/watches", "", withHeader("X-Request-Id", `"><script>`))
+	if id := odd.header.Get("X-Request-ID"); len(id) < 20 || id != odd.problem.RequestID {
+		t.Errorf("an odd id becomes %q, in the problem %q", id, odd.problem.RequestID)
+	}
+	for name, value := range map[string]string{
+		"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "X-Frame-Options": "DENY",
+		"Access-Control-Allow-Origin": "", "WWW-Authenticate": `Bearer realm="oprelay"`,
+	} {
+		if got := odd.header.Get(name); got != value {
+			t.Errorf("%s is %q, want %q", name, got, value)
+		}
+	}
+}
+
+// faulty is an egress check with a bug in it.
+type faulty struct{}
+
+func (faulty) CheckURL(context.Context, string) error { panic("the cause") }
+
+func TestAPanicIsAProblemAndItsCauseIsLogged(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t, func(c *api.Config) { c.Egress = faulty{} })
+	answer := r.do(r.write, http.MethodPost, "/v1/destinations", `{"type":"webhook","name":"x","url":"`+publicURL+`"}`, key("k"))
+	if answer.status != http.StatusInternalServerError || contains(answer, "the cause") {
+		t.Errorf("%d %s", answer.status, answer.body)
+	}
+	if log := r.log.String(); !strings.Contains(log, "the cause") || !strings.Contains(log, answer.problem.RequestID) {
+		t.Errorf("the log does not tell the cause by the request's id:\n%s", log)
+	}
+	// The panic has given its reservation up.
+	corrected := r.do(r.write, http.MethodPost, "/v1/destinations", `{"type":"slack","name":"x","bot_token":"b","channel":"c"}`, key("k"))
+	if corrected.status != http.StatusCreated {
+		t.Errorf("with the same key: %d %s", corrected.status, corrected.body)
+	}
+}
