@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs the servers that the tests run against, redis-server and PostgreSQL,
-# from Debian's packages where they are missing. The tests start throwaway
-# copies of their own, so nothing is left running as a system service.
+# Installs what the tests run against, redis-server, PostgreSQL and npm (for a
+# mock server), from Debian's packages where they are missing. The tests start
+# throwaway copies of their own, so nothing is left running as a system service.
 #
 # Where it cannot install (not root, not Debian) it says what to install and
 # succeeds: the tests that need the server are skipped, and say so. With CI=true
@@ -21,9 +21,12 @@ have_postgres() {
 	return 1
 }
 
+have_npm() { command -v npm >/dev/null 2>&1; }
+
 missing() {
 	have_redis || echo redis-server
 	have_postgres || echo postgresql
+	have_npm || echo npm
 }
 
 # Debian starts a service as soon as its package is installed unless

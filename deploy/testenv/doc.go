@@ -1,5 +1,6 @@
-// Package testenv gives tests real servers: a Redis and an empty PostgreSQL
-// database, throwaway and private to the test that asks.
+// Package testenv gives tests real servers: a Redis, an empty PostgreSQL
+// database, and a mock server made from an OpenAPI document, throwaway and
+// private to the test that asks.
 //
 // The servers are ordinary redis-server and postgres programs that the package
 // finds on the machine, starts on 127.0.0.1 and stops again; nothing needs to

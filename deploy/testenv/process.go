@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -26,8 +27,8 @@ kill -s "$signal" $! 2>/dev/null
 wait $! 2>/dev/null
 [ -z "$folder" ] || rm -rf "$folder"`
 
-// ready is what both servers print once they accept connections.
-const ready = "ready to accept connections"
+// acceptsConnections is what Redis and PostgreSQL print once they are ready.
+const acceptsConnections = "ready to accept connections"
 
 // startAttempts bounds how often a server is started on another port, should
 // the port have been taken in between.
@@ -37,6 +38,7 @@ const startAttempts = 10
 type command struct {
 	args       []string            // program and arguments
 	stopSignal string              // as kill(1) names it
+	ready      string              // what it prints, in lower case, once it is ready; "" = acceptsConnections
 	folder     string              // removed after the end; "" = none
 	user       *syscall.Credential // nil = who runs the tests
 }
@@ -72,7 +74,7 @@ func start(c command) (*process, error) {
 	}
 	p := &process{shell: shell, input: input, ended: make(chan struct{})}
 	lines := bufio.NewScanner(output)
-	err = p.awaitReady(lines)
+	err = p.awaitReady(lines, cmp.Or(c.ready, acceptsConnections))
 	go func() { // a server blocks when nobody reads what it prints
 		defer close(p.ended)
 		for lines.Scan() {
@@ -86,7 +88,7 @@ func start(c command) (*process, error) {
 
 // awaitReady reads the server's process id and then its output up to the line
 // that says it is ready.
-func (p *process) awaitReady(lines *bufio.Scanner) error {
+func (p *process) awaitReady(lines *bufio.Scanner, ready string) error {
 	if !lines.Scan() {
 		return errors.New("it did not start")
 	}
