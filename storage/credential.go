@@ -55,6 +55,7 @@ type keptCredential struct {
 	APIKey   string `json:"api_key,omitempty"`
 }
 
+//nolint:gosec // columns, no credentials
 const selectCredential = `SELECT id, tenant_id, name, auth, status, budget_id, created_at, refused_since
 	FROM credentials WHERE deleted_at IS NULL `
 

@@ -111,7 +111,7 @@ func (tx *transaction) dueDeliveries(ctx context.Context, take TakeDeliveries, w
 // share fills limit places with first attempts, leaving a quarter to retries.
 // What is not a whole place goes by lot: one place is a retry's every fourth time.
 func share(first, again []DueDelivery, limit int) []DueDelivery {
-	kept := min(len(again), (limit+rand.N(4))/4) //nolint:gosec // no secret is made of it
+	kept := min(len(again), (limit+rand.N(4))/4)
 	first = first[:min(len(first), max(limit-kept, 0))]
 	again = again[:min(len(again), max(limit-len(first), 0))]
 	return append(first, again...)

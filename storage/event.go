@@ -17,7 +17,7 @@ const (
 	EventOperationUnobservable = "operation.unobservable"
 	EventDestinationTest       = "destination.test"
 	EventDestinationDisabled   = "destination.disabled"
-	EventCredentialRejected    = "credential.rejected"
+	EventCredentialRejected    = "credential.rejected" //nolint:gosec // no credential
 )
 
 // Event is an immutable fact, mostly about a watch.

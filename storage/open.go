@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -115,10 +114,6 @@ func (db *database) openSQLite(path string) error {
 	}
 	if db.read, err = sqlitePool(path, reader, sqliteReaders); err != nil {
 		return errors.Join(err, db.write.Close())
-	}
-	// The first connection makes the file a WAL database, before any reader opens it.
-	if err := db.write.PingContext(context.Background()); err != nil {
-		return fmt.Errorf("the SQLite file: %w", errors.Join(err, db.read.Close(), db.write.Close()))
 	}
 	return nil
 }

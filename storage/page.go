@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // Page says which part of a list is asked for.
@@ -34,17 +35,17 @@ type pageQuery[T any] struct {
 // queryPage reads one page, and one row more to know whether there is a next.
 func queryPage[T any](ctx context.Context, q querier, list pageQuery[T]) (List[T], error) {
 	var args arguments
-	query := list.selection + " AND " + list.tenant.column + " = " + args.add(list.tenant.value)
+	conditions := []string{list.selection, list.tenant.column + " = " + args.add(list.tenant.value)}
 	for _, f := range list.filters {
 		if f.value != "" {
-			query += " AND " + f.column + " = " + args.add(f.value)
+			conditions = append(conditions, f.column+" = "+args.add(f.value))
 		}
 	}
 	if list.page.After != "" {
-		query += " AND " + list.idColumn + " < " + args.add(list.page.After)
+		conditions = append(conditions, list.idColumn+" < "+args.add(list.page.After))
 	}
 	limit := max(list.page.Limit, 1)
-	query += fmt.Sprintf(" ORDER BY %s DESC LIMIT %d", list.idColumn, limit+1)
+	query := fmt.Sprintf("%s ORDER BY %s DESC LIMIT %d", strings.Join(conditions, " AND "), list.idColumn, limit+1)
 	rows, err := queryAll(ctx, q, list.scan, query, args...)
 	if err != nil {
 		return List[T]{}, err

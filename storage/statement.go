@@ -107,7 +107,7 @@ func queryAll[T any](ctx context.Context, q querier, scan func(scanner) (T, erro
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err tells
+	defer rows.Close()
 	var all []T
 	for rows.Next() {
 		one, err := scan(rows)

@@ -65,7 +65,8 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	store := &Store{db: db}
-	if err := store.Ping(ctx); err != nil {
+	// The first writing connection makes the file a WAL database, before any reader opens it.
+	if err := errors.Join(db.write.PingContext(ctx), store.Ping(ctx)); err != nil {
 		return nil, fmt.Errorf("open the database: %w", errors.Join(err, store.Close()))
 	}
 	return store, nil

@@ -76,7 +76,7 @@ func (s *Store) write(ctx context.Context, do func(tx *transaction) error) error
 // pause waits before the next try, longer each time; false if ctx ended.
 func pause(ctx context.Context, try int) bool {
 	step := 10 * time.Millisecond << try
-	timer := time.NewTimer(step/2 + rand.N(step)) //nolint:gosec // no secret is made of it
+	timer := time.NewTimer(step/2 + rand.N(step))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -92,7 +92,7 @@ func (db *database) commit(ctx context.Context, do func(tx *transaction) error) 
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
-	defer begun.Rollback() //nolint:errcheck // after a commit it does nothing, and otherwise err says more
+	defer begun.Rollback() // after a commit it does nothing
 	tx := &transaction{Tx: begun, db: db, due: map[Group]time.Time{}}
 	if err := do(tx); err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ const (
 const (
 	ReasonDeadline           = "deadline"
 	ReasonNotFound           = "not_found"
-	ReasonCredentialRejected = "credential_rejected"
+	ReasonCredentialRejected = "credential_rejected" //nolint:gosec // no credential
 )
 
 // Watch is a standing request to tell destinations how an operation ended.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -13,7 +14,8 @@ import (
 	"oprelay/storage"
 )
 
-func testKeys(t *testing.T, w *world) {
+func testKeys(w *world) {
+	t := w.t
 	want(t, "keys at first", must(w.HasKeys(t.Context()))(t), false)
 	key, secret, err := w.CreateKey(t.Context(), storage.NewAPIKey{
 		TenantID: w.tenant, Name: "ci", Scopes: []storage.Scope{storage.ScopeRead, storage.ScopeWrite},
@@ -39,7 +41,8 @@ func testKeys(t *testing.T, w *world) {
 	want(t, "the tenant of that name", must(w.EnsureTenant(t.Context(), "acme"))(t).ID, w.tenant)
 }
 
-func testAuthenticate(t *testing.T, w *world) {
+func testAuthenticate(w *world) {
+	t := w.t
 	_, secret, err := w.CreateKey(t.Context(), storage.NewAPIKey{TenantID: w.tenant, Name: "ci", Scopes: []storage.Scope{"read"}})
 	check(t, err)
 	for _, step := range []struct{ after, used time.Duration }{{0, 0}, {59 * time.Second, 0}, {time.Second, time.Minute}} {
@@ -50,13 +53,15 @@ func testAuthenticate(t *testing.T, w *world) {
 }
 
 // testTenancy: for every method, another tenant's id does not exist.
-func testTenancy(t *testing.T, w *world) {
+func testTenancy(w *world) {
+	t := w.t
 	ctx := t.Context()
 	d := w.complete(t, "1")
 	watch := w.watch(t, "2")
 	key, _, err := w.CreateKey(ctx, storage.NewAPIKey{TenantID: w.tenant, Name: "ci", Scopes: []storage.Scope{"read"}})
 	check(t, err)
 	other := must(w.EnsureTenant(ctx, "other"))(t).ID
+	own := w.newCredential(t, other, "token").ID
 	name := "mine now"
 	for what, call := range map[string]func() error{
 		"Credential":         func() error { _, err := w.Credential(ctx, other, w.credential.ID); return err },
@@ -87,7 +92,7 @@ func testTenancy(t *testing.T, w *world) {
 		},
 		"CreateWatches, destination": func() error {
 			r := w.request("3")
-			r.TenantID, r.CredentialID = other, w.newCredential(t, other, "token").ID
+			r.TenantID, r.CredentialID = other, own
 			_, err := w.CreateWatches(ctx, []storage.NewWatch{r})
 			return err
 		},
@@ -111,7 +116,8 @@ func testTenancy(t *testing.T, w *world) {
 	want(t, "untouched", must(w.Destination(ctx, w.tenant, w.destination.ID))(t).Name, "hook")
 }
 
-func testIdempotency(t *testing.T, w *world) {
+func testIdempotency(w *world) {
+	t := w.t
 	ctx := t.Context()
 	key := storage.IdempotencyKey{TenantID: w.tenant, Key: "k", Fingerprint: []byte("one")}
 	another := storage.IdempotencyKey{TenantID: w.tenant, Key: "k", Fingerprint: []byte("two")}
@@ -143,9 +149,10 @@ func testIdempotency(t *testing.T, w *world) {
 }
 
 // testIdempotencyContention: of many requests with one key, one does the work.
-func testIdempotencyContention(t *testing.T, w *world) {
+func testIdempotencyContention(w *world) {
+	t := w.t
 	for round := range 10 {
-		key := storage.IdempotencyKey{TenantID: w.tenant, Key: fmt.Sprint(round), Fingerprint: []byte("f")}
+		key := storage.IdempotencyKey{TenantID: w.tenant, Key: strconv.Itoa(round), Fingerprint: []byte("f")}
 		var mu sync.Mutex
 		reserved := 0
 		together(t, 5, func(ctx context.Context, _ int) error {
@@ -162,7 +169,8 @@ func testIdempotencyContention(t *testing.T, w *world) {
 }
 
 // testSecrets: no secret is readable in the database, and a lost key is named.
-func testSecrets(t *testing.T, w *world) {
+func testSecrets(w *world) {
+	t := w.t
 	ctx := t.Context()
 	secret := must(w.OpenCredential(ctx, w.credential.ID))(t)
 	want(t, "token", secret.APIToken, "token")
@@ -200,9 +208,9 @@ func rawSecrets(t *testing.T, w *world, table string) []byte {
 		driver, name = "sqlite", path
 	}
 	db := must(sql.Open(driver, name))(t)
-	defer db.Close()                                                           //nolint:errcheck // it was only read
-	rows := must(db.QueryContext(t.Context(), `SELECT secret FROM `+table))(t) //nolint:gosec // a constant
-	defer rows.Close()                                                         //nolint:errcheck // rows.Err tells
+	defer db.Close() //nolint:errcheck // it was only read
+	rows := must(db.QueryContext(t.Context(), `SELECT secret FROM `+table))(t)
+	defer rows.Close()
 	var all []byte
 	for rows.Next() {
 		var secret []byte
@@ -213,7 +221,8 @@ func rawSecrets(t *testing.T, w *world, table string) []byte {
 	return all
 }
 
-func testUnavailable(t *testing.T, w *world) {
+func testUnavailable(w *world) {
+	t := w.t
 	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
 	_, err := w.Watch(ctx, w.tenant, "watch_none")
@@ -226,6 +235,7 @@ func testUnavailable(t *testing.T, w *world) {
 }
 
 func testMigrate(t *testing.T, url string) {
+	t.Helper()
 	keys := must(storage.ParseKeyring(storage.NewKey()))(t)
 	open := func() *storage.Store {
 		s := must(storage.Open(t.Context(), storage.Config{URL: url, Keys: keys}))(t)

@@ -2,9 +2,8 @@ package storagetest
 
 import (
 	"context"
-	"fmt"
+	"strconv"
 	"sync"
-	"testing"
 	"time"
 
 	"oprelay/storage"
@@ -13,11 +12,12 @@ import (
 // testBudgetNeverExceeded: three takers, a clock that goes on by odd steps and
 // is set back at times. In no window are more requests granted than the budget,
 // even if each is sent up to a tenth of a window late.
-func testBudgetNeverExceeded(t *testing.T, w *world) {
+func testBudgetNeverExceeded(w *world) {
+	t := w.t
 	budget := storage.Budget{N: 12, Per: 5 * time.Minute}
 	var requests []storage.NewWatch
 	for i := range 400 {
-		requests = append(requests, w.request(fmt.Sprint(i)))
+		requests = append(requests, w.request(strconv.Itoa(i)))
 	}
 	must(w.CreateWatches(t.Context(), requests))(t)
 	w.lease(t, w.pollGroup())
@@ -51,10 +51,10 @@ func testBudgetNeverExceeded(t *testing.T, w *world) {
 		}
 		step := time.Duration(7+round%23) * time.Second
 		elapsed += step
-		switch {
-		case round == 20:
+		switch round {
+		case 20:
 			w.clock.advance(-4 * time.Minute)
-		case round == 40:
+		case 40:
 			w.clock.advance(-3 * time.Hour)
 		default:
 			w.clock.advance(step)
@@ -83,9 +83,10 @@ func renew(ctx context.Context, w *world) error {
 }
 
 // testBudgetHints: the upstream's own count, a lock-out, and when there is more.
-func testBudgetHints(t *testing.T, w *world) {
+func testBudgetHints(w *world) {
+	t := w.t
 	for i := range 30 {
-		w.watch(t, fmt.Sprint(i))
+		w.watch(t, strconv.Itoa(i))
 	}
 	w.lease(t, w.pollGroup())
 	budget := storage.Budget{N: 10, Per: 10 * time.Minute}
@@ -116,7 +117,8 @@ func testBudgetHints(t *testing.T, w *world) {
 }
 
 // testBudgetOrder: the young come first, and the old do not starve.
-func testBudgetOrder(t *testing.T, w *world) {
+func testBudgetOrder(w *world) {
+	t := w.t
 	w.watch(t, "old")
 	poll := w.take(t)[0]
 	record := func(next time.Duration) {

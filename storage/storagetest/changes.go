@@ -2,14 +2,15 @@ package storagetest
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"oprelay/storage"
 )
 
-func testUpdateDestination(t *testing.T, w *world) {
+func testUpdateDestination(w *world) {
+	t := w.t
 	name, url, limit, headers := "new", "https://example.org/", 7, map[string]string{"B": "2", "A": "1"}
 	d := must(w.UpdateDestination(t.Context(), w.tenant, w.destination.ID, storage.DestinationPatch{
 		Name: &name, URL: &url, RateLimit: &limit, Headers: &headers,
@@ -17,7 +18,7 @@ func testUpdateDestination(t *testing.T, w *world) {
 	got, secret, err := w.OpenDestination(t.Context(), w.destination.ID)
 	check(t, err)
 	want(t, "stored", fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", d))
-	want(t, "name, url, limit", got.Name+got.URL+fmt.Sprint(got.RateLimit), name+url+"7")
+	want(t, "name, url, limit", got.Name+got.URL+strconv.Itoa(got.RateLimit), name+url+"7")
 	want(t, "header names", fmt.Sprint(got.HeaderNames), "[A B]")
 	want(t, "headers", fmt.Sprint(secret.Headers), fmt.Sprint(headers))
 	want(t, "what the patch does not name", got.MaxInFlight, w.destination.MaxInFlight)
@@ -33,7 +34,8 @@ func testUpdateDestination(t *testing.T, w *world) {
 	want(t, "token", string(secret.BotToken), "xoxb-2")
 }
 
-func testRotateSecret(t *testing.T, w *world) {
+func testRotateSecret(w *world) {
+	t := w.t
 	id := w.destination.ID
 	signing := func() string {
 		t.Helper()
@@ -56,12 +58,13 @@ func testRotateSecret(t *testing.T, w *world) {
 	want(t, "without an overlap", signing(), "whsec_four whsec_two")
 }
 
-func testCredentialRefused(t *testing.T, w *world) {
+func testCredentialRefused(w *world) {
+	t := w.t
 	ctx := t.Context()
 	alerts := w.newWebhook(t, w.tenant, true)
 	var watches []storage.Watch
 	for i := range 3 {
-		watches = append(watches, w.watch(t, fmt.Sprint(i)))
+		watches = append(watches, w.watch(t, strconv.Itoa(i)))
 	}
 	polls := w.take(t)
 	refuse := func(at time.Time) {

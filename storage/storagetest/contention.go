@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -13,10 +14,11 @@ import (
 )
 
 // testCloseOnlyOnce: whoever ends a watch at the same time, it makes one event.
-func testCloseOnlyOnce(t *testing.T, w *world) {
+func testCloseOnlyOnce(w *world) {
+	t := w.t
 	processes := []*storage.Store{w.Store, w.open(t)}
 	for round := range 15 {
-		operation := fmt.Sprint(round)
+		operation := strconv.Itoa(round)
 		watches := must(w.CreateWatches(t.Context(), slices.Repeat([]storage.NewWatch{w.request(operation)}, 3)))(t)
 		poll := w.take(t)[0]
 		w.clock.advance(time.Hour)
@@ -66,7 +68,8 @@ func checkEnd(t *testing.T, w *world, watch storage.Watch) {
 
 // testCancelRegisterCloseRace: an operation is registered, canceled and closed
 // at the same time. No watch may be left that nobody polls for.
-func testCancelRegisterCloseRace(t *testing.T, w *world) {
+func testCancelRegisterCloseRace(w *world) {
+	t := w.t
 	other := w.open(t)
 	for range 40 {
 		first := w.watch(t, "1")
@@ -103,7 +106,8 @@ func testCancelRegisterCloseRace(t *testing.T, w *world) {
 
 // testFeedMissesNothing: a reader that follows the feed while several write it
 // sees every event exactly once.
-func testFeedMissesNothing(t *testing.T, w *world) {
+func testFeedMissesNothing(w *world) {
+	t := w.t
 	const writers, each = 4, 15
 	processes := []*storage.Store{w.Store, w.open(t)}
 	var seen []string
@@ -144,7 +148,8 @@ func follow(ctx context.Context, s *storage.Store, tenant string, n int) (seen [
 	return seen, nil
 }
 
-func testLeases(t *testing.T, w *world) {
+func testLeases(w *world) {
+	t := w.t
 	group := w.pollGroup()
 	want(t, "lease of a group without work", must(w.LeaseGroup(t.Context(), group, "a", time.Minute))(t), false)
 	w.watch(t, "1")
@@ -180,14 +185,15 @@ func testLeases(t *testing.T, w *world) {
 }
 
 // testLeaseContention: of many who want a lease, one gets it.
-func testLeaseContention(t *testing.T, w *world) {
+func testLeaseContention(w *world) {
+	t := w.t
 	w.watch(t, "1")
 	processes := []*storage.Store{w.Store, w.open(t)}
 	for range 10 {
 		var mu sync.Mutex
 		var owners []string
 		together(t, 6, func(ctx context.Context, i int) error {
-			owner := fmt.Sprint(i)
+			owner := strconv.Itoa(i)
 			leased, err := processes[i%2].LeaseGroup(ctx, w.pollGroup(), owner, time.Minute)
 			mu.Lock()
 			defer mu.Unlock()
@@ -205,7 +211,8 @@ func testLeaseContention(t *testing.T, w *world) {
 
 // testNoWakeUpLost: a group is released while work for it is committed. After
 // every round the group is due by the time its rows are.
-func testNoWakeUpLost(t *testing.T, w *world) {
+func testNoWakeUpLost(w *world) {
+	t := w.t
 	other := w.open(t)
 	w.watch(t, "0")
 	for round := range 60 {
@@ -228,7 +235,8 @@ func testNoWakeUpLost(t *testing.T, w *world) {
 	}
 }
 
-func testOnDue(t *testing.T, w *world) {
+func testOnDue(w *world) {
+	t := w.t
 	var mu sync.Mutex
 	var told []storage.Group
 	w.SetOnDue(func(groups []storage.Group) {
@@ -261,7 +269,8 @@ func testOnDue(t *testing.T, w *world) {
 
 // testAtomically: nested calls are one transaction, and a change that failed
 // inside spoils it even if nobody looks.
-func testAtomically(t *testing.T, w *world) {
+func testAtomically(w *world) {
+	t := w.t
 	for name, do := range map[string]func(tx *storage.Store) error{
 		"fails": func(*storage.Store) error { return storage.ErrInUse },
 		"ignores a failure": func(tx *storage.Store) error {

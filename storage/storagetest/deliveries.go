@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -32,7 +33,8 @@ func (w *world) health(t *testing.T) storage.Destination {
 	return must(w.Destination(t.Context(), w.tenant, w.destination.ID))(t)
 }
 
-func testAttemptsAndHealth(t *testing.T, w *world) {
+func testAttemptsAndHealth(w *world) {
+	t := w.t
 	id := w.complete(t, "1").ID
 	due := w.deliveries(t, w.destination)[0]
 	w.record(t, w.attempt(due, storage.DeliveryPending, time.Minute))
@@ -68,9 +70,10 @@ func (w *world) groupDue(t *testing.T, group storage.Group) time.Time {
 	return w.release(t, group)
 }
 
-func testDueDeliveriesShare(t *testing.T, w *world) {
+func testDueDeliveriesShare(w *world) {
+	t := w.t
 	for i := range 20 {
-		w.complete(t, fmt.Sprint(i))
+		w.complete(t, strconv.Itoa(i))
 	}
 	var retries []storage.AttemptResult
 	for _, d := range w.deliveries(t, w.destination)[:10] {
@@ -106,7 +109,8 @@ func testDueDeliveriesShare(t *testing.T, w *world) {
 	}
 }
 
-func testDisableEnable(t *testing.T, w *world) {
+func testDisableEnable(w *world) {
+	t := w.t
 	alerts := w.newWebhook(t, w.tenant, true)
 	id := w.complete(t, "1").ID
 	due := w.deliveries(t, w.destination)[0]
@@ -141,7 +145,8 @@ func testDisableEnable(t *testing.T, w *world) {
 
 // testLateDeliveryIsHeld: a result that says held holds only while the
 // destination is disabled.
-func testLateDeliveryIsHeld(t *testing.T, w *world) {
+func testLateDeliveryIsHeld(w *world) {
+	t := w.t
 	id := w.complete(t, "1").ID
 	w.record(t, w.attempt(w.deliveries(t, w.destination)[0], storage.DeliveryHeld, 0))
 	want(t, "held at an enabled destination", w.delivery(t, id).Status, storage.DeliveryPending)
@@ -149,7 +154,8 @@ func testLateDeliveryIsHeld(t *testing.T, w *world) {
 	want(t, "disabled after", w.delivery(t, id).Status, storage.DeliveryHeld)
 }
 
-func testRecover(t *testing.T, w *world) {
+func testRecover(w *world) {
+	t := w.t
 	ids := map[string]string{}
 	for _, status := range []string{storage.DeliverySucceeded, storage.DeliveryFailed, storage.DeliveryPending} {
 		ids[status] = w.complete(t, status).ID
@@ -180,7 +186,8 @@ func testRecover(t *testing.T, w *world) {
 	want(t, "held stay", w.delivery(t, ids[storage.DeliveryFailed]).Status, storage.DeliveryHeld)
 }
 
-func testDeletedDestination(t *testing.T, w *world) {
+func testDeletedDestination(w *world) {
+	t := w.t
 	id := w.complete(t, "1").ID
 	due := w.deliveries(t, w.destination)[0]
 	watch := w.watch(t, "2")

@@ -43,7 +43,8 @@ func (w *world) botWatch(t *testing.T, bot storage.Destination, operation string
 	return must(w.CreateWatches(t.Context(), []storage.NewWatch{request}))(t)[0]
 }
 
-func testSlackProgress(t *testing.T, w *world) {
+func testSlackProgress(w *world) {
+	t := w.t
 	bot := w.newBot(t)
 	watch := w.botWatch(t, bot, "1")
 	first := w.only(t, bot)
@@ -85,7 +86,8 @@ func testSlackProgress(t *testing.T, w *world) {
 }
 
 // testSlackProgressUntold: ends that make no delivery are shown as progress.
-func testSlackProgressUntold(t *testing.T, w *world) {
+func testSlackProgressUntold(w *world) {
+	t := w.t
 	bot := w.newBot(t)
 	canceled := w.botWatch(t, bot, "1")
 	w.show(t, bot, w.only(t, bot))

@@ -16,7 +16,7 @@ import (
 // Run runs the whole suite. Each call of newURL gives the URL of a fresh, empty database.
 func Run(t *testing.T, newURL func(t *testing.T) string) {
 	t.Helper()
-	suite := map[string]func(*testing.T, *world){
+	suite := map[string]func(*world){
 		"Atomically":              testAtomically,
 		"AttemptsAndHealth":       testAttemptsAndHealth,
 		"AuthenticateWritesOnce":  testAuthenticate,
@@ -56,7 +56,7 @@ func Run(t *testing.T, newURL func(t *testing.T) string) {
 	for name, test := range suite {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, newWorld(t, newURL(t)))
+			test(newWorld(t, newURL(t)))
 		})
 	}
 	t.Run("Migrate", func(t *testing.T) {
@@ -69,6 +69,7 @@ func Run(t *testing.T, newURL func(t *testing.T) string) {
 type world struct {
 	*storage.Store
 
+	t           *testing.T
 	url         string
 	keys        *storage.Keyring
 	clock       *clock
@@ -83,7 +84,7 @@ var start = time.Date(2026, 11, 23, 10, 0, 0, 123456000, time.UTC) //nolint:goch
 func newWorld(t *testing.T, url string) *world {
 	t.Helper()
 	keys := must(storage.ParseKeyring(storage.NewKey()))(t)
-	w := &world{url: url, keys: keys, clock: &clock{now: start}}
+	w := &world{t: t, url: url, keys: keys, clock: &clock{now: start}}
 	w.Store = w.open(t)
 	must(w.Migrate(t.Context()))(t)
 	w.tenant = must(w.EnsureTenant(t.Context(), "acme"))(t).ID

@@ -4,14 +4,15 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"oprelay/storage"
 )
 
-func testBatchOfWatches(t *testing.T, w *world) {
+func testBatchOfWatches(w *world) {
+	t := w.t
 	var requests []storage.NewWatch
 	for i := range 1000 {
 		requests = append(requests, w.request(fmt.Sprintf("%032x", i/2)))
@@ -33,7 +34,8 @@ func testBatchOfWatches(t *testing.T, w *world) {
 	want(t, "watches of no request", len(must(w.CreateWatches(t.Context(), nil))(t)), 0)
 }
 
-func testWatchEndings(t *testing.T, w *world) {
+func testWatchEndings(w *world) {
+	t := w.t
 	completed, expired, canceled, gone := w.watch(t, "1"), w.watch(t, "2"), w.watch(t, "3"), w.watch(t, "4")
 	want(t, "next poll", completed.NextPollAt, start)
 	for _, poll := range w.take(t) {
@@ -79,7 +81,8 @@ func testWatchEndings(t *testing.T, w *world) {
 
 // testOperationPeriods: a closed operation is history, and a later watch on the
 // same id is polled anew.
-func testOperationPeriods(t *testing.T, w *world) {
+func testOperationPeriods(w *world) {
+	t := w.t
 	first := w.watch(t, "1")
 	old := w.take(t)[0]
 	w.end(t, old, storage.WatchFailed)
@@ -100,7 +103,8 @@ func testOperationPeriods(t *testing.T, w *world) {
 	want(t, "polled for nobody", len(w.take(t)), 0)
 }
 
-func testPollResults(t *testing.T, w *world) {
+func testPollResults(w *world) {
+	t := w.t
 	watch := w.watch(t, "1")
 	poll := w.take(t)[0]
 	results := []storage.PollResult{
@@ -130,7 +134,8 @@ func testPollResults(t *testing.T, w *world) {
 	want(t, "completed at stands in", w.reload(t, watch).Operation.CompletedAt, w.clock.Now())
 }
 
-func testEventBodies(t *testing.T, w *world) {
+func testEventBodies(w *world) {
+	t := w.t
 	request := w.request("4da8780eeb215e6cb7f48dd981c4ea02")
 	request.Metadata = map[string]string{"b": "<&>", "a": "\u2028"}
 	watch := must(w.CreateWatches(t.Context(), []storage.NewWatch{request}))(t)[0]
@@ -164,10 +169,11 @@ func testEventBodies(t *testing.T, w *world) {
 	want(t, "deliveries of an event that is not wanted", len(w.deliveries(t, w.destination)), 1)
 }
 
-func testLists(t *testing.T, w *world) {
+func testLists(w *world) {
+	t := w.t
 	var ids []string
 	for i := range 5 {
-		ids = append(ids, w.watch(t, fmt.Sprint(i%2)).ID)
+		ids = append(ids, w.watch(t, strconv.Itoa(i%2)).ID)
 	}
 	slices.Sort(ids)
 	slices.Reverse(ids)
