@@ -132,21 +132,28 @@ func (d *drain[T, R]) persist(work context.Context, results []R) error {
 // keepLease renews a group's lease until ctx ends. It clears leased when the
 // lease is lost, or when it would run out before the next try to renew it.
 func keepLease(ctx context.Context, renew func(context.Context) (bool, error), leased *atomic.Bool) {
-	for last := time.Now(); wait(ctx, leaseRenew); {
+	for expires := time.Now().Add(leaseTTL); wait(ctx, leaseRenew); {
 		asked := time.Now()
-		renewCtx, cancel := context.WithTimeout(ctx, leaseRenew)
+		renewCtx, cancel := context.WithDeadline(ctx, earlier(asked.Add(leaseRenew), expires))
 		ok, err := renew(renewCtx)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err == nil && ok:
-			last = asked
-		case err == nil, time.Since(last)+leaseRenew >= leaseTTL:
+			expires = asked.Add(leaseTTL)
+		case err == nil, !time.Now().Add(leaseRenew).Before(expires):
 			leased.Store(false)
 			return
 		}
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // wait pauses for d; it is false if ctx ended first.

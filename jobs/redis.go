@@ -89,7 +89,7 @@ func parseRedisHosts(scheme, rest string) (*redis.UniversalOptions, error) {
 		}
 		rest = rest[at+1:]
 	}
-	for _, host := range strings.SplitSeq(rest, ",") {
+	for host := range strings.SplitSeq(rest, ",") {
 		if _, _, err := net.SplitHostPort(host); err != nil {
 			return nil, errRedisURL
 		}

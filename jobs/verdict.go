@@ -50,16 +50,16 @@ func (s RetrySchedule) judge(due storage.DueDelivery, attempt storage.Attempt, e
 		result.Status = storage.DeliveryHeld
 		return attempted{deliveries: []storage.AttemptResult{result}, disable: reason}
 	}
-	wait, ok := s.next(due.Step, failure.RetryAfter, random)
-	if !ok {
-		result.Status = storage.DeliveryFailed
-		return attempted{deliveries: []storage.AttemptResult{result}}
-	}
-	result.Status, result.NextAttemptAt = storage.DeliveryPending, ended.Add(wait)
-	a := attempted{deliveries: []storage.AttemptResult{result}}
+	var a attempted
 	if failure.Kind == notifier.RateLimited {
 		a.pauseUntil = ended.Add(min(failure.RetryAfter, maxRetryAfter))
 	}
+	if wait, ok := s.next(due.Step, failure.RetryAfter, random); ok {
+		result.Status, result.NextAttemptAt = storage.DeliveryPending, ended.Add(wait)
+	} else {
+		result.Status = storage.DeliveryFailed
+	}
+	a.deliveries = []storage.AttemptResult{result}
 	return a
 }
 

@@ -1,0 +1,325 @@
+package jobs
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// errUnavailable is an error that storage.Unavailable knows.
+var errUnavailable = fmt.Errorf("write: %w", driver.ErrBadConn)
+
+// pile is a group's rows in tests: what is due, what was recorded.
+type pile struct {
+	mu       sync.Mutex
+	due      []int
+	recorded [][]int // batches
+	claims   int
+	now, max int // in flight
+	takes    time.Duration
+	limit    int
+	refuse   func(batch []int) error
+}
+
+func (p *pile) drain() *drain[int, int] {
+	return &drain[int, int]{
+		claim: func(_ context.Context, n int, inFlight map[string]bool) ([]int, time.Time, error) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.claims++
+			var rows []int
+			for _, row := range p.due {
+				if !inFlight[fmt.Sprint(row)] && len(rows) < n {
+					rows = append(rows, row)
+				}
+			}
+			return rows, time.Time{}, nil
+		},
+		limit: func() int { return p.limit },
+		id:    func(row int) string { return fmt.Sprint(row) },
+		do: func(ctx context.Context, row int) (int, bool) {
+			p.count(1)
+			defer p.count(-1)
+			return row, wait(ctx, p.takes)
+		},
+		record: p.record,
+	}
+}
+
+func (p *pile) count(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now += n
+	p.max = max(p.max, p.now)
+}
+
+func (p *pile) inFlight() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.now
+}
+
+func (p *pile) record(_ context.Context, batch []int) error {
+	if p.refuse != nil {
+		if err := p.refuse(batch); err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.recorded = append(p.recorded, slices.Clone(batch))
+	p.due = slices.DeleteFunc(p.due, func(row int) bool { return slices.Contains(batch, row) })
+	return nil
+}
+
+func (p *pile) add(rows ...int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.due = append(p.due, rows...)
+}
+
+// done are the recorded rows, sorted.
+func (p *pile) done() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Sorted(slices.Values(slices.Concat(p.recorded...)))
+}
+
+func numbers(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+func leased() *atomic.Bool {
+	b := new(atomic.Bool)
+	b.Store(true)
+	return b
+}
+
+func TestDrainKeepsItsLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: numbers(20), limit: 3, takes: time.Second}
+		if _, err := p.drain().run(t.Context(), t.Context(), nil, leased()); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(p.done(), numbers(20)) || p.max != 3 {
+			t.Errorf("done %v, at most %d at a time", p.done(), p.max)
+		}
+	})
+}
+
+func TestDrainRecordsInBatches(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: numbers(100), limit: 100, takes: time.Second}
+		// While one batch is written, the others come in.
+		p.refuse = func([]int) error { wait(t.Context(), time.Second); return nil }
+		if _, err := p.drain().run(t.Context(), t.Context(), nil, leased()); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(p.done(), numbers(100)) || len(p.recorded) > 3 {
+			t.Errorf("%d rows in %d batches", len(p.done()), len(p.recorded))
+		}
+	})
+}
+
+func TestDrainHearsOfNewWork(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: []int{1}, limit: 10, takes: time.Hour}
+		woken := make(chan struct{}, 1)
+		stop, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var run sync.WaitGroup
+		run.Go(func() {
+			if _, err := p.drain().run(stop, t.Context(), woken, leased()); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		p.add(2)
+		woken <- struct{}{}
+		synctest.Wait()
+		if n := p.inFlight(); n != 2 {
+			t.Errorf("woken: %d in flight, want 2", n)
+		}
+		p.add(3) // by another process
+		wait(t.Context(), recheck)
+		synctest.Wait()
+		if n := p.inFlight(); n != 3 {
+			t.Errorf("not woken: %d in flight after %v, want 3", n, recheck)
+		}
+		run.Wait()
+	})
+}
+
+// A row that the database refuses costs no other row its result.
+func TestDrainPoisonRow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: numbers(10), limit: 10, takes: time.Second}
+		poison := errors.New("value out of range")
+		p.refuse = func(batch []int) error {
+			if slices.Contains(batch, 5) {
+				return poison
+			}
+			return nil
+		}
+		_, err := p.drain().run(t.Context(), t.Context(), nil, leased())
+		if !errors.Is(err, poison) {
+			t.Errorf("got %v", err)
+		}
+		if want := append(numbers(5), 6, 7, 8, 9); !slices.Equal(p.done(), want) {
+			t.Errorf("recorded %v, want %v", p.done(), want)
+		}
+	})
+}
+
+// While the database is away nothing new is claimed, and what was done is written
+// when it is back.
+func TestDrainDatabaseAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: numbers(10), limit: 2, takes: time.Second}
+		back := time.Now().Add(time.Hour)
+		p.refuse = func([]int) error {
+			if time.Now().Before(back) {
+				return errUnavailable
+			}
+			return nil
+		}
+		if _, err := p.drain().run(t.Context(), t.Context(), nil, leased()); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(p.done(), numbers(10)) {
+			t.Errorf("recorded %v", p.done())
+		}
+		if late := time.Since(back); late > 10*time.Second {
+			t.Errorf("written %v after it was back", late)
+		}
+	})
+}
+
+func TestDrainDatabaseAwayAtTheEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: numbers(1), limit: 1, takes: time.Second, refuse: func([]int) error { return errUnavailable }}
+		work, cutOff := context.WithTimeout(t.Context(), time.Minute)
+		defer cutOff()
+		if _, err := p.drain().run(work, work, nil, leased()); !errors.Is(err, errUnavailable) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestDrainStop(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: numbers(10), limit: 4, takes: time.Minute}
+		stop, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := p.drain().run(stop, t.Context(), nil, leased()); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(p.done(), numbers(4)) {
+			t.Errorf("recorded %v, want what was in flight", p.done())
+		}
+	})
+}
+
+func TestDrainLostLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: numbers(10), limit: 4, takes: time.Minute}
+		lease := leased()
+		time.AfterFunc(time.Second, func() { lease.Store(false) })
+		if _, err := p.drain().run(t.Context(), t.Context(), nil, lease); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(p.done(), numbers(4)) {
+			t.Errorf("recorded %v, want what was in flight", p.done())
+		}
+	})
+}
+
+// What is cut off is not recorded: whoever comes next does it.
+func TestDrainCutOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: numbers(10), limit: 4, takes: time.Minute}
+		work, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := p.drain().run(work, work, nil, leased()); err != nil {
+			t.Fatal(err)
+		}
+		if len(p.done()) > 0 {
+			t.Errorf("recorded %v", p.done())
+		}
+	})
+}
+
+func TestDrainClaimFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: numbers(3), limit: 2, takes: time.Second}
+		d := p.drain()
+		claim, broken := d.claim, errors.New("broken")
+		d.claim = func(ctx context.Context, n int, inFlight map[string]bool) ([]int, time.Time, error) {
+			if p.claims > 0 {
+				return nil, time.Time{}, broken
+			}
+			return claim(ctx, n, inFlight)
+		}
+		if _, err := d.run(t.Context(), t.Context(), nil, leased()); !errors.Is(err, broken) {
+			t.Errorf("got %v", err)
+		}
+		if !slices.Equal(p.done(), numbers(2)) {
+			t.Errorf("recorded %v, want what was in flight", p.done())
+		}
+	})
+}
+
+func TestKeepLease(t *testing.T) {
+	t.Parallel()
+	refused := func(context.Context) (bool, error) { return false, nil }
+	away := func(context.Context) (bool, error) { return false, errUnavailable }
+	hang := func(ctx context.Context) (bool, error) { <-ctx.Done(); return false, ctx.Err() }
+	for _, test := range []struct {
+		name  string
+		renew func(context.Context) (bool, error)
+		lost  time.Duration // 0: kept
+	}{
+		{"renewed", func(context.Context) (bool, error) { return true, nil }, 0},
+		{"another has it", refused, leaseRenew},
+		{"the database is away", away, leaseTTL},
+		{"the database hangs", hang, leaseTTL},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				lease, began := leased(), time.Now()
+				keepLease(ctx, test.renew, lease)
+				took := time.Since(began)
+				if test.lost == 0 && (!lease.Load() || took != time.Hour) {
+					t.Errorf("lost after %v", took)
+				}
+				if test.lost > 0 && (lease.Load() || took > test.lost) {
+					t.Errorf("lost: %v, after %v; want within %v", !lease.Load(), took, test.lost)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,103 @@
+package jobs
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// lines is a log that a test can read while it is written.
+type lines struct {
+	mu      sync.Mutex
+	all     []string
+	changed chan struct{}
+}
+
+func newLog() (*slog.Logger, *lines) {
+	l := &lines{changed: make(chan struct{}, 1)}
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelInfo})), l
+}
+
+func (l *lines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, string(line))
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+	return len(line), nil
+}
+
+// holding returns the lines that contain the text.
+func (l *lines) holding(text string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(l.all), func(line string) bool { return !strings.Contains(line, text) })
+}
+
+// await returns when at least n lines contain the text.
+func (l *lines) await(t *testing.T, n int, text string) {
+	t.Helper()
+	eventually(t, func() bool { return len(l.holding(text)) >= n }, l.changed, "%d lines with %q", n, text)
+}
+
+// patience is how long a test waits for what must come.
+const patience = 30 * time.Second
+
+// eventually waits until ok, asking whenever changed says so and now and then.
+func eventually(t *testing.T, ok func() bool, changed <-chan struct{}, what string, args ...any) {
+	t.Helper()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	end := time.NewTimer(patience)
+	defer end.Stop()
+	for !ok() {
+		select {
+		case <-changed:
+		case <-ticker.C:
+		case <-end.C:
+			t.Fatalf("in vain waited for "+what, args...)
+		}
+	}
+}
+
+func TestOutageIsTwoLines(t *testing.T) {
+	t.Parallel()
+	log, written := newLog()
+	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	o := &outage{log: log, what: "Redis", now: func() time.Time { return now }}
+	for range 2 {
+		o.worked()
+		for range 1000 {
+			o.failed(errors.New("refused"))
+		}
+		now = now.Add(time.Hour)
+		o.worked()
+		o.worked()
+	}
+	if got := written.holding("Redis does not answer"); len(got) != 2 || !strings.Contains(got[0], "error=refused") {
+		t.Errorf("got %q", got)
+	}
+	if got := written.holding("Redis answers again"); len(got) != 2 || !strings.Contains(got[0], "away=1h0m0s") {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestOutageOfManyAtOnce(t *testing.T) {
+	t.Parallel()
+	log, written := newLog()
+	o := &outage{log: log, what: "the database", now: time.Now}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() { o.failed(errors.New("refused")) })
+	}
+	all.Wait()
+	if got := written.holding("does not answer"); len(got) != 1 {
+		t.Errorf("got %q", got)
+	}
+}
