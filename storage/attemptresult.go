@@ -150,7 +150,8 @@ func (tx *transaction) writeAttempts(ctx context.Context, deliveries, attempts, 
 			finished_at = v.column5, step = deliveries.step + 1`,
 		types: []string{"TEXT", "TEXT", "BIGINT", "BIGINT", "BIGINT"},
 		rows:  deliveries,
-		tail:  `WHERE deliveries.id = v.column1`,
+		key:   "deliveries.id",
+		tail:  `WHERE TRUE`,
 	})
 	if err != nil {
 		return err
@@ -164,7 +165,8 @@ func (tx *transaction) writeAttempts(ctx context.Context, deliveries, attempts, 
 		head:  `UPDATE slack_messages SET channel = v.column2, ts = v.column3, shown_revision = slack_messages.revision`,
 		types: []string{"TEXT", "TEXT", "TEXT"},
 		rows:  messages,
-		tail: `, deliveries d WHERE d.id = v.column1 AND slack_messages.watch_id = d.watch_id
+		key:   "d.id",
+		tail: `, deliveries d WHERE slack_messages.watch_id = d.watch_id
 			AND slack_messages.destination_id = d.destination_id`,
 	})
 }

@@ -90,13 +90,9 @@ func (tx *transaction) readyDestination(ctx context.Context, id string) (kind st
 		return kind, err == nil, err
 	}
 	if state == DestinationDisabled {
-		_, err = tx.ExecContext(ctx, `UPDATE deliveries SET status = 'held', next_attempt_at = NULL
-			WHERE destination_id = $1 AND status = 'pending'`, id)
-		return kind, false, err
+		return kind, false, tx.holdPending(ctx, id)
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET status = 'canceled', next_attempt_at = NULL, finished_at = $1
-		WHERE destination_id = $2 AND status IN ('pending', 'held')`, tx.db.now().UnixMicro(), id)
-	return kind, false, err
+	return kind, false, tx.cancelOpen(ctx, id)
 }
 
 func (tx *transaction) dueDeliveries(ctx context.Context, take TakeDeliveries, which string) ([]DueDelivery, error) {

@@ -88,15 +88,12 @@ func (s *Store) changeDestination(
 // receive is canceled.
 func (s *Store) DeleteDestination(ctx context.Context, tenantID, id string) error {
 	err := s.write(ctx, func(tx *transaction) error {
-		now := tx.db.now().UnixMicro()
 		err := exec(ctx, tx, `UPDATE destinations SET deleted_at = $1, secret = $2
-			WHERE id = $3 AND tenant_id = $4 AND deleted_at IS NULL`, now, []byte{}, id, tenantID)
+			WHERE id = $3 AND tenant_id = $4 AND deleted_at IS NULL`, tx.db.now().UnixMicro(), []byte{}, id, tenantID)
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE deliveries SET status = 'canceled', next_attempt_at = NULL, finished_at = $1
-			WHERE destination_id = $2 AND status IN ('pending', 'held')`, now, id)
-		return err
+		return tx.cancelOpen(ctx, id)
 	})
 	if err != nil {
 		return fmt.Errorf("delete destination %s: %w", id, err)
@@ -134,9 +131,7 @@ func (s *Store) DisableDestination(ctx context.Context, tenantID, id, reason str
 				return err
 			}
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE deliveries SET status = 'held', next_attempt_at = NULL
-			WHERE destination_id = $1 AND status = 'pending'`, id)
-		return err
+		return tx.holdPending(ctx, id)
 	})
 	if err != nil {
 		return Destination{}, fmt.Errorf("disable destination %s: %w", id, err)

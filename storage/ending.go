@@ -113,9 +113,10 @@ func (tx *transaction) setEnded(ctx context.Context, watches []*endingWatch) ([]
 	var ended []*endingWatch
 	err := updateRows(ctx, tx, rowsUpdate{
 		head:  `UPDATE watches SET status = v.column2, finished_at = v.column3, event_id = v.column4`,
+		key:   "watches.id",
 		types: []string{"TEXT", "TEXT", "BIGINT", "TEXT"},
 		rows:  rows,
-		tail:  `WHERE watches.id = v.column1 AND watches.status = 'watching' RETURNING watches.id`,
+		tail:  `WHERE watches.status = 'watching'`, returning: ` RETURNING watches.id`,
 		scan: func(row scanner) (struct{}, error) {
 			id, err := scanString(row)
 			ended = append(ended, byID[id])

@@ -93,9 +93,10 @@ func (tx *transaction) updateOperations(ctx context.Context, operations []active
 		head: `UPDATE operations SET polls = operations.polls + 1, due_at = v.column2, last_polled_at = v.column3,
 			status = v.column4, error = v.column5, completed_at = v.column6, problem = v.column7,
 			refused_since = v.column8, refused_reason = v.column9, active = v.column10`,
+		key:   "operations.id",
 		types: []string{"TEXT", "BIGINT", "BIGINT", "TEXT", "TEXT", "BIGINT", "TEXT", "BIGINT", "TEXT", "BOOLEAN"},
 		rows:  rows,
-		tail:  `WHERE operations.id = v.column1 AND operations.active`,
+		tail:  `WHERE operations.active`,
 	})
 }
 

@@ -82,7 +82,8 @@ func (s *Store) RecordProgress(ctx context.Context, destinationID string, result
 				due_at = CASE WHEN slack_messages.revision > v.column3 THEN slack_messages.due_at ELSE NULL END`,
 			types: []string{"TEXT", "TEXT", "BIGINT", "TEXT", "TEXT"},
 			rows:  shown,
-			tail:  `WHERE slack_messages.watch_id = v.column1 AND slack_messages.destination_id = v.column2`,
+			key:   "slack_messages.watch_id",
+			tail:  `WHERE slack_messages.destination_id = v.column2`,
 		})
 		if err != nil {
 			return err
@@ -96,8 +97,8 @@ func (s *Store) RecordProgress(ctx context.Context, destinationID string, result
 			head:  `UPDATE slack_messages SET due_at = v.column3`,
 			types: []string{"TEXT", "TEXT", "BIGINT"},
 			rows:  failed,
-			tail: `WHERE slack_messages.watch_id = v.column1 AND slack_messages.destination_id = v.column2
-				AND slack_messages.due_at IS NOT NULL`,
+			key:   "slack_messages.watch_id",
+			tail:  `WHERE slack_messages.destination_id = v.column2 AND slack_messages.due_at IS NOT NULL`,
 		})
 	})
 	if err != nil {
