@@ -34,7 +34,8 @@ func newAPI(getenv func(string) string) *cobra.Command {
 	return newRole(getenv, roles{api: true}, &cobra.Command{
 		Use: "api", Short: "Run the API alone, on PostgreSQL and Redis",
 		Long: "Runs the API alone; any number of them share one PostgreSQL and one Redis with any\n" +
-			"number of relay worker. It refuses to start while migrations are pending.",
+			"number of relay worker. It refuses to start while migrations are pending: run\n" +
+			"relay migrate up first.",
 	})
 }
 
@@ -42,8 +43,8 @@ func newWorker(getenv func(string) string) *cobra.Command {
 	return newRole(getenv, roles{worker: true}, &cobra.Command{
 		Use: "worker", Short: "Run the workers alone, on PostgreSQL and Redis",
 		Long: `Polls and delivers; any number of workers share one PostgreSQL and one Redis. It
-refuses to start while migrations are pending. With RELAY_METRICS_LISTEN it answers
-/healthz, /readyz and /metrics there.
+refuses to start while migrations are pending: run relay migrate up first. With
+RELAY_METRICS_LISTEN it answers /healthz, /readyz and /metrics there.
 
 On SIGTERM it takes no new work and stops when what is in flight has finished, at
 the latest after RELAY_DELIVERY_TIMEOUT plus 5 s; another worker takes over the rest.`,

@@ -82,21 +82,25 @@ func tail(log string) string {
 
 // startRelay starts a role of the program (serve, api, worker) in the folder and
 // returns when it is up.
-func startRelay(t *testing.T, folder string, env environment, args ...string) *relay {
+func startRelay(t *testing.T, folder string, env environment, role string) *relay {
 	t.Helper()
-	r := spawn(t, folder, env, args...)
-	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
-	defer cancel()
-	line, ok := r.stderr.wait(ctx, upLine, r.ended)
+	r := spawn(t, folder, env, role)
+	r.awaitUp(t, role)
+	return r
+}
+
+// awaitUp waits until the role is up, and learns its address.
+func (r *relay) awaitUp(t *testing.T, role string) {
+	t.Helper()
+	line, ok := r.stderr.wait(deadline(t, startLimit), upLine, r.ended)
 	if !ok {
-		t.Fatalf("relay %s did not come up:\n%s", args[0], r.stderr)
+		t.Fatalf("relay %s did not come up:\n%s", role, r.stderr)
 	}
 	var up struct{ Listen string }
 	if err := json.Unmarshal([]byte(line), &up); err != nil {
 		t.Fatalf("%s: %v", line, err)
 	}
 	r.address = up.Listen
-	return r
 }
 
 // firstKey is the key that a first start prints, "" on any other.

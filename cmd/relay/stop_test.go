@@ -1,0 +1,90 @@
+package main
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"oprelay/api/client"
+	"oprelay/jobs/cloudflare/simulator"
+	"oprelay/notifier/webhooktest"
+)
+
+// gated is a receiver that takes its time: it tells of each request on arrived and
+// answers once the gate is closed.
+func (s *system) gated(t *testing.T) (destination string, arrived <-chan struct{}, gate chan struct{}) {
+	t.Helper()
+	came := make(chan struct{}, 10)
+	gate = make(chan struct{})
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		came <- struct{}{}
+		select {
+		case <-gate:
+			s.receiver.ServeHTTP(w, r)
+		case <-t.Context().Done():
+		}
+	}))
+	return s.destination(t, client.NewDestination{Type: client.DestinationWebhook, URL: &url, Secret: new(testSecret)}), came, gate
+}
+
+// A delivery under way when the process is asked to stop is finished, and
+// recorded once.
+func TestStopLetsADeliveryFinish(t *testing.T) {
+	t.Parallel()
+	s := startEmbedded(t, newSurroundings(t))
+	destination, arrived, gate := s.gated(t)
+	w := s.watches(t, s.credential(t, "token"), destination, s.operations(1, simulator.Plan{}))[0]
+	select {
+	case <-arrived:
+	case <-time.After(startLimit):
+		t.Fatal("nothing arrived")
+	}
+	s.server.Terminate()
+	if _, ok := s.server.stderr.wait(deadline(t, startLimit), `"msg":"stopping`, s.server.ended); !ok {
+		t.Fatal("the process does not say that it stops")
+	}
+	close(gate)
+	// The embedded relay stops within RELAY_DELIVERY_TIMEOUT (10 s) plus 5 s; here
+	// nothing holds it up any more.
+	if code := s.server.Wait(10 * time.Second); code != exitOK {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	if got := s.receiver.Arrivals(); len(got) != 1 || got[0].Err != nil {
+		t.Errorf("%d webhooks arrived: %v", len(got), got)
+	}
+
+	s.restart()
+	deliveries := s.deliveries(t, client.ListDeliveriesParams{WatchID: &w.ID})
+	if len(deliveries) != 1 || deliveries[0].Status != client.DeliverySucceeded || deliveries[0].AttemptsMade != 1 {
+		t.Errorf("after the stop the deliveries are %s", pretty(deliveries))
+	}
+	got, err := s.api.GetDeliveryWithResponse(t.Context(), deliveries[0].ID)
+	want(t, http.StatusOK, err, got)
+	if attempts := got.JSON200.Attempts; attempts == nil || len(*attempts) != 1 {
+		t.Errorf("the attempts are %s", pretty(attempts))
+	}
+	s.server.Stop()
+	if got := s.receiver.Arrivals(); len(got) != 1 {
+		t.Errorf("%d webhooks arrived after the restart", len(got))
+	}
+}
+
+// A receiver that never answers does not hold up the stop for longer than an
+// attempt may take, and its event is not lost.
+func TestStopDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	const timeout = 3 * time.Second
+	s := startEmbedded(t, newSurroundings(t), "RELAY_DELIVERY_TIMEOUT", timeout.String())
+	s.receiver.Respond(webhooktest.Always(webhooktest.Answer{Hang: true}))
+	s.watches(t, s.credential(t, "token"), s.webhook(t), s.operations(1, simulator.Plan{}))
+	if _, err := s.receiver.Wait(deadline(t, startLimit), webhooktest.Count(1)); err != nil {
+		t.Fatal(err)
+	}
+	s.server.Terminate()
+	if code := s.server.Wait(timeout + stopMargin + 2*time.Second); code != exitOK {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	s.receiver.Respond(webhooktest.Always(webhooktest.Answer{}))
+	s.restart()
+	s.allAccepted(t, 1, startLimit)
+}
