@@ -75,7 +75,7 @@ func installPrism() (folder string, err error) {
 	if _, err := os.Stat(folder); err == nil {
 		return folder, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(folder), 0o750); err != nil {
 		return "", err
 	}
 	// Installed aside and renamed, so that what is there is whole; of two
