@@ -151,15 +151,21 @@ func (v *visit) claim(ctx context.Context, n int, inFlight map[string]bool) ([]e
 	}
 	errands := gather(due, v.to.Kind)
 	errands = errands[:min(n, len(errands))]
-	if !v.to.Bot || len(errands) == n {
-		return errands, time.Time{}, nil
+	if v.to.Bot && len(errands) < n {
+		take.Max = n - len(errands)
+		progress, err := v.store.DueProgress(ctx, take)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		for i := range progress {
+			errands = append(errands, errand{progress: &progress[i]})
+		}
 	}
-	take.Max = n - len(errands)
-	progress, err := v.store.DueProgress(ctx, take)
-	for i := range progress {
-		errands = append(errands, errand{progress: &progress[i]})
+	to := v.to
+	for i := range errands {
+		errands[i].to = &to
 	}
-	return errands, time.Time{}, err
+	return errands, time.Time{}, nil
 }
 
 // failingTooLong is whether the destination has accepted nothing for disableAfter.

@@ -14,6 +14,7 @@ const (
 // several (Slack only), or an update of the message of a watch that goes on (bot
 // destinations only).
 type errand struct {
+	to         *opened // as it was when the errand was claimed
 	deliveries []storage.DueDelivery
 	progress   *storage.DueProgress
 }

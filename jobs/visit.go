@@ -22,7 +22,7 @@ func (v *visit) do(ctx context.Context, e errand) (attempted, bool) {
 		return attempted{}, false // the process ends: not the receiver's doing
 	}
 	took := time.Since(clock)
-	v.metrics.attempted(v.to.Kind, err, took)
+	v.metrics.attempted(e.to.Kind, err, took)
 	if e.progress != nil {
 		return judgeProgress(*e.progress, storage.SlackRef(outcome.Slack), started.Add(took), err), true
 	}
@@ -44,16 +44,16 @@ func (v *visit) do(ctx context.Context, e errand) (attempted, bool) {
 func (v *visit) send(ctx context.Context, e errand) (notifier.Outcome, error) {
 	m, previous := v.links.message(e)
 	switch {
-	case v.to.Bot:
-		return v.notifier.SendSlackBot(ctx, string(v.to.BotToken), v.to.Channel, notifier.SlackRef(previous), m)
-	case v.to.Kind == storage.KindSlack:
-		return v.notifier.SendSlackWebhook(ctx, string(v.to.SlackURL), m)
+	case e.to.Bot:
+		return v.notifier.SendSlackBot(ctx, string(e.to.BotToken), e.to.Channel, notifier.SlackRef(previous), m)
+	case e.to.Kind == storage.KindSlack:
+		return v.notifier.SendSlackWebhook(ctx, string(e.to.SlackURL), m)
 	}
-	secrets := make([]string, len(v.to.Signing))
-	for i, s := range v.to.Signing {
+	secrets := make([]string, len(e.to.Signing))
+	for i, s := range e.to.Signing {
 		secrets[i] = string(s.Value)
 	}
-	return v.notifier.SendWebhook(ctx, notifier.Webhook{URL: v.to.URL, Headers: v.to.Headers, Secrets: secrets}, m)
+	return v.notifier.SendWebhook(ctx, notifier.Webhook{URL: e.to.URL, Headers: e.to.Headers, Secrets: secrets}, m)
 }
 
 // record writes the attempts and the next states, and disables the destination

@@ -1,0 +1,185 @@
+package jobs
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"oprelay/deploy/testenv"
+	"oprelay/storage"
+)
+
+// The lines of the log that people act on.
+const (
+	redisAway = "Redis does not answer"
+	redisBack = "Redis answers again"
+	redisLost = "Redis has lost its data"
+)
+
+func startWaker(t *testing.T, client redis.UniversalClient) (*Waker, *lines) {
+	t.Helper()
+	log, written := newLog()
+	w := StartWaker(client, log, time.Now)
+	t.Cleanup(w.Stop)
+	eventually(t, func() bool { return client.Exists(t.Context(), epochKey).Val() == 1 }, nil, "the epoch key")
+	return w, written
+}
+
+func pending(client redis.UniversalClient, kind storage.GroupKind) []string {
+	inspector := asynq.NewInspectorFromRedisClient(client)
+	tasks, err := inspector.ListPendingTasks(string(kind))
+	if err != nil {
+		return nil
+	}
+	var groups []string
+	for _, task := range tasks {
+		groups = append(groups, task.Type+" "+string(task.Payload))
+	}
+	return groups
+}
+
+func TestWakerEnqueues(t *testing.T) {
+	t.Parallel()
+	client := openRedis(t, testenv.Redis(t))
+	w, written := startWaker(t, client)
+	w.Wake([]storage.Group{{Kind: storage.PollGroup, ID: "budget"}, {Kind: storage.DeliverGroup, ID: "destination"}})
+	eventually(t, func() bool { return len(pending(client, storage.DeliverGroup)) == 1 }, nil, "the wake-ups")
+	if got := pending(client, storage.PollGroup); len(got) != 1 || got[0] != `relay:poll {"group":"budget"}` {
+		t.Errorf("got %q", got)
+	}
+	if got := pending(client, storage.DeliverGroup); got[0] != `relay:deliver {"group":"destination"}` {
+		t.Errorf("got %q", got)
+	}
+	if got := written.holding("level="); len(got) != 0 || !w.Up() {
+		t.Errorf("logged %q", got)
+	}
+}
+
+func TestEnqueueTwiceIsSuccess(t *testing.T) {
+	t.Parallel()
+	client := openRedis(t, embedded(t))
+	tasks := asynq.NewClientFromRedisClient(client)
+	now := time.Now()
+	for range 3 {
+		if err := enqueue(t.Context(), tasks, group("a"), now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := pending(client, storage.DeliverGroup); len(got) != 1 {
+		t.Errorf("got %q", got)
+	}
+	// A task that a killed worker left behind stalls its group no longer than a bucket.
+	if err := enqueue(t.Context(), tasks, group("a"), now.Add(taskBucket)); err != nil {
+		t.Fatal(err)
+	}
+	if got := pending(client, storage.DeliverGroup); len(got) != 2 {
+		t.Errorf("in the next bucket: %q", got)
+	}
+}
+
+func TestHandleTaskIgnoresWhatIsNotOurs(t *testing.T) {
+	t.Parallel()
+	handle := handleTask(newCrew(slots(1), nil), storage.DeliverGroup) // any work would panic
+	for _, payload := range []string{"", "{", "null", "{}", `{"group":""}`, `{"group":7}`} {
+		if err := handle(t.Context(), asynq.NewTask("relay:deliver", []byte(payload))); err != nil {
+			t.Errorf("%q: %v", payload, err)
+		}
+	}
+}
+
+func TestWakerAfterFlush(t *testing.T) {
+	t.Parallel()
+	client := openRedis(t, testenv.StartRedis(t).URL)
+	w, written := startWaker(t, client)
+	first := w.client.Load()
+	w.Wake([]storage.Group{group("a")})
+	eventually(t, func() bool { return len(pending(client, storage.DeliverGroup)) == 1 }, nil, "the wake-up")
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	written.await(t, 1, redisLost)
+	eventually(t, func() bool { return w.client.Load() != first }, nil, "a new asynq client")
+	// Only a new client registers its queues anew, for inspectors and metrics to see.
+	w.Wake([]storage.Group{group("b")})
+	eventually(t, func() bool {
+		return client.SIsMember(t.Context(), "asynq:queues", string(storage.DeliverGroup)).Val()
+	}, nil, "the queue's registration")
+	if got := written.holding("level="); len(got) != 1 {
+		t.Errorf("logged %q", got)
+	}
+}
+
+func TestWakerOverARestart(t *testing.T) {
+	t.Parallel()
+	server := testenv.StartRedis(t, "--appendonly", "yes", "--appendfsync", "always")
+	client := openRedis(t, server.URL)
+	w, written := startWaker(t, client)
+	server.Kill()
+	for range 200 { // each would be a line
+		w.enqueue(t.Context(), group("a"))
+	}
+	written.await(t, 1, redisAway)
+	if w.Up() {
+		t.Error("up while Redis is away")
+	}
+	server.Restart()
+	written.await(t, 1, redisBack)
+	eventually(t, w.Up, nil, "up again")
+	if got := written.holding("level="); len(got) != 2 {
+		t.Errorf("logged %q", got)
+	}
+}
+
+// A Redis that is out of memory answers reads and refuses every task: it is away,
+// which is said once.
+func TestWakerOutOfMemory(t *testing.T) {
+	t.Parallel()
+	client := openRedis(t, testenv.StartRedis(t, "--maxmemory-policy", "noeviction").URL)
+	w, written := startWaker(t, client)
+	if err := client.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return !w.enqueue(t.Context(), group("a")) }, nil, "a refusal")
+	for range 3 {
+		if w.check(t.Context()) == nil {
+			t.Error("it counts as up")
+		}
+	}
+	if err := client.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	written.await(t, 1, redisBack)
+	if got := written.holding("level="); len(got) != 2 || !strings.Contains(got[0], redisAway) {
+		t.Errorf("logged %q", got)
+	}
+}
+
+func TestWakerStopsQuietly(t *testing.T) {
+	t.Parallel()
+	client := openRedis(t, embedded(t))
+	log, written := newLog()
+	w := StartWaker(client, log, time.Now)
+	for i := range wakeQueue {
+		w.Wake([]storage.Group{group(string(rune(i)))})
+	}
+	w.Stop()
+	w.Stop()
+	if got := written.holding("level="); len(got) != 0 {
+		t.Errorf("logged %q", got)
+	}
+}
+
+// Nobody reads the queue here: what does not fit is dropped, and nobody waits.
+func TestWakeNeverBlocks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(*testing.T) {
+		w := &Waker{queue: make(chan storage.Group, 2), log: slog.New(slog.DiscardHandler)}
+		w.Wake([]storage.Group{group("a"), group("b"), group("c")})
+		w.Wake([]storage.Group{group("d")})
+	})
+}
