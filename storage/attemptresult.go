@@ -145,7 +145,7 @@ func (tx *transaction) deliveryRow(r AttemptResult, status string, h *health) []
 // of its delivery's watch, and with a message of its end a watch needs no
 // further progress shown.
 func (tx *transaction) writeAttempts(ctx context.Context, deliveries, attempts, messages [][]any) error {
-	err := updateRows(ctx, tx, rowsUpdate{
+	err := tx.updateRows(ctx, rowsUpdate{
 		head: `UPDATE deliveries SET status = v.column2, attempts_made = v.column3, next_attempt_at = v.column4,
 			finished_at = v.column5, step = deliveries.step + 1`,
 		types: []string{"TEXT", "TEXT", "BIGINT", "BIGINT", "BIGINT"},
@@ -156,12 +156,12 @@ func (tx *transaction) writeAttempts(ctx context.Context, deliveries, attempts, 
 	if err != nil {
 		return err
 	}
-	err = insertRows(ctx, tx, `INSERT INTO attempts (delivery_id, number, started_at, duration, status_code,
+	err = tx.insertRows(ctx, `INSERT INTO attempts (delivery_id, number, started_at, duration, status_code,
 		error, response_body) VALUES `, attempts, ``)
 	if err != nil || len(messages) == 0 {
 		return err
 	}
-	return updateRows(ctx, tx, rowsUpdate{
+	return tx.updateRows(ctx, rowsUpdate{
 		head:  `UPDATE slack_messages SET channel = v.column2, ts = v.column3, shown_revision = slack_messages.revision`,
 		types: []string{"TEXT", "TEXT", "TEXT"},
 		rows:  messages,

@@ -34,7 +34,7 @@ func eventOf(status string) string { return "operation." + status }
 const selectEndingWatch = `SELECT w.id, w.tenant_id, w.operation_ref, w.events, w.metadata,
 	o.source, o.account_id, o.operation_id, o.status, o.error, o.completed_at, o.polls
 	FROM watches w JOIN operations o ON o.id = w.operation_ref
-	WHERE w.status = 'watching' AND `
+	WHERE w.finished_at IS NULL AND `
 
 func scanEndingWatch(row scanner) (*endingWatch, error) {
 	var w endingWatch
@@ -45,25 +45,26 @@ func scanEndingWatch(row scanner) (*endingWatch, error) {
 }
 
 // lockOperations locks the operations of the ids that are active, and returns them.
-func (tx *transaction) lockOperations(ctx context.Context, ids []string) ([]activeOperation, error) {
+func (tx *transaction) lockOperations(ctx context.Context, ids []string) ([]lockedOperation, error) {
 	var args arguments
-	return queryAll(ctx, tx, scanActiveOperation, `SELECT id, credential_id, budget_id, status, error, completed_at
-		FROM operations WHERE id IN (`+args.list(ids)+`) AND active ORDER BY id`+tx.db.dialect.forUpdate, args...)
+	operations, err := queryAll(ctx, tx, scanOperation, `SELECT id, budget_id, status, error, completed_at, active
+		FROM operations WHERE id IN (`+args.list(ids)+`) ORDER BY id`+tx.db.dialect.forUpdate, args...)
+	return slices.DeleteFunc(operations, func(o lockedOperation) bool { return !o.active }), err
 }
 
-// activeOperation is a locked operation.
-type activeOperation struct {
-	id           string
-	credentialID string
-	budgetID     string
-	status       string
-	problem      string // the upstream's error message
-	completedAt  time.Time
+// lockedOperation is an operation whose row is locked.
+type lockedOperation struct {
+	id          string
+	budgetID    string
+	status      string
+	message     string // the upstream's error message
+	completedAt time.Time
+	active      bool
 }
 
-func scanActiveOperation(row scanner) (activeOperation, error) {
-	var o activeOperation
-	err := row.Scan(&o.id, &o.credentialID, &o.budgetID, &o.status, &o.problem, timeColumn{&o.completedAt})
+func scanOperation(row scanner) (lockedOperation, error) {
+	var o lockedOperation
+	err := row.Scan(&o.id, &o.budgetID, &o.status, &o.message, timeColumn{&o.completedAt}, &o.active)
 	return o, err
 }
 
@@ -111,12 +112,12 @@ func (tx *transaction) setEnded(ctx context.Context, watches []*endingWatch) ([]
 		rows = append(rows, []any{w.id, w.status, now, w.eventID})
 	}
 	var ended []*endingWatch
-	err := updateRows(ctx, tx, rowsUpdate{
+	err := tx.updateRows(ctx, rowsUpdate{
 		head:  `UPDATE watches SET status = v.column2, finished_at = v.column3, event_id = v.column4`,
 		key:   "watches.id",
 		types: []string{"TEXT", "TEXT", "BIGINT", "TEXT"},
 		rows:  rows,
-		tail:  `WHERE watches.status = 'watching'`, returning: ` RETURNING watches.id`,
+		tail:  `WHERE watches.finished_at IS NULL`, returning: ` RETURNING watches.id`,
 		scan: func(row scanner) (struct{}, error) {
 			id, err := scanString(row)
 			ended = append(ended, byID[id])
@@ -155,11 +156,15 @@ func (w *endingWatch) body(at time.Time) ([]byte, error) {
 	})
 }
 
-// closeIdle closes those of the operations that no watch waits for any more.
-func (tx *transaction) closeIdle(ctx context.Context, operationRefs []string) error {
+// closeIdle closes those of the locked operations that no watch waits for any more.
+func (tx *transaction) closeIdle(ctx context.Context, operations []lockedOperation) error {
+	ids := make([]string, len(operations))
+	for i, o := range operations {
+		ids[i] = o.id
+	}
 	var args arguments
 	_, err := tx.ExecContext(ctx, `UPDATE operations SET active = FALSE
-		WHERE id IN (`+args.list(operationRefs)+`) AND active AND NOT EXISTS
-		(SELECT 1 FROM watches w WHERE w.operation_ref = operations.id AND w.status = 'watching')`, args...)
+		WHERE id IN (`+args.list(ids)+`) AND NOT EXISTS
+		(SELECT 1 FROM watches w WHERE w.operation_ref = operations.id AND w.finished_at IS NULL)`, args...)
 	return err
 }

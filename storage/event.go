@@ -117,11 +117,11 @@ func (tx *transaction) publish(ctx context.Context, events []event) error {
 			})
 		}
 	}
-	err = insertRows(ctx, tx, `INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body) VALUES `, eventRows, ``)
+	err = tx.insertRows(ctx, `INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body) VALUES `, eventRows, ``)
 	if err != nil {
 		return err
 	}
-	return insertRows(ctx, tx, `INSERT INTO deliveries (id, tenant_id, event_id, event_type, watch_id, destination_id,
+	return tx.insertRows(ctx, `INSERT INTO deliveries (id, tenant_id, event_id, event_type, watch_id, destination_id,
 		status, next_attempt_at, created_at) VALUES `, deliveryRows, ``)
 }
 

@@ -3,6 +3,7 @@ package storage
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -66,13 +67,13 @@ func (s *Store) RecordPolls(ctx context.Context, results []PollResult) error {
 }
 
 // updateOperations writes what the polls told, into locked operations.
-func (tx *transaction) updateOperations(ctx context.Context, operations []activeOperation, results map[string]PollResult) error {
+func (tx *transaction) updateOperations(ctx context.Context, operations []lockedOperation, results map[string]PollResult) error {
 	var rows [][]any
 	for _, o := range operations {
 		r := results[o.id]
-		status, problem, completedAt := o.status, o.problem, o.completedAt
+		status, message, completedAt := o.status, o.message, o.completedAt
 		if r.Status != "" {
-			status, problem, completedAt = r.Status, r.Error, r.CompletedAt
+			status, message, completedAt = r.Status, r.Error, r.CompletedAt
 		}
 		next := r.Next
 		if r.End == WatchCompleted || r.End == WatchFailed {
@@ -85,18 +86,18 @@ func (tx *transaction) updateOperations(ctx context.Context, operations []active
 			tx.markDue(Group{PollGroup, o.budgetID}, next)
 		}
 		rows = append(rows, []any{
-			o.id, next.UnixMicro(), r.At.UnixMicro(), status, problem, instant(completedAt), r.Problem,
+			o.id, next.UnixMicro(), r.At.UnixMicro(), status, message, instant(completedAt), r.Problem,
 			instant(r.RefusedSince), r.RefusedReason, r.End == "",
 		})
 	}
-	return updateRows(ctx, tx, rowsUpdate{
+	return tx.updateRows(ctx, rowsUpdate{
 		head: `UPDATE operations SET polls = operations.polls + 1, due_at = v.column2, last_polled_at = v.column3,
 			status = v.column4, error = v.column5, completed_at = v.column6, problem = v.column7,
 			refused_since = v.column8, refused_reason = v.column9, active = v.column10`,
 		key:   "operations.id",
 		types: []string{"TEXT", "BIGINT", "BIGINT", "TEXT", "TEXT", "BIGINT", "TEXT", "BIGINT", "TEXT", "BOOLEAN"},
 		rows:  rows,
-		tail:  `WHERE operations.active`,
+		tail:  `WHERE TRUE`,
 	})
 }
 
@@ -140,7 +141,7 @@ type credentialState struct {
 func (tx *transaction) recordCredentials(ctx context.Context, results map[string]PollResult, rowIDs []string) error {
 	var args arguments
 	pairs, err := queryAll(ctx, tx, scanPair,
-		`SELECT id, credential_id FROM operations WHERE id IN (`+args.list(rowIDs)+`) AND active`, args...)
+		`SELECT id, credential_id FROM operations WHERE id IN (`+args.list(rowIDs)+`)`, args...)
 	if err != nil {
 		return err
 	}
@@ -167,6 +168,9 @@ func (tx *transaction) recordCredentials(ctx context.Context, results map[string
 
 func (tx *transaction) recordCredential(ctx context.Context, id string, state credentialState) error {
 	c, err := queryOne(ctx, tx, scanCredential, selectCredential+`AND id = $1`, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil // deleted since
+	}
 	if err != nil {
 		return err
 	}

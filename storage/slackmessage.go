@@ -74,7 +74,7 @@ func (s *Store) RecordProgress(ctx context.Context, destinationID string, result
 		}
 	}
 	err := s.write(ctx, func(tx *transaction) error {
-		err := updateRows(ctx, tx, rowsUpdate{
+		err := tx.updateRows(ctx, rowsUpdate{
 			head: `UPDATE slack_messages SET
 				shown_revision = ` + tx.db.dialect.greatest + `(slack_messages.shown_revision, v.column3),
 				channel = CASE WHEN v.column5 = '' THEN slack_messages.channel ELSE v.column4 END,
@@ -93,7 +93,7 @@ func (s *Store) RecordProgress(ctx context.Context, destinationID string, result
 				tx.markDue(Group{DeliverGroup, destinationID}, r.NextAttemptAt)
 			}
 		}
-		return updateRows(ctx, tx, rowsUpdate{
+		return tx.updateRows(ctx, rowsUpdate{
 			head:  `UPDATE slack_messages SET due_at = v.column3`,
 			types: []string{"TEXT", "TEXT", "BIGINT"},
 			rows:  failed,

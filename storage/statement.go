@@ -9,11 +9,6 @@ import (
 	"strings"
 )
 
-// maxParameters is how many parameters one statement may have. SQLite allows
-// 32766 and PostgreSQL 65535, but SQLite looks each $N up by its name among
-// those before it: with 11,000 of them that took longer than all the rest.
-const maxParameters = 2000
-
 // arguments collects the parameters of a statement while it is written.
 type arguments []any
 
@@ -74,13 +69,13 @@ func btoi(b bool) int {
 }
 
 // insertRows inserts in as few statements as there may be: head, VALUES, tail.
-func insertRows(ctx context.Context, q querier, head string, rows [][]any, tail string) error {
+func (tx *transaction) insertRows(ctx context.Context, head string, rows [][]any, tail string) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	for chunk := range slices.Chunk(rows, maxParameters/len(rows[0])) {
+	for chunk := range slices.Chunk(rows, tx.db.dialect.maxParameters/len(rows[0])) {
 		var args arguments
-		if _, err := q.ExecContext(ctx, head+args.rows(nil, chunk)+tail, args...); err != nil {
+		if _, err := tx.ExecContext(ctx, head+args.rows(nil, chunk)+tail, args...); err != nil {
 			return err
 		}
 	}
@@ -89,15 +84,15 @@ func insertRows(ctx context.Context, q querier, head string, rows [][]any, tail 
 
 // updateRows updates many rows at once, each from its row of values, which the
 // statement names v.column1 and so on. What it RETURNs goes to scan.
-func updateRows(ctx context.Context, q querier, update rowsUpdate) error {
+func (tx *transaction) updateRows(ctx context.Context, update rowsUpdate) error {
 	if len(update.rows) == 0 {
 		return nil
 	}
-	for chunk := range slices.Chunk(update.rows, maxParameters/len(update.rows[0])) {
+	for chunk := range slices.Chunk(update.rows, tx.db.dialect.maxParameters/len(update.rows[0])) {
 		var args arguments
 		query := update.head + " FROM (VALUES " + args.rows(update.types, chunk) + ") AS v " + update.tail +
 			" AND " + update.key + " = v.column1 AND " + update.key + " IN (" + args.firsts(len(chunk)) + ")" + update.returning
-		if _, err := queryAll(ctx, q, update.scan, query, args...); err != nil {
+		if _, err := queryAll(ctx, tx, update.scan, query, args...); err != nil {
 			return err
 		}
 	}

@@ -156,7 +156,7 @@ func (tx *transaction) openOperations(
 	if len(rows) == 0 {
 		return ids, nil
 	}
-	for chunk := range slices.Chunk(rows, maxParameters/len(rows[0])) {
+	for chunk := range slices.Chunk(rows, tx.db.dialect.maxParameters/len(rows[0])) {
 		var args arguments
 		_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
 			var id string
@@ -211,15 +211,15 @@ func (tx *transaction) insertWatches(
 			}
 		}
 	}
-	err := insertRows(ctx, tx, `INSERT INTO watches (id, tenant_id, operation_ref, credential_id, account_id,
+	err := tx.insertRows(ctx, `INSERT INTO watches (id, tenant_id, operation_ref, credential_id, account_id,
 		operation_id, status, events, metadata, expires_at, created_at) VALUES `, watches, ``)
 	if err != nil {
 		return nil, err
 	}
-	err = insertRows(ctx, tx, `INSERT INTO watch_destinations (watch_id, destination_id, position) VALUES `, destinations, ``)
+	err = tx.insertRows(ctx, `INSERT INTO watch_destinations (watch_id, destination_id, position) VALUES `, destinations, ``)
 	if err != nil {
 		return nil, err
 	}
-	return ids, insertRows(ctx, tx,
+	return ids, tx.insertRows(ctx,
 		`INSERT INTO slack_messages (watch_id, destination_id, revision, shown_revision, due_at) VALUES `, messages, ``)
 }

@@ -18,7 +18,8 @@ func (s *Store) CancelWatch(ctx context.Context, tenantID, id string) (canceled 
 		if err != nil {
 			return err
 		}
-		if _, err := tx.lockOperations(ctx, []string{ref}); err != nil {
+		operations, err := tx.lockOperations(ctx, []string{ref})
+		if err != nil {
 			return err
 		}
 		n, err := execCount(ctx, tx, `UPDATE watches SET status = 'canceled', finished_at = $1
@@ -27,7 +28,7 @@ func (s *Store) CancelWatch(ctx context.Context, tenantID, id string) (canceled 
 			return err
 		}
 		if n > 0 {
-			if err := tx.closeIdle(ctx, []string{ref}); err != nil {
+			if err := tx.closeIdle(ctx, operations); err != nil {
 				return err
 			}
 			if err := tx.showProgress(ctx, []string{id}); err != nil {
@@ -72,7 +73,8 @@ func (s *Store) endSelected(ctx context.Context, selected selectedWatches) (n in
 	}
 	ids, refs := unzip(candidates)
 	err = s.write(ctx, func(tx *transaction) error {
-		if _, err := tx.lockOperations(ctx, refs); err != nil {
+		operations, err := tx.lockOperations(ctx, refs)
+		if err != nil {
 			return err
 		}
 		var args arguments
@@ -88,7 +90,7 @@ func (s *Store) endSelected(ctx context.Context, selected selectedWatches) (n in
 		if err := tx.endWatches(ctx, watches); err != nil {
 			return err
 		}
-		return tx.closeIdle(ctx, refs)
+		return tx.closeIdle(ctx, operations)
 	})
 	return n, err
 }
