@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"testing"
+	"time"
 
 	"oprelay/api"
 )
@@ -164,8 +165,11 @@ func TestAClientThatHangsUpLeavesNoReservation(t *testing.T) {
 		case <-t.Context().Done():
 		}
 	}()
+	patience, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
 	for { // until the server has noticed
-		answer := r.do(r.write, http.MethodPost, "/v1/destinations", body, key("k"))
+		answer, err := r.try(patience, r.write, http.MethodPost, "/v1/destinations", body, key("k"))
+		must(t, err)
 		if answer.status == http.StatusCreated {
 			return
 		}
