@@ -41,7 +41,7 @@ func (s *Store) RecordAttempts(ctx context.Context, destinationID string, result
 			updates = append(updates, tx.deliveryRow(r, status, health))
 			attempts = append(attempts, []any{
 				r.DeliveryID, r.AttemptsMade + 1, r.Attempt.StartedAt.UnixMicro(), r.Attempt.Duration.Microseconds(),
-				r.Attempt.StatusCode, r.Attempt.Error, append([]byte{}, r.Attempt.ResponseBody...),
+				r.Attempt.StatusCode, clean(r.Attempt.Error), append([]byte{}, r.Attempt.ResponseBody...),
 			})
 			if r.Slack.TS != "" {
 				messages = append(messages, []any{r.DeliveryID, r.Slack.Channel, r.Slack.TS})

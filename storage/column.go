@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.jetify.com/typeid/v2"
@@ -63,6 +64,12 @@ func (c textColumn) Scan(value any) error {
 	}
 	*c.into = text.String
 	return nil
+}
+
+// clean makes text from outside storable: PostgreSQL takes neither NUL nor
+// invalid UTF-8, and a result that cannot be written would come again forever.
+func clean(text string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", "\uFFFD"), "\uFFFD")
 }
 
 // nullable writes "" as NULL.

@@ -101,13 +101,15 @@ func (s *Store) DeleteDestination(ctx context.Context, tenantID, id string) erro
 	return nil
 }
 
-// lockDestination reads and locks a destination; a tenantID of "" means any tenant's.
+// lockDestination reads and locks a destination of the tenant.
 func (tx *transaction) lockDestination(ctx context.Context, tenantID, id string) (Destination, error) {
-	d, err := queryOne(ctx, tx, scanDestination, selectDestination+`AND id = $1`+tx.db.dialect.forUpdate, id)
-	if err == nil && tenantID != "" && d.TenantID != tenantID {
-		return Destination{}, ErrNotFound
-	}
-	return d, err
+	return queryOne(ctx, tx, scanDestination,
+		selectDestination+`AND tenant_id = $1 AND id = $2`+tx.db.dialect.forUpdate, tenantID, id)
+}
+
+// lockAnyDestination reads and locks a destination of any tenant.
+func (tx *transaction) lockAnyDestination(ctx context.Context, id string) (Destination, error) {
+	return queryOne(ctx, tx, scanDestination, selectDestination+`AND id = $1`+tx.db.dialect.forUpdate, id)
 }
 
 // DisableDestination stops sending to a destination: its pending deliveries are
@@ -116,7 +118,10 @@ func (tx *transaction) lockDestination(ctx context.Context, tenantID, id string)
 // again. A tenantID of "" means any tenant's, for the workers.
 func (s *Store) DisableDestination(ctx context.Context, tenantID, id, reason string) (disabled Destination, err error) {
 	err = s.write(ctx, func(tx *transaction) error {
-		d, err := tx.lockDestination(ctx, tenantID, id)
+		d, err := tx.lockAnyDestination(ctx, id)
+		if err == nil && tenantID != "" && d.TenantID != tenantID {
+			err = ErrNotFound
+		}
 		disabled = d
 		if err != nil || d.Status == DestinationDisabled {
 			return err

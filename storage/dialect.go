@@ -2,8 +2,10 @@ package storage
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"io"
 	"net"
 	"strings"
 
@@ -76,15 +78,9 @@ func postgresUnavailable(err error) bool {
 	var network net.Error
 	return errors.As(err, &connecting) || errors.As(err, &network) ||
 		errors.Is(err, driver.ErrBadConn) || errors.Is(err, context.DeadlineExceeded) ||
-		strings.Contains(errorText(err), "conn closed") || strings.Contains(errorText(err), "unexpected EOF")
-}
-
-// errorText is for the two faults of a lost connection that pgx gives no type to.
-func errorText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
+		errors.Is(err, sql.ErrConnDone) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		// The one fault of a lost connection that pgx gives no type to.
+		err != nil && strings.HasSuffix(err.Error(), "conn closed")
 }
 
 // Primary result codes of SQLite, https://www.sqlite.org/rescode.html

@@ -73,7 +73,7 @@ func (tx *transaction) updateOperations(ctx context.Context, operations []locked
 		r := results[o.id]
 		status, message, completedAt := o.status, o.message, o.completedAt
 		if r.Status != "" {
-			status, message, completedAt = r.Status, r.Error, r.CompletedAt
+			status, message, completedAt = r.Status, clean(r.Error), r.CompletedAt
 		}
 		next := r.Next
 		if r.End == WatchCompleted || r.End == WatchFailed {
@@ -86,7 +86,7 @@ func (tx *transaction) updateOperations(ctx context.Context, operations []locked
 			tx.markDue(Group{PollGroup, o.budgetID}, next)
 		}
 		rows = append(rows, []any{
-			o.id, next.UnixMicro(), r.At.UnixMicro(), status, message, instant(completedAt), r.Problem,
+			o.id, next.UnixMicro(), r.At.UnixMicro(), status, message, instant(completedAt), clean(r.Problem),
 			instant(r.RefusedSince), r.RefusedReason, r.End == "",
 		})
 	}

@@ -57,8 +57,13 @@ func testAttemptsAndHealth(w *world) {
 	want(t, "failing since", w.health(t).FailingSince, start)
 	want(t, "finished", w.delivery(t, id).FinishedAt, w.clock.Now())
 
-	w.complete(t, "2")
-	w.record(t, w.attempt(w.deliveries(t, w.destination)[0], storage.DeliverySucceeded, 0))
+	accepted := w.complete(t, "2").ID
+	odd := w.attempt(w.deliveries(t, w.destination)[0], storage.DeliverySucceeded, 0)
+	odd.Attempt.Error = "a\x00b\xff"
+	w.record(t, odd)
+	_, attempts, err = w.Delivery(t.Context(), w.tenant, accepted)
+	check(t, err)
+	want(t, "an error that is no text", attempts[0].Error, "a\uFFFDb\uFFFD")
 	want(t, "failures after a success", w.health(t).ConsecutiveFailures, 0)
 	want(t, "failing since after a success", w.health(t).FailingSince, time.Time{})
 }

@@ -109,7 +109,7 @@ func testPollResults(w *world) {
 	poll := w.take(t)[0]
 	results := []storage.PollResult{
 		{Status: storage.OperationRunning, CredentialAccepted: true},
-		{Problem: "HTTP 404", RefusedSince: start, RefusedReason: storage.ReasonNotFound},
+		{Problem: "HTTP 404 \x00", RefusedSince: start, RefusedReason: storage.ReasonNotFound},
 	}
 	for i, r := range results {
 		r.RowID, r.At = poll.RowID, w.clock.advance(time.Second)
@@ -118,7 +118,7 @@ func testPollResults(w *world) {
 		got := w.reload(t, watch)
 		want(t, "polls", got.Polls, i+1)
 		want(t, "status stays when a poll is inconclusive", got.Operation.Status, storage.OperationRunning)
-		want(t, "problem", got.LastPollError, r.Problem)
+		want(t, "problem", got.LastPollError, strings.ReplaceAll(r.Problem, "\x00", "\uFFFD"))
 		want(t, "last polled", got.LastPolledAt, r.At)
 		want(t, "next poll", got.NextPollAt, r.Next)
 	}
