@@ -95,13 +95,18 @@ func (c *crew) shift(g storage.Group, s *shift) {
 	c.work(c.ctx, g, s.woken)
 }
 
-// stop takes no new work, tells the shifts to take none either, and waits until
-// they have finished what is in flight, or until ctx ends.
-func (c *crew) stop(ctx context.Context) error {
+// refuse takes no new work from now on, and tells the shifts to take none either.
+func (c *crew) refuse() {
 	c.mu.Lock()
 	c.stopped = true
 	c.mu.Unlock()
 	c.cancel()
+}
+
+// stop refuses new work and waits until the shifts have finished what is in
+// flight, or until ctx ends.
+func (c *crew) stop(ctx context.Context) error {
+	c.refuse()
 	done := make(chan struct{})
 	go func() { c.wg.Wait(); close(done) }()
 	select {

@@ -19,10 +19,10 @@ const (
 	// slackPerSecond is Slack's limit for one channel:
 	// https://docs.slack.dev/apis/web-api/rate-limits
 	slackPerSecond = 1
-	// destinationTTL is how long a destination's settings are kept in memory
-	// while its deliveries are under way.
+	// destinationTTL is how long a visit goes by a destination's settings before it
+	// reads them again.
 	destinationTTL = time.Second
-	// credentialTTL is the same for a credential's secret.
+	// credentialTTL is how long a credential's secret is kept in memory.
 	credentialTTL = 30 * time.Second
 	// maxRest bounds how long a lease is kept for nothing but a rest. A receiver
 	// that asks for a longer one may hear from another process once meanwhile.
@@ -48,7 +48,6 @@ type deliverer struct {
 	now          func() time.Time
 	log          *slog.Logger
 	metrics      *metrics
-	opened       *cache[opened]
 }
 
 // opened is a destination with its secrets.
@@ -62,6 +61,7 @@ type visit struct {
 	*deliverer
 	turn
 	to         opened
+	openedAt   time.Time
 	pace       *rate.Limiter
 	failures   int // in a row, up to now
 	pauseUntil time.Time
@@ -99,19 +99,19 @@ func (v *visit) rest(stop context.Context) {
 // reopen reads the destination's settings, so that a change of them is heeded
 // within destinationTTL.
 func (v *visit) reopen(ctx context.Context) error {
-	to, err := v.opened.get(v.group.ID, func() (opened, error) {
-		destination, secret, err := v.store.OpenDestination(ctx, v.group.ID)
-		return opened{destination, secret}, err
-	})
+	if v.now().Sub(v.openedAt).Abs() < destinationTTL {
+		return nil
+	}
+	destination, secret, err := v.store.OpenDestination(ctx, v.group.ID)
 	if err != nil {
 		return err
 	}
-	v.to = to
+	v.to, v.openedAt = opened{destination, secret}, v.now()
 	perSecond := rate.Inf
 	switch {
-	case to.RateLimit > 0:
-		perSecond = rate.Limit(to.RateLimit)
-	case to.Kind == storage.KindSlack:
+	case destination.RateLimit > 0:
+		perSecond = rate.Limit(destination.RateLimit)
+	case destination.Kind == storage.KindSlack:
 		perSecond = slackPerSecond
 	}
 	if v.pace.Limit() != perSecond {
@@ -169,7 +169,7 @@ func (v *visit) claim(ctx context.Context, n int, inFlight map[string]bool) ([]e
 }
 
 // failingTooLong is whether the destination has accepted nothing for disableAfter.
-// The settings in memory may miss a success, so the row has the last word.
+// What was read at the last look may miss a success, so the row has the last word.
 func (v *visit) failingTooLong(ctx context.Context, tx *storage.Store) (bool, error) {
 	tooLong := func(since time.Time) bool {
 		return !since.IsZero() && v.now().Sub(since) >= v.disableAfter

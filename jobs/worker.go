@@ -141,7 +141,6 @@ func newWorker(cfg Config) *Worker {
 	w.deliverer = &deliverer{
 		store: cfg.Store, notifier: cfg.Notifier, schedule: cfg.Retry, timeout: cfg.Timeout,
 		disableAfter: cfg.DisableAfter, links: links(cfg.ConsoleURL), now: cfg.Now, log: cfg.Logger, metrics: m,
-		opened: newCache[opened](destinationTTL, cfg.Now),
 	}
 	w.crew = newCrew(map[storage.GroupKind]int{storage.PollGroup: pollShifts, storage.DeliverGroup: deliverShifts},
 		func(stop context.Context, g storage.Group, woken <-chan struct{}) { w.shift(stop, work, g, woken) })
@@ -161,6 +160,7 @@ func (w *Worker) Wake(groups []storage.Group) {
 // Stop takes no new work and waits for what is in flight, until ctx ends: then
 // it is cut off, and found again by another worker when its lease has run out.
 func (w *Worker) Stop(ctx context.Context) error {
+	w.crew.refuse() // before asynq stops, which may wait for Redis
 	w.stopTick()
 	for _, s := range w.servers {
 		s.Stop()
