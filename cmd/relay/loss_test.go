@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,13 +22,19 @@ func TestFlushedRedisLosesNothing(t *testing.T) {
 	t.Parallel()
 	const pending, waiting = 500, 200
 	server := testenv.StartRedis(t)
-	s := startSeparate(t, newSurroundings(t), server.URL, 1, "RELAY_RETRY_SCHEDULE", "4s,4s,4s")
-	destination, credential := s.webhook(t), s.credential(t, "token")
-	// Each of the first is refused once; nothing of it is accepted before the flush.
+	s := startSeparate(t, newSurroundings(t), server.URL, 1, "RELAY_RETRY_SCHEDULE", strings.Repeat("5s,", 11)+"5s")
+	credential := s.credential(t, "token")
+	// Nothing is accepted before the flush. The destinations are many, for one that
+	// does nothing but fail is soon tried with one delivery at a time.
 	s.receiver.Respond(webhooktest.Always(webhooktest.Answer{Status: http.StatusServiceUnavailable}))
 	ids := s.operations(waiting, simulator.Plan{})
-	s.watches(t, credential, destination, ids)
-	eventually(t, startLimit, "200 deliveries wait for a retry", func() bool {
+	for some := range slices.Chunk(ids, 5) {
+		s.watches(t, credential, s.webhook(t), some)
+	}
+	if _, err := s.receiver.Wait(deadline(t, startLimit), webhooktest.Count(waiting)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, startLimit, "the deliveries wait for a retry", func() bool {
 		got := s.deliveries(t, client.ListDeliveriesParams{Status: new(client.DeliveryPending)})
 		tried := 0
 		for _, d := range got {
@@ -37,7 +45,7 @@ func TestFlushedRedisLosesNothing(t *testing.T) {
 		return tried == waiting
 	})
 	ids = append(ids, s.operations(pending, simulator.Plan{RunningFor: 3 * time.Second})...)
-	s.watches(t, credential, destination, ids[waiting:])
+	s.watches(t, credential, s.webhook(t), ids[waiting:])
 
 	options, err := redis.ParseURL(server.URL)
 	if err != nil {

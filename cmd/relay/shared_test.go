@@ -17,7 +17,7 @@ func TestWatchesOfOneOperationShareItsPolls(t *testing.T) {
 	t.Parallel()
 	s := startEmbedded(t, newSurroundings(t))
 	destination, credential := s.webhook(t), s.credential(t, "token")
-	operation := s.add(simulator.Plan{PendingFor: time.Second, RunningFor: time.Second})
+	operation := s.add(simulator.Plan{End: simulator.EndNever})
 	const half = 25
 	same := make([]string, half)
 	for i := range same {
@@ -28,6 +28,9 @@ func TestWatchesOfOneOperationShareItsPolls(t *testing.T) {
 		watches = append(watches, s.watch(t, client.NewWatch{
 			OperationID: operation, CredentialID: credential, DestinationIds: []string{destination},
 		}))
+	}
+	if err := s.upstream.Add(testAccount, operation, simulator.Plan{RunningFor: time.Second}); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := s.receiver.Wait(deadline(t, startLimit), webhooktest.Verified(len(watches))); err != nil {
 		t.Fatalf("%v; %d of %d events arrived", err, len(s.receiver.Arrivals()), len(watches))

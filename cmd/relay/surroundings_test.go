@@ -19,7 +19,7 @@ const (
 	testSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	testBot    = "xoxb-test-token"
 	// lookEvery is how often a test looks for what nobody tells it of.
-	lookEvery = 20 * time.Millisecond
+	lookEvery = 50 * time.Millisecond
 )
 
 // surroundings are what a relay under test talks to: stand-ins in the test's own
