@@ -27,7 +27,7 @@ type scene struct {
 	ends    string        // the watch's status at its end
 	timeout time.Duration // of the watch; 0 is the default
 	flaky   bool          // told to the receiver that refuses twice
-	slack   bool          // shown in the Slack channel from its beginning
+	channel string        // of Slack, that shows it from its beginning; "" for none
 
 	operationID string
 	watchID     string
@@ -36,11 +36,11 @@ type scene struct {
 func scenes() []*scene {
 	return []*scene{
 		{
-			title: "block bad addresses", story: "completes after 4 s", ends: "completed", flaky: true, slack: true,
+			title: "block bad addresses", story: "completes after 4 s", ends: "completed", flaky: true, channel: "C0SECURITY",
 			plan: &simulator.Plan{PendingFor: time.Second, RunningFor: 3 * time.Second},
 		},
 		{
-			title: "import 10,000 items", story: "fails after 3 s", ends: "failed", slack: true,
+			title: "import 10,000 items", story: "fails after 3 s", ends: "failed", channel: "C0DEPLOYS",
 			plan: &simulator.Plan{PendingFor: time.Second, RunningFor: 2 * time.Second, End: simulator.EndFailed},
 		},
 		{
@@ -102,16 +102,18 @@ func (p *play) register(ctx context.Context, tenantID string) error {
 	}
 	p.flaky.Trust(*flaky.Secret)
 	p.flakyID = flaky.ID
-	channel, err := p.destination(ctx, client.NewDestination{Type: "slack", Name: "#deploys", BotToken: new(demoToken), Channel: new("C0DEPLOYS")})
-	if err != nil {
-		return err
-	}
 	for _, s := range p.scenes {
 		destinations := []string{steady.ID}
 		if s.flaky {
 			destinations = append(destinations, flaky.ID)
 		}
-		if s.slack {
+		if s.channel != "" {
+			channel, err := p.destination(ctx, client.NewDestination{
+				Type: "slack", Name: s.channel, BotToken: new(demoToken), Channel: &s.channel,
+			})
+			if err != nil {
+				return err
+			}
 			destinations = append(destinations, channel.ID)
 		}
 		if err := p.watch(ctx, s, tenantID, credential.JSON201.ID, destinations); err != nil {
@@ -222,11 +224,8 @@ func (p *play) look(ctx context.Context) ([]row, error) {
 		if s.flaky {
 			rows[i].webhook += ", flaky: " + told(arrivals(p.flaky, s.watchID))
 		}
-		if s.slack {
-			rows[i].slack = "-"
-			if m, ok := p.slackMessage(s); ok {
-				rows[i].slack = fmt.Sprintf("1 message, %d updates", len(m.History))
-			}
+		if m, ok := p.slackMessage(s); ok {
+			rows[i].slack = fmt.Sprintf("1 message, %d updates", len(m.History))
 		}
 	}
 	return rows, nil

@@ -50,7 +50,7 @@ func (p *play) report() report {
 			got := arrivals(p.flaky, s.watchID)
 			r.add(refusedTwice(got), "%s: the flaky receiver refused it twice and accepted the same event at the third attempt", s.title)
 		}
-		if s.slack {
+		if s.channel != "" {
 			m, ok := p.slackMessage(s)
 			final := ok && strings.Contains(strings.ToLower(m.Text), s.ends)
 			r.add(final && len(m.History) > 0, "%s: one Slack message, updated in place until it says %q", s.title, s.ends)
@@ -58,7 +58,7 @@ func (p *play) report() report {
 	}
 	slack := 0
 	for _, s := range p.scenes {
-		if s.slack {
+		if s.channel != "" {
 			slack++
 		}
 	}
