@@ -110,6 +110,10 @@ func testFeedMissesNothing(w *world) {
 	t := w.t
 	const writers, each = 4, 15
 	processes := []*storage.Store{w.Store, w.open(t)}
+	var destinations [writers]storage.Destination // one each, or their locks would make the order
+	for i := range destinations {
+		destinations[i] = w.newWebhook(t, w.tenant, false)
+	}
 	var seen []string
 	together(t, writers+1, func(ctx context.Context, i int) error {
 		if i == writers {
@@ -118,7 +122,7 @@ func testFeedMissesNothing(w *world) {
 			return err
 		}
 		for range each {
-			if _, err := processes[i%2].TestDestination(ctx, w.tenant, w.destination.ID); err != nil {
+			if _, err := processes[i%2].TestDestination(ctx, w.tenant, destinations[i].ID); err != nil {
 				return err
 			}
 		}
@@ -135,6 +139,8 @@ func testFeedMissesNothing(w *world) {
 
 // follow reads the feed from its end, again and again, until it has seen n events.
 func follow(ctx context.Context, s *storage.Store, tenant string, n int) (seen []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute) // who missed one would wait forever
+	defer cancel()
 	for after := ""; len(seen) < n; {
 		page, err := s.Events(ctx, tenant, after, 5)
 		if err != nil {
