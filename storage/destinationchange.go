@@ -175,7 +175,12 @@ func (s *Store) EnableDestination(ctx context.Context, tenantID, id string) (ena
 		now := tx.db.now()
 		_, err = tx.ExecContext(ctx, `UPDATE deliveries SET status = 'pending', next_attempt_at = $1
 			WHERE destination_id = $2 AND status = 'held'`, now.UnixMicro(), id)
+		if err != nil {
+			return err
+		}
 		tx.markDue(Group{DeliverGroup, id}, now)
+		_, err = tx.ExecContext(ctx, `UPDATE work_groups SET not_before = 0 WHERE kind = $1 AND id = $2`,
+			string(DeliverGroup), id)
 		return err
 	})
 	if err != nil {

@@ -40,13 +40,14 @@ func (s *Store) DueGroups(ctx context.Context, limit int) ([]Group, error) {
 	return groups, nil
 }
 
-// LeaseGroup leases the group to owner, unless it is leased (to the same owner
-// too): false then, or if it never had work.
+// LeaseGroup leases the group to owner. It is false if the group is leased (to
+// the same owner too), never had work, or is not to be worked on yet (see
+// ReleaseGroup).
 func (s *Store) LeaseGroup(ctx context.Context, group Group, owner string, ttl time.Duration) (leased bool, err error) {
 	err = s.write(ctx, func(tx *transaction) error {
 		now := tx.db.now()
 		n, err := execCount(ctx, tx, `UPDATE work_groups SET owner = $1, leased_until = $2
-			WHERE kind = $3 AND id = $4 AND leased_until <= $5`,
+			WHERE kind = $3 AND id = $4 AND leased_until <= $5 AND not_before <= $5`,
 			owner, now.Add(ttl).UnixMicro(), string(group.Kind), group.ID, now.UnixMicro())
 		leased = n > 0
 		return err
@@ -73,10 +74,11 @@ func (s *Store) RenewLease(ctx context.Context, group Group, owner string, ttl t
 }
 
 // ReleaseGroup gives the lease back and returns when the group has work next
-// (zero for none), which is not before notBefore. Who makes rows of the group
-// due at the same time has committed before the group is locked here, so that
-// they are seen; or waits for the lock, and brings the group forward after. So
-// no wake-up is lost. ErrLeaseLost if the lease is another's by now.
+// (zero for none). That is not before notBefore, whatever becomes due meanwhile:
+// so a limit holds in every process. Who makes rows of the group due at the same
+// time has committed before the group is locked here, so that they are seen; or
+// waits for the lock, and brings the group forward after. So no wake-up is lost.
+// ErrLeaseLost if the lease is another's by now.
 func (s *Store) ReleaseGroup(
 	ctx context.Context, group Group, owner string, notBefore time.Time,
 ) (next time.Time, err error) {
@@ -95,8 +97,8 @@ func (s *Store) ReleaseGroup(
 		if !next.IsZero() && notBefore.After(next) {
 			next = notBefore.UTC().Truncate(time.Microsecond)
 		}
-		return exec(ctx, tx, `UPDATE work_groups SET due_at = $1, owner = '', leased_until = 0 WHERE kind = $2 AND id = $3`,
-			instant(next), string(group.Kind), group.ID)
+		return exec(ctx, tx, `UPDATE work_groups SET due_at = $1, not_before = $2, owner = '', leased_until = 0
+			WHERE kind = $3 AND id = $4`, instant(next), max(notBefore.UnixMicro(), 0), string(group.Kind), group.ID)
 	})
 	if err != nil {
 		return time.Time{}, fmt.Errorf("release %s %s: %w", group.Kind, group.ID, err)

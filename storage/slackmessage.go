@@ -65,10 +65,13 @@ func scanDueProgress(row scanner) (DueProgress, error) {
 // RecordProgress writes what came of DueProgress. A message that got behind
 // again meanwhile stays due; one whose watch ended meanwhile is not due again.
 func (s *Store) RecordProgress(ctx context.Context, destinationID string, results []ProgressResult) error {
+	// A message that fell behind again while it was shown goes to the back of the
+	// queue: others in its channel may not have been posted at all.
+	now := s.db.now().UnixMicro()
 	var shown, failed [][]any
 	for _, r := range results {
 		if r.NextAttemptAt.IsZero() {
-			shown = append(shown, []any{r.WatchID, destinationID, r.Revision, r.Slack.Channel, r.Slack.TS})
+			shown = append(shown, []any{r.WatchID, destinationID, r.Revision, r.Slack.Channel, r.Slack.TS, now})
 		} else {
 			failed = append(failed, []any{r.WatchID, destinationID, r.NextAttemptAt.UnixMicro()})
 		}
@@ -79,8 +82,9 @@ func (s *Store) RecordProgress(ctx context.Context, destinationID string, result
 				shown_revision = ` + tx.db.dialect.greatest + `(slack_messages.shown_revision, v.column3),
 				channel = CASE WHEN v.column5 = '' THEN slack_messages.channel ELSE v.column4 END,
 				ts = CASE WHEN v.column5 = '' THEN slack_messages.ts ELSE v.column5 END,
-				due_at = CASE WHEN slack_messages.revision > v.column3 THEN slack_messages.due_at ELSE NULL END`,
-			types: []string{"TEXT", "TEXT", "BIGINT", "TEXT", "TEXT"},
+				due_at = CASE WHEN slack_messages.revision > v.column3 AND slack_messages.due_at IS NOT NULL
+					THEN v.column6 ELSE NULL END`,
+			types: []string{"TEXT", "TEXT", "BIGINT", "TEXT", "TEXT", "BIGINT"},
 			rows:  shown,
 			key:   "slack_messages.watch_id",
 			tail:  `WHERE slack_messages.destination_id = v.column2`,

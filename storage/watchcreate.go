@@ -167,7 +167,8 @@ func (tx *transaction) openOperations(
 		}, `INSERT INTO operations (id, tenant_id, credential_id, budget_id, source, account_id, operation_id,
 			active, due_at, created_at) VALUES `+args.rows(nil, chunk)+`
 			ON CONFLICT (credential_id, source, account_id, operation_id) WHERE active
-			DO UPDATE SET due_at = `+tx.db.dialect.least+`(operations.due_at, excluded.due_at)
+			DO UPDATE SET due_at = CASE WHEN operations.last_polled_at > excluded.created_at - `+justPolled+`
+				THEN operations.due_at ELSE `+tx.db.dialect.least+`(operations.due_at, excluded.due_at) END
 			RETURNING id, credential_id, source, account_id, operation_id`, args...)
 		if err != nil {
 			return nil, err
@@ -175,6 +176,10 @@ func (tx *transaction) openOperations(
 	}
 	return ids, nil
 }
+
+// justPolled is how long ago (in microseconds) a poll counts as a new watch's
+// first one too: many watches on one operation are not to cost a poll each.
+const justPolled = `1000000`
 
 func compareOperations(a, b operationKey) int {
 	return cmp.Or(cmp.Compare(a.credentialID, b.credentialID), cmp.Compare(a.source, b.source),

@@ -187,6 +187,13 @@ func testLeases(w *world) {
 	want(t, "next", must(w.ReleaseGroup(t.Context(), group, "b", later))(t), later)
 	want(t, "due before notBefore", len(must(w.DueGroups(t.Context(), 10))(t)), 0)
 	w.watch(t, "2")
+	want(t, "due with new work, before notBefore", len(must(w.DueGroups(t.Context(), 10))(t)), 0)
+	want(t, "lease before notBefore", must(w.LeaseGroup(t.Context(), group, "a", time.Minute))(t), false)
+	w.clock.advance(time.Hour)
+	want(t, "due at notBefore", len(must(w.DueGroups(t.Context(), 10))(t)), 1)
+	want(t, "lease at notBefore", must(w.LeaseGroup(t.Context(), group, "a", time.Minute))(t), true)
+	want(t, "next", must(w.ReleaseGroup(t.Context(), group, "a", time.Time{}))(t), start)
+	w.watch(t, "3")
 	want(t, "due with new work", len(must(w.DueGroups(t.Context(), 10))(t)), 1)
 }
 

@@ -38,6 +38,7 @@ func Run(t *testing.T, newURL func(t *testing.T) string) {
 		"LateDeliveryIsHeld":      testLateDeliveryIsHeld,
 		"LeaseContention":         testLeaseContention,
 		"Leases":                  testLeases,
+		"JoiningWatches":          testJoiningWatches,
 		"Lists":                   testLists,
 		"NoWakeUpLost":            testNoWakeUpLost,
 		"OnDue":                   testOnDue,

@@ -208,3 +208,19 @@ func testLists(w *world) {
 	_, err := w.Events(t.Context(), w.tenant, "event_none", 1)
 	wantError(t, "after an unknown event", err, storage.ErrNotFound)
 }
+
+// testJoiningWatches: a watch on an operation that is watched already costs a
+// poll of its own, unless the operation was polled just now.
+func testJoiningWatches(w *world) {
+	t := w.t
+	w.watch(t, "1")
+	check(t, w.RecordPolls(t.Context(), []storage.PollResult{{
+		RowID: w.take(t)[0].RowID, At: w.clock.Now(), Next: w.clock.Now().Add(time.Minute), Status: storage.OperationRunning,
+	}}))
+	w.clock.advance(500 * time.Millisecond)
+	w.watch(t, "1")
+	want(t, "due just after a poll", len(w.take(t)), 0)
+	w.clock.advance(time.Second)
+	w.watch(t, "1")
+	want(t, "due later", len(w.take(t)), 1)
+}
