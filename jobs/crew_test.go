@@ -3,7 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,7 +101,7 @@ func TestCrewSlotsAreBounded(t *testing.T) {
 		c := newCrew(slots(3), f.work)
 		woken := 0
 		for i := range 10 {
-			if c.wake(group(fmt.Sprint(i))) {
+			if c.wake(group(strconv.Itoa(i))) {
 				woken++
 			}
 		}

@@ -70,18 +70,17 @@ type visit struct {
 // work sends what is due to the destination while the group's lease holds.
 func (d *deliverer) work(stop, work context.Context, t turn) (notBefore time.Time, err error) {
 	v := &visit{deliverer: d, turn: t, pace: rate.NewLimiter(rate.Inf, 1)}
-	switch err := v.reopen(work); {
-	case errors.Is(err, storage.ErrNotFound): // deleted meanwhile, and its deliveries with it
+	if err = v.reopen(work); err == nil {
+		v.failures = v.to.ConsecutiveFailures
+		run := drain[errand, attempted]{
+			claim: v.claim, limit: v.limit, id: errand.id, do: v.do, record: v.record,
+		}
+		notBefore, err = run.run(stop, work, t.woken, t.leased)
+		v.rest(stop)
+	}
+	if errors.Is(err, storage.ErrNotFound) { // deleted meanwhile, and its deliveries with it
 		return v.now().Add(errorPause), nil
-	case err != nil:
-		return time.Time{}, err
 	}
-	v.failures = v.to.ConsecutiveFailures
-	run := drain[errand, attempted]{
-		claim: v.claim, limit: v.limit, id: errand.id, do: v.do, record: v.record,
-	}
-	notBefore, err = run.run(stop, work, t.woken, t.leased)
-	v.rest(stop)
 	return notBefore, err
 }
 
@@ -142,41 +141,44 @@ func (v *visit) claim(ctx context.Context, n int, inFlight map[string]bool) ([]e
 		return nil, time.Time{}, err
 	}
 	take := storage.TakeDeliveries{Group: v.group.ID, Owner: v.owner, Max: n, Exclude: inFlight}
-	if v.to.Kind == storage.KindSlack {
-		take.Max = digestMost
-	}
 	due, err := v.store.DueDeliveries(ctx, take)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	errands := gather(due, v.to.Kind)
-	errands = errands[:min(n, len(errands))]
-	if v.to.Bot && len(errands) < n {
-		take.Max = n - len(errands)
-		progress, err := v.store.DueProgress(ctx, take)
-		if err != nil {
+	var progress []storage.DueProgress
+	if v.to.Bot && len(due) < n {
+		take.Max = n - len(due)
+		if progress, err = v.store.DueProgress(ctx, take); err != nil {
 			return nil, time.Time{}, err
-		}
-		for i := range progress {
-			errands = append(errands, errand{progress: &progress[i]})
 		}
 	}
 	to := v.to
-	for i := range errands {
-		errands[i].to = &to
+	errands := make([]errand, 0, n)
+	for i := range due {
+		errands = append(errands, errand{to: &to, delivery: &due[i]})
+	}
+	for i := range progress {
+		errands = append(errands, errand{to: &to, progress: &progress[i]})
 	}
 	return errands, time.Time{}, nil
 }
 
-// failingTooLong is whether the destination has accepted nothing for disableAfter.
-// What was read at the last look may miss a success, so the row has the last word.
-func (v *visit) failingTooLong(ctx context.Context, tx *storage.Store) (bool, error) {
+// toDisable says why the destination is to be disabled now: an answer says so, or
+// it has accepted nothing for disableAfter. "" if it is not, or is disabled already.
+// What the visit has read of it may miss a success, so the row has the last word.
+func (v *visit) toDisable(ctx context.Context, tx *storage.Store, all attempted) (string, error) {
 	tooLong := func(since time.Time) bool {
-		return !since.IsZero() && v.now().Sub(since) >= v.disableAfter
+		return onlyFailures(all.deliveries) && !since.IsZero() && v.now().Sub(since) >= v.disableAfter
 	}
-	if !tooLong(v.to.FailingSince) {
-		return false, nil
+	if all.disable == "" && !tooLong(v.to.FailingSince) {
+		return "", nil
 	}
 	row, _, err := tx.OpenDestination(ctx, v.group.ID)
-	return tooLong(row.FailingSince), err
+	switch {
+	case err != nil || row.Status == storage.DestinationDisabled:
+		return "", err
+	case all.disable == "" && tooLong(row.FailingSince):
+		return storage.DisabledFailing, nil
+	}
+	return all.disable, nil
 }

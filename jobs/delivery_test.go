@@ -60,304 +60,341 @@ func refusing() webhooktest.Script {
 
 func TestHangingDestinationDelaysNoOther(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		r.config.Timeout = patience
-		hanging, healthy := r.webhook(nil), r.webhook(nil)
-		hanging.Respond(webhooktest.Always(webhooktest.Answer{Hang: true}))
-		r.start()
-		r.watch(r.credential("token"), operations("op", 60), hanging.id, healthy.id)
-		r.await(healthy, 60)
-		r.await(hanging, 20) // as many as it may have under way
-		for _, d := range r.deliveries(hanging.id) {
-			if d.AttemptsMade != 0 || d.Status != storage.DeliveryPending {
-				t.Errorf("it was waited for: %+v", d)
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			r.config.Timeout = patience
+			hanging, healthy := r.webhook(nil), r.webhook(nil)
+			hanging.Respond(webhooktest.Always(webhooktest.Answer{Hang: true}))
+			r.start()
+			r.watch(r.credential("token"), operations("op", 60), hanging.id, healthy.id)
+			r.await(healthy, 60)
+			r.await(hanging, 20) // as many as it may have under way
+			for _, d := range r.deliveries(hanging.id) {
+				if d.AttemptsMade != 0 || d.Status != storage.DeliveryPending {
+					t.Errorf("it was waited for: %+v", d)
+				}
 			}
-		}
-		if n := len(hanging.Arrivals()); n != 20 {
-			t.Errorf("%d requests at a time", n)
-		}
-	})
+			if n := len(hanging.Arrivals()); n != 20 {
+				t.Errorf("%d requests at a time", n)
+			}
+		})
+	}
 }
 
 func TestFailingDestinationIsProbed(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		r.config.Retry = slices.Repeat(RetrySchedule{20 * time.Millisecond}, 1000)
-		var at *counter
-		// It is made twice: once for its receiver, once to count in front of it.
-		stand := r.webhook(nil)
-		counting := r.webhook(func(n *storage.NewDestination) { at = counted(t, n, stand, 20*time.Millisecond) })
-		stand.Respond(refusing())
-		r.start()
-		credential := r.credential("token")
-		r.watch(credential, []string{"first"}, counting.id)
-		eventually(t, func() bool { return r.destination(counting.id).ConsecutiveFailures > probeAfter }, nil, "failures in a row")
-		at.most()
-		r.watch(credential, operations("op", 20), counting.id)
-		seen := len(stand.Arrivals())
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		if _, err := stand.Wait(ctx, webhooktest.Count(seen+20)); err != nil {
-			t.Fatal(err)
-		}
-		if most := at.most(); most != 1 {
-			t.Errorf("%d requests at a time to a destination that fails", most)
-		}
-		stand.Respond(webhooktest.Always(webhooktest.Answer{}))
-		r.settled(21, counting.id, storage.DeliverySucceeded)
-		if d := r.destination(counting.id); d.ConsecutiveFailures != 0 || !d.FailingSince.IsZero() {
-			t.Errorf("accepted, and still %+v", d)
-		}
-	})
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			r.config.Retry = slices.Repeat(RetrySchedule{20 * time.Millisecond}, 1000)
+			var at *counter
+			// It is made twice: once for its receiver, once to count in front of it.
+			stand := r.webhook(nil)
+			counting := r.webhook(func(n *storage.NewDestination) { at = counted(t, n, stand, 20*time.Millisecond) })
+			stand.Respond(refusing())
+			r.start()
+			credential := r.credential("token")
+			r.watch(credential, []string{"first"}, counting.id)
+			eventually(t, func() bool { return r.destination(counting.id).ConsecutiveFailures > probeAfter }, nil, "failures in a row")
+			at.most()
+			r.watch(credential, operations("op", 20), counting.id)
+			seen := len(stand.Arrivals())
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if _, err := stand.Wait(ctx, webhooktest.Count(seen+20)); err != nil {
+				t.Fatal(err)
+			}
+			if most := at.most(); most != 1 {
+				t.Errorf("%d requests at a time to a destination that fails", most)
+			}
+			stand.Respond(webhooktest.Always(webhooktest.Answer{}))
+			r.settled(21, counting.id, storage.DeliverySucceeded)
+			if d := r.destination(counting.id); d.ConsecutiveFailures != 0 || !d.FailingSince.IsZero() {
+				t.Errorf("accepted, and still %+v", d)
+			}
+		})
+	}
 }
 
 // The rate holds whichever of two workers sends.
 func TestRateLimitOfADestination(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		const perSecond, messages = 4, 9
-		to := r.webhook(func(n *storage.NewDestination) { n.RateLimit = perSecond })
-		r.start()
-		r.start()
-		credential := r.credential("token")
-		for i, id := range operations("op", messages) { // one by one, so that each worker gets some
-			r.watch(credential, []string{id}, to.id)
-			r.await(to, i+1)
-		}
-		arrivals := r.await(to, messages)
-		least := (messages - 1) * time.Second / perSecond
-		if took := arrivals[messages-1].At.Sub(arrivals[0].At); took < least-least/10 {
-			t.Errorf("%d messages in %v, want at least %v", messages, took, least)
-		}
-	})
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			const perSecond, messages = 4, 9
+			to := r.webhook(func(n *storage.NewDestination) { n.RateLimit = perSecond })
+			r.start()
+			r.start()
+			credential := r.credential("token")
+			for i, id := range operations("op", messages) { // one by one, so that each worker gets some
+				r.watch(credential, []string{id}, to.id)
+				r.await(to, i+1)
+			}
+			arrivals := r.await(to, messages)
+			least := (messages - 1) * time.Second / perSecond
+			if took := arrivals[messages-1].At.Sub(arrivals[0].At); took < least-least/10 {
+				t.Errorf("%d messages in %v, want at least %v", messages, took, least)
+			}
+		})
+	}
 }
 
 func TestDestinationDisabledAfterFailures(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		r.config.Retry = slices.Repeat(RetrySchedule{50 * time.Millisecond}, 1000)
-		r.config.DisableAfter = 500 * time.Millisecond
-		to := r.webhook(nil)
-		alerts := r.webhook(func(n *storage.NewDestination) { n.Alerts = true })
-		to.Respond(refusing())
-		r.start()
-		r.watch(r.credential("token"), operations("op", 3), to.id)
-		r.settled(3, to.id, storage.DeliveryHeld)
-		d := r.destination(to.id)
-		if d.Status != storage.DestinationDisabled || d.DisabledReason != storage.DisabledFailing {
-			t.Errorf("got %+v", d)
-		}
-		r.await(alerts, 1)
-		requests := len(to.Arrivals())
-		to.Respond(webhooktest.Always(webhooktest.Answer{}))
-		if _, err := r.store.EnableDestination(t.Context(), r.tenant, to.id); err != nil {
-			t.Fatal(err)
-		}
-		r.settled(3, to.id, storage.DeliverySucceeded)
-		if n := len(to.Arrivals()); n != requests+3 {
-			t.Errorf("%d requests after it was enabled, want 3", n-requests)
-		}
-		if n := len(r.lines.holding("a destination is disabled")); n != 1 {
-			t.Errorf("logged %d times", n)
-		}
-	})
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			r.config.Retry = slices.Repeat(RetrySchedule{50 * time.Millisecond}, 1000)
+			r.config.DisableAfter = 500 * time.Millisecond
+			to := r.webhook(nil)
+			alerts := r.webhook(func(n *storage.NewDestination) { n.Alerts = true })
+			to.Respond(refusing())
+			r.start()
+			r.watch(r.credential("token"), operations("op", 3), to.id)
+			r.settled(3, to.id, storage.DeliveryHeld)
+			d := r.destination(to.id)
+			if d.Status != storage.DestinationDisabled || d.DisabledReason != storage.DisabledFailing {
+				t.Errorf("got %+v", d)
+			}
+			r.await(alerts, 1)
+			requests := len(to.Arrivals())
+			to.Respond(webhooktest.Always(webhooktest.Answer{}))
+			if _, err := r.store.EnableDestination(t.Context(), r.tenant, to.id); err != nil {
+				t.Fatal(err)
+			}
+			r.settled(3, to.id, storage.DeliverySucceeded)
+			if n := len(to.Arrivals()); n != requests+3 {
+				t.Errorf("%d requests after it was enabled, want 3", n-requests)
+			}
+			if n := len(r.lines.holding("a destination is disabled")); n != 1 {
+				t.Errorf("logged %d times", n)
+			}
+		})
+	}
 }
 
 func TestGoneDestination(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		to := r.webhook(func(n *storage.NewDestination) { n.MaxInFlight = 1 })
-		to.Respond(webhooktest.Always(webhooktest.Answer{Status: http.StatusGone}))
-		r.start()
-		r.watch(r.credential("token"), operations("op", 5), to.id)
-		held := r.settled(5, to.id, storage.DeliveryHeld)
-		if d := r.destination(to.id); d.DisabledReason != storage.DisabledGone {
-			t.Errorf("got %+v", d)
-		}
-		made := 0
-		for _, d := range held {
-			made += d.AttemptsMade
-		}
-		if n := len(to.Arrivals()); n != 1 || made != 1 {
-			t.Errorf("%d requests, %d attempts; want 1 of each", n, made)
-		}
-	})
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			to := r.webhook(func(n *storage.NewDestination) { n.MaxInFlight = 1 })
+			to.Respond(webhooktest.Always(webhooktest.Answer{Status: http.StatusGone}))
+			r.start()
+			r.watch(r.credential("token"), operations("op", 5), to.id)
+			held := r.settled(5, to.id, storage.DeliveryHeld)
+			if d := r.destination(to.id); d.DisabledReason != storage.DisabledGone {
+				t.Errorf("got %+v", d)
+			}
+			made := 0
+			for _, d := range held {
+				made += d.AttemptsMade
+			}
+			if n := len(to.Arrivals()); n != 1 || made != 1 {
+				t.Errorf("%d requests, %d attempts; want 1 of each", n, made)
+			}
+		})
+	}
 }
 
 func TestScheduleIsUsedUp(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		to := r.webhook(nil)
-		to.Respond(refusing())
-		r.start()
-		r.watch(r.credential("token"), []string{"op"}, to.id)
-		failed := r.settled(1, to.id, storage.DeliveryFailed)[0]
-		attempts := r.attempts(failed.ID)
-		if len(attempts) != 4 || failed.AttemptsMade != 4 {
-			t.Fatalf("%d attempts by a schedule of three delays", len(attempts))
-		}
-		for i := range attempts[1:] {
-			if gap := attempts[i+1].StartedAt.Sub(attempts[i].StartedAt); gap < 50*time.Millisecond {
-				t.Errorf("attempt %d after %v", i+2, gap)
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			to := r.webhook(nil)
+			to.Respond(refusing())
+			r.start()
+			r.watch(r.credential("token"), []string{"op"}, to.id)
+			failed := r.settled(1, to.id, storage.DeliveryFailed)[0]
+			attempts := r.attempts(failed.ID)
+			if len(attempts) != 4 || failed.AttemptsMade != 4 {
+				t.Fatalf("%d attempts by a schedule of three delays", len(attempts))
 			}
-		}
-		to.Respond(webhooktest.Always(webhooktest.Answer{}))
-		if _, err := r.store.Redeliver(t.Context(), r.tenant, failed.ID); err != nil {
-			t.Fatal(err)
-		}
-		r.settled(1, to.id, storage.DeliverySucceeded)
-		arrivals := r.await(to, 5)
-		for _, a := range arrivals {
-			if a.ID != arrivals[0].ID || string(a.Body) != string(arrivals[0].Body) {
-				t.Error("an attempt differs from the first")
+			for i := range attempts[1:] {
+				if gap := attempts[i+1].StartedAt.Sub(attempts[i].StartedAt); gap < 50*time.Millisecond {
+					t.Errorf("attempt %d after %v", i+2, gap)
+				}
 			}
-		}
-	})
+			to.Respond(webhooktest.Always(webhooktest.Answer{}))
+			if _, err := r.store.Redeliver(t.Context(), r.tenant, failed.ID); err != nil {
+				t.Fatal(err)
+			}
+			r.settled(1, to.id, storage.DeliverySucceeded)
+			arrivals := r.await(to, 5)
+			for _, a := range arrivals {
+				if a.ID != arrivals[0].ID || string(a.Body) != string(arrivals[0].Body) {
+					t.Error("an attempt differs from the first")
+				}
+			}
+		})
+	}
 }
 
 // What is in flight when a worker is told to stop ends, and is recorded once.
 func TestStopLetsADeliveryEnd(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		goOn := make(chan struct{})
-		arrived := make(chan struct{}, 10)
-		to := r.webhook(func(n *storage.NewDestination) {
-			n.MaxInFlight = 1
-			n.URL = serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-				arrived <- struct{}{}
-				<-goOn
-			}))
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			goOn := make(chan struct{})
+			arrived := make(chan struct{}, 10)
+			to := r.webhook(func(n *storage.NewDestination) {
+				n.MaxInFlight = 1
+				n.URL = serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+					arrived <- struct{}{}
+					<-goOn
+				}))
+			})
+			w := r.start()
+			r.watch(r.credential("token"), operations("op", 3), to.id)
+			<-arrived
+			stopped := make(chan error)
+			go func() { stopped <- w.Stop(t.Context()) }()
+			select {
+			case err := <-stopped:
+				t.Errorf("it did not wait: %v", err)
+			case <-time.After(200 * time.Millisecond):
+			}
+			close(goOn)
+			if err := <-stopped; err != nil {
+				t.Error(err)
+			}
+			statuses := map[string]int{}
+			for _, d := range r.deliveries(to.id) {
+				statuses[d.Status] += d.AttemptsMade
+			}
+			if statuses[storage.DeliverySucceeded] != 1 || statuses[storage.DeliveryPending] != 0 || len(arrived) != 0 {
+				t.Errorf("attempts by status: %v, and %d more requests", statuses, len(arrived))
+			}
+			// Its lease is free: another worker goes on at once.
+			began := time.Now()
+			r.start()
+			r.settled(3, to.id, storage.DeliverySucceeded)
+			if took := time.Since(began); took > leaseTTL {
+				t.Errorf("the next worker took %v", took)
+			}
 		})
-		w := r.start()
-		r.watch(r.credential("token"), operations("op", 3), to.id)
-		<-arrived
-		stopped := make(chan error)
-		go func() { stopped <- w.Stop(t.Context()) }()
-		select {
-		case err := <-stopped:
-			t.Errorf("it did not wait: %v", err)
-		case <-time.After(200 * time.Millisecond):
-		}
-		close(goOn)
-		if err := <-stopped; err != nil {
-			t.Error(err)
-		}
-		statuses := map[string]int{}
-		for _, d := range r.deliveries(to.id) {
-			statuses[d.Status] += d.AttemptsMade
-		}
-		if statuses[storage.DeliverySucceeded] != 1 || statuses[storage.DeliveryPending] != 0 || len(arrived) != 0 {
-			t.Errorf("attempts by status: %v, and %d more requests", statuses, len(arrived))
-		}
-		// Its lease is free: another worker goes on at once.
-		began := time.Now()
-		r.start()
-		r.settled(3, to.id, storage.DeliverySucceeded)
-		if took := time.Since(began); took > leaseTTL {
-			t.Errorf("the next worker took %v", took)
-		}
-	})
+	}
 }
 
 // A worker that dies records nothing; another takes over when its lease runs out.
 func TestTakeOverFromADeadWorker(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		to := r.webhook(nil)
-		to.Respond(webhooktest.FirstArrivals(1, webhooktest.Answer{Hang: true}))
-		w := r.start()
-		r.watch(r.credential("token"), []string{"op"}, to.id)
-		r.await(to, 1)
-		dead, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := w.Stop(dead); !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v", err)
-		}
-		if d := r.deliveries(to.id)[0]; d.AttemptsMade != 0 || d.Status != storage.DeliveryPending {
-			t.Errorf("recorded: %+v", d)
-		}
-		r.start()
-		arrivals := r.await(to, 2)
-		if took := arrivals[1].At.Sub(arrivals[0].At); took > leaseTTL+leaseRenew {
-			t.Errorf("taken over after %v", took)
-		}
-		delivery := r.settled(1, to.id, storage.DeliverySucceeded)[0]
-		if delivery.AttemptsMade != 1 || arrivals[0].ID != arrivals[1].ID {
-			t.Errorf("got %+v", delivery)
-		}
-	})
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			to := r.webhook(nil)
+			to.Respond(webhooktest.FirstArrivals(1, webhooktest.Answer{Hang: true}))
+			w := r.start()
+			r.watch(r.credential("token"), []string{"op"}, to.id)
+			r.await(to, 1)
+			dead, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := w.Stop(dead); !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+			if d := r.deliveries(to.id)[0]; d.AttemptsMade != 0 || d.Status != storage.DeliveryPending {
+				t.Errorf("recorded: %+v", d)
+			}
+			r.start()
+			arrivals := r.await(to, 2)
+			if took := arrivals[1].At.Sub(arrivals[0].At); took > 2*leaseTTL {
+				t.Errorf("taken over after %v", took)
+			}
+			delivery := r.settled(1, to.id, storage.DeliverySucceeded)[0]
+			if delivery.AttemptsMade != 1 || arrivals[0].ID != arrivals[1].ID {
+				t.Errorf("got %+v", delivery)
+			}
+		})
+	}
 }
 
 // What was due at a destination that is deleted is no fault and no endless work.
 func TestDeletedDestination(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		to, other := r.webhook(nil), r.webhook(nil)
-		to.Respond(refusing())
-		r.config.Retry = slices.Repeat(RetrySchedule{20 * time.Millisecond}, 1000)
-		r.start()
-		credential := r.credential("token")
-		r.watch(credential, operations("op", 5), to.id, r.channel("C1"))
-		r.await(to, 10)
-		if err := r.store.DeleteDestination(t.Context(), r.tenant, to.id); err != nil {
-			t.Fatal(err)
-		}
-		r.settled(5, to.id, storage.DeliveryCanceled)
-		r.watch(credential, operations("later", 5), other.id)
-		r.await(other, 5)
-		if got := r.lines.holding("work failed"); len(got) != 0 {
-			t.Errorf("logged %q", got)
-		}
-	})
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			to, other := r.webhook(nil), r.webhook(nil)
+			to.Respond(refusing())
+			r.config.Retry = slices.Repeat(RetrySchedule{20 * time.Millisecond}, 1000)
+			r.start()
+			credential := r.credential("token")
+			r.watch(credential, operations("op", 5), to.id, r.channel("C1"))
+			r.await(to, 10)
+			if err := r.store.DeleteDestination(t.Context(), r.tenant, to.id); err != nil {
+				t.Fatal(err)
+			}
+			r.settled(5, to.id, storage.DeliveryCanceled)
+			r.watch(credential, operations("later", 5), other.id)
+			r.await(other, 5)
+			if got := r.lines.holding("work failed"); len(got) != 0 {
+				t.Errorf("logged %q", got)
+			}
+		})
+	}
 }
 
-// A burst to a Slack channel becomes a few messages, and Slack's Retry-After holds.
-func TestBurstToSlack(t *testing.T) {
+// A Slack channel gets one message per second, and none while it asks to wait,
+// whichever of two workers is next.
+func TestPaceOfSlack(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		const rest = 2 * time.Second
-		r.slack.FailNext(1, slacktest.Failure{Status: http.StatusTooManyRequests, RetryAfter: "2"})
-		to := r.create(storage.NewDestination{
-			TenantID: r.tenant, Kind: storage.KindSlack, Name: "channel", MaxInFlight: 1,
-			Secret: storage.DestinationSecret{SlackURL: storage.Secret(serve(t, r.slack) + slacktest.WebhookPath)},
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			const rest = 2 * time.Second
+			r.slack.FailNext(1, slacktest.Failure{Status: http.StatusTooManyRequests, RetryAfter: "2"})
+			to := r.create(storage.NewDestination{
+				TenantID: r.tenant, Kind: storage.KindSlack, Name: "channel", MaxInFlight: 1,
+				Secret: storage.DestinationSecret{SlackURL: storage.Secret(serve(t, r.slack) + slacktest.WebhookPath)},
+			})
+			r.start()
+			r.start()
+			credential := r.credential("token")
+			r.watch(credential, []string{"first"}, to)
+			eventually(t, func() bool { return r.slack.Requests() > 0 }, nil, "the first message")
+			limited := time.Now()
+			r.watch(credential, operations("op", 3), to)
+			r.settled(4, to, storage.DeliverySucceeded)
+			messages := r.slack.Messages()
+			if early := messages[0].At.Sub(limited); early < rest-rest/10 {
+				t.Errorf("sent %v after Slack asked for %v", early, rest)
+			}
+			if took := messages[3].At.Sub(messages[0].At); took < 3*time.Second-rest/10 || r.slack.Requests() != 5 {
+				t.Errorf("4 messages in %v, with %d requests", took, r.slack.Requests())
+			}
 		})
-		watches := r.watch(r.credential("token"), operations("op", 60), to)
-		r.start()
-		eventually(t, func() bool { return r.slack.Requests() > 0 }, nil, "the first message")
-		limited := time.Now()
-		r.settled(len(watches), to, storage.DeliverySucceeded)
-		messages := r.slack.Messages()
-		if len(messages) > 10 {
-			t.Errorf("%d messages tell of %d operations", len(messages), len(watches))
-		}
-		if early := messages[0].At.Sub(limited); early < rest-rest/10 {
-			t.Errorf("sent %v after Slack asked for %v", early, rest)
-		}
-	})
+	}
 }
 
 // The permanent errors of Slack disable the destination.
 func TestSlackRejects(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		to := r.channel("C1")
-		r.slack.FailNext(1, slacktest.Failure{Error: "is_archived"})
-		r.watch(r.credential("token"), []string{"op"}, to)
-		r.start()
-		r.settled(1, to, storage.DeliveryHeld)
-		if d := r.destination(to); d.DisabledReason != storage.DisabledRejected || r.slack.Requests() != 1 {
-			t.Errorf("%d requests; %+v", r.slack.Requests(), d)
-		}
-	})
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			to := r.channel("C1")
+			r.slack.FailNext(1, slacktest.Failure{Error: "is_archived"})
+			r.watch(r.credential("token"), []string{"op"}, to)
+			r.start()
+			r.settled(1, to, storage.DeliveryHeld)
+			if d := r.destination(to); d.DisabledReason != storage.DisabledRejected || r.slack.Requests() != 1 {
+				t.Errorf("%d requests; %+v", r.slack.Requests(), d)
+			}
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -36,14 +37,14 @@ func (p *pile) drain() *drain[int, int] {
 			p.claims++
 			var rows []int
 			for _, row := range p.due {
-				if !inFlight[fmt.Sprint(row)] && len(rows) < n {
+				if !inFlight[strconv.Itoa(row)] && len(rows) < n {
 					rows = append(rows, row)
 				}
 			}
 			return rows, time.Time{}, nil
 		},
 		limit: func() int { return p.limit },
-		id:    func(row int) string { return fmt.Sprint(row) },
+		id:    func(row int) string { return strconv.Itoa(row) },
 		do: func(ctx context.Context, row int) (int, bool) {
 			p.count(1)
 			defer p.count(-1)

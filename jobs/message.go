@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -27,14 +26,7 @@ func (l links) message(e errand) (notifier.Message, storage.SlackRef) {
 	if e.progress != nil {
 		return notifier.Message{Facts: l.facts("", e.progress.Watch)}, e.progress.Slack
 	}
-	if e.digest() {
-		return notifier.Message{Facts: notifier.Facts{Alert: l.digest(e.deliveries)}}, storage.SlackRef{}
-	}
-	return l.event(e.deliveries[0]), e.deliveries[0].Slack
-}
-
-// event is what one delivery has to say.
-func (l links) event(due storage.DueDelivery) notifier.Message {
+	due := e.delivery
 	m := notifier.Message{EventID: due.EventID, Type: due.EventType, Body: due.Body}
 	switch {
 	case due.Watch != nil:
@@ -43,7 +35,7 @@ func (l links) event(due storage.DueDelivery) notifier.Message {
 	case due.WatchID == "":
 		m.Facts = notifier.Facts{Type: due.EventType, Alert: alert(due.EventType, due.Body)}
 	}
-	return m
+	return m, due.Slack
 }
 
 // facts tells of a watch. While it goes on, its status is how far the operation is.
@@ -95,22 +87,4 @@ func alert(eventType string, body []byte) *notifier.Alert {
 		}
 	}
 	return a
-}
-
-// digest tells of several events at once, a line for each.
-func (l links) digest(deliveries []storage.DueDelivery) *notifier.Alert {
-	lines := make([]string, 0, len(deliveries))
-	for _, due := range deliveries {
-		f := l.event(due).Facts
-		if f.Alert != nil {
-			lines = append(lines, f.Alert.Title)
-			continue
-		}
-		line := f.Status + ": " + f.OperationID
-		if f.Error != "" {
-			line += " (" + f.Error[:min(len(f.Error), 60)] + ")"
-		}
-		lines = append(lines, line)
-	}
-	return &notifier.Alert{Title: fmt.Sprintf("%d messages at once", len(lines)), Text: strings.Join(lines, "\n")}
 }

@@ -103,7 +103,7 @@ func TestRetryScheduleNext(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %v to %v, %v", test.name, got, ok, test.least, test.most, test.ok)
 		}
 	}
-	if _, ok := (RetrySchedule)(nil).next(0, 0, 0); ok {
+	if _, ok := RetrySchedule(nil).next(0, 0, 0); ok {
 		t.Error("an empty schedule has a second attempt")
 	}
 }

@@ -26,19 +26,13 @@ func (v *visit) do(ctx context.Context, e errand) (attempted, bool) {
 	if e.progress != nil {
 		return judgeProgress(*e.progress, storage.SlackRef(outcome.Slack), started.Add(took), err), true
 	}
-	var all attempted
-	for _, due := range e.deliveries {
-		a := v.schedule.judge(due, storage.Attempt{
-			Number: due.AttemptsMade + 1, StartedAt: started, Duration: took,
-			StatusCode: outcome.StatusCode, ResponseBody: outcome.Body,
-		}, err, rand.Float64())
-		if !e.digest() { // a digest is no watch's own message
-			a.deliveries[0].Slack = storage.SlackRef(outcome.Slack)
-		}
-		v.logAttempt(due, a.deliveries[0])
-		all.join(a)
-	}
-	return all, true
+	a := v.schedule.judge(*e.delivery, storage.Attempt{
+		Number: e.delivery.AttemptsMade + 1, StartedAt: started, Duration: took,
+		StatusCode: outcome.StatusCode, ResponseBody: outcome.Body,
+	}, err, rand.Float64())
+	a.deliveries[0].Slack = storage.SlackRef(outcome.Slack)
+	v.logAttempt(e.delivery, a.deliveries[0])
+	return a, true
 }
 
 func (v *visit) send(ctx context.Context, e errand) (notifier.Outcome, error) {
@@ -66,23 +60,14 @@ func (v *visit) record(ctx context.Context, results []attempted) error {
 	}
 	var disable string
 	err := v.store.Atomically(ctx, func(tx *storage.Store) error {
-		disable = all.disable
-		if err := v.write(ctx, tx, all); err != nil {
+		err := v.write(ctx, tx, all)
+		if err != nil {
 			return err
 		}
-		if disable == "" && onlyFailures(all.deliveries) {
-			tooLong, err := v.failingTooLong(ctx, tx)
-			if err != nil {
-				return err
-			}
-			if tooLong {
-				disable = storage.DisabledFailing
-			}
+		if disable, err = v.toDisable(ctx, tx, all); disable == "" {
+			return err
 		}
-		if disable == "" {
-			return nil
-		}
-		_, err := tx.DisableDestination(ctx, "", v.group.ID, disable)
+		_, err = tx.DisableDestination(ctx, "", v.group.ID, disable)
 		return err
 	})
 	if err != nil {
@@ -129,7 +114,7 @@ func (v *visit) count(results []storage.AttemptResult) {
 	v.failures += len(results)
 }
 
-func (v *visit) logAttempt(due storage.DueDelivery, a storage.AttemptResult) {
+func (v *visit) logAttempt(due *storage.DueDelivery, a storage.AttemptResult) {
 	v.log.Debug("attempt", "delivery_id", due.ID, "event_id", due.EventID, "destination_id", v.group.ID,
 		"attempt", a.Attempt.Number, "status", a.Status, "status_code", a.Attempt.StatusCode,
 		"error", a.Attempt.Error, "next_attempt_at", a.NextAttemptAt)

@@ -2,11 +2,13 @@ package jobs
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -22,6 +24,14 @@ import (
 	"oprelay/notifier/webhooktest"
 	"oprelay/storage"
 )
+
+// TestMain has more tests run at a time than there are processors: they mostly wait.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "12"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 const account = "023e105f4ecef8ad9ca31a8372d0c353"
 
@@ -47,16 +57,8 @@ func postgresBackend() backend {
 	}
 }
 
-// onBackends runs a test on each backend.
-func onBackends(t *testing.T, test func(*testing.T, backend)) {
-	t.Helper()
-	for _, b := range []backend{sqliteBackend(), postgresBackend()} {
-		t.Run(b.name, func(t *testing.T) {
-			t.Parallel()
-			test(t, b)
-		})
-	}
-}
+// backends are what every test of a worker runs on.
+func backends() []backend { return []backend{sqliteBackend(), postgresBackend()} }
 
 // relay is the parts of a relay, without workers, between stand-ins for the
 // upstream and for Slack.
@@ -292,8 +294,8 @@ func (r *relay) settled(n int, destination, status string) []storage.Delivery {
 	return all
 }
 
-// settledAny waits until the watch's one delivery has succeeded.
-func (r *relay) settledAny(watch string) storage.Delivery {
+// settledOne waits until the watch's one delivery has succeeded.
+func (r *relay) settledOne(watch string) storage.Delivery {
 	r.t.Helper()
 	var found storage.Delivery
 	eventually(r.t, func() bool {

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"encoding/json"
+	"net/http"
 	"testing"
 	"time"
 
@@ -13,205 +14,228 @@ import (
 // the event arrives, signed, with the very bytes that the store keeps.
 func TestWatchToWebhook(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		r.start()
-		to := r.webhook(nil)
-		r.add("op", simulator.Plan{PendingFor: 500 * time.Millisecond, RunningFor: 500 * time.Millisecond, End: simulator.EndFailed, Error: "full"})
-		watch := r.ended(r.watch(r.credential("token"), []string{"op"}, to.id)[0])
-		if watch.Status != storage.WatchFailed || watch.Operation.Error != "full" || watch.Polls < 2 {
-			t.Errorf("got %+v", watch)
-		}
-		arrival := r.await(to, 1)[0]
-		event, err := r.store.Event(t.Context(), r.tenant, watch.EventID)
-		if err != nil || arrival.ID != event.ID || string(arrival.Body) != string(event.Body) {
-			t.Errorf("%v: arrived %s %s, want %s %s", err, arrival.ID, arrival.Body, event.ID, event.Body)
-		}
-		var body struct{ Type string }
-		if err := json.Unmarshal(arrival.Body, &body); err != nil || body.Type != storage.EventOperationFailed {
-			t.Errorf("%v: %s", err, arrival.Body)
-		}
-		delivery := r.settled(1, to.id, storage.DeliverySucceeded)[0]
-		if attempts := r.attempts(delivery.ID); len(attempts) != 1 || attempts[0].StatusCode != 204 || delivery.AttemptsMade != 1 {
-			t.Errorf("%+v with attempts %+v", delivery, attempts)
-		}
-	})
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			r.start()
+			to := r.webhook(nil)
+			r.add("op", simulator.Plan{PendingFor: 500 * time.Millisecond, RunningFor: 500 * time.Millisecond, End: simulator.EndFailed, Error: "full"})
+			watch := r.ended(r.watch(r.credential("token"), []string{"op"}, to.id)[0])
+			if watch.Status != storage.WatchFailed || watch.Operation.Error != "full" || watch.Polls < 1 {
+				t.Errorf("got %+v", watch)
+			}
+			arrival := r.await(to, 1)[0]
+			event, err := r.store.Event(t.Context(), r.tenant, watch.EventID)
+			if err != nil || arrival.ID != event.ID || string(arrival.Body) != string(event.Body) {
+				t.Errorf("%v: arrived %s %s, want %s %s", err, arrival.ID, arrival.Body, event.ID, event.Body)
+			}
+			var body struct{ Type string }
+			if err := json.Unmarshal(arrival.Body, &body); err != nil || body.Type != storage.EventOperationFailed {
+				t.Errorf("%v: %s", err, arrival.Body)
+			}
+			delivery := r.settled(1, to.id, storage.DeliverySucceeded)[0]
+			if attempts := r.attempts(delivery.ID); len(attempts) != 1 || attempts[0].StatusCode != http.StatusNoContent || delivery.AttemptsMade != 1 {
+				t.Errorf("%+v with attempts %+v", delivery, attempts)
+			}
+		})
+	}
 }
 
 func TestWatchesShareTheirPolls(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		to := r.webhook(nil)
-		r.add("shared", simulator.Plan{RunningFor: 300 * time.Millisecond})
-		same := make([]string, 50)
-		for i := range same {
-			same[i] = "shared"
-		}
-		watches := r.watch(r.credential("token"), same, to.id)
-		r.start()
-		if got := events(r.await(to, 50)); len(got) != 50 {
-			t.Errorf("%d events for 50 watches", len(got))
-		}
-		watch := r.ended(watches[0])
-		if requests := len(r.upstream.Requests()); requests != watch.Polls || requests > 50 {
-			t.Errorf("%d requests, %d polls", requests, watch.Polls)
-		}
-	})
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			to := r.webhook(nil)
+			r.add("shared", simulator.Plan{RunningFor: 300 * time.Millisecond})
+			same := make([]string, 50)
+			for i := range same {
+				same[i] = "shared"
+			}
+			watches := r.watch(r.credential("token"), same, to.id)
+			r.start()
+			if got := events(r.await(to, 50)); len(got) != 50 {
+				t.Errorf("%d events for 50 watches", len(got))
+			}
+			watch := r.ended(watches[0])
+			if requests := len(r.upstream.Requests()); requests != watch.Polls || requests > 50 {
+				t.Errorf("%d requests, %d polls", requests, watch.Polls)
+			}
+		})
+	}
 }
 
 func TestWatchDeadline(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		r.start()
-		to := r.webhook(nil)
-		r.add("endless", simulator.Plan{End: simulator.EndNever})
-		watch := r.ended(r.watchFor(500*time.Millisecond, r.credential("token"), []string{"endless"}, to.id)[0])
-		if watch.Status != storage.WatchExpired || watch.FinishedAt.Before(watch.ExpiresAt) {
-			t.Errorf("got %+v", watch)
-		}
-		if got := reason(r.await(to, 1)[0].Body); got != storage.ReasonDeadline {
-			t.Errorf("reason %q", got)
-		}
-		requests := len(r.upstream.Requests())
-		wait(t.Context(), 300*time.Millisecond)
-		if later := len(r.upstream.Requests()); later > requests+1 {
-			t.Errorf("polled %d times after its end", later-requests)
-		}
-	})
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			r.start()
+			to := r.webhook(nil)
+			r.add("endless", simulator.Plan{End: simulator.EndNever})
+			watch := r.ended(r.watchFor(500*time.Millisecond, r.credential("token"), []string{"endless"}, to.id)[0])
+			if watch.Status != storage.WatchExpired || watch.FinishedAt.Before(watch.ExpiresAt) {
+				t.Errorf("got %+v", watch)
+			}
+			if got := reason(r.await(to, 1)[0].Body); got != storage.ReasonDeadline {
+				t.Errorf("reason %q", got)
+			}
+			requests := len(r.upstream.Requests())
+			wait(t.Context(), 300*time.Millisecond)
+			if later := len(r.upstream.Requests()); later > requests+1 {
+				t.Errorf("polled %d times after its end", later-requests)
+			}
+		})
+	}
 }
 
 func TestUnknownOperation(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		r.start()
-		to := r.webhook(nil)
-		r.add("young", simulator.Plan{Misbehaviour: simulator.Misbehaviour{Name: "not_found", Times: 2}})
-		r.add("unknown", simulator.Plan{Misbehaviour: simulator.Misbehaviour{Name: "not_found"}})
-		watches := r.watch(r.credential("token"), []string{"young", "unknown"}, to.id)
-		if young := r.ended(watches[0]); young.Status != storage.WatchCompleted {
-			t.Errorf("unknown for a moment: %+v", young)
-		}
-		unknown := r.ended(watches[1])
-		if unknown.Status != storage.WatchUnobservable || unknown.FinishedAt.Sub(unknown.CreatedAt) < 300*time.Millisecond {
-			t.Errorf("got %+v", unknown)
-		}
-		for _, a := range r.await(to, 2) {
-			if a.ID == unknown.EventID && reason(a.Body) != storage.ReasonNotFound {
-				t.Errorf("got %s", a.Body)
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			r.config.Poll.UnobservableAfter = 2 * time.Second
+			r.start()
+			to := r.webhook(nil)
+			r.add("young", simulator.Plan{Misbehaviour: simulator.Misbehaviour{Name: "not_found", Times: 2}})
+			r.add("unknown", simulator.Plan{Misbehaviour: simulator.Misbehaviour{Name: "not_found"}})
+			watches := r.watch(r.credential("token"), []string{"young", "unknown"}, to.id)
+			if young := r.ended(watches[0]); young.Status != storage.WatchCompleted {
+				t.Errorf("unknown for a moment: %+v", young)
 			}
-		}
-	})
+			unknown := r.ended(watches[1])
+			if unknown.Status != storage.WatchUnobservable || unknown.FinishedAt.Sub(unknown.CreatedAt) < 2*time.Second {
+				t.Errorf("got %+v", unknown)
+			}
+			for _, a := range r.await(to, 2) {
+				if a.ID == unknown.EventID && reason(a.Body) != storage.ReasonNotFound {
+					t.Errorf("got %s", a.Body)
+				}
+			}
+		})
+	}
 }
 
 // A credential that the upstream refuses ends its watches, the parked ones too,
 // and is told to the destinations that take alerts. Another credential goes on.
 func TestRejectedCredential(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		r.start()
-		to := r.webhook(nil)
-		alerts := r.webhook(func(n *storage.NewDestination) { n.Alerts = true })
-		refuse := simulator.Fault{Credential: simulator.TokenFingerprint("bad"), Misbehaviour: simulator.Misbehaviour{Name: "unauthorized"}}
-		if err := r.upstream.AddFault(refuse); err != nil {
-			t.Fatal(err)
-		}
-		bad := r.credential("bad")
-		refused := r.watch(bad, operations("op", 5), to.id)
-		good := r.watch(r.credential("good"), operations("op", 5), to.id)
-		for i := range refused {
-			if w := r.ended(refused[i]); w.Status != storage.WatchUnobservable {
-				t.Errorf("refused: %+v", w)
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			r.start()
+			to := r.webhook(nil)
+			alerts := r.webhook(func(n *storage.NewDestination) { n.Alerts = true })
+			refuse := simulator.Fault{Credential: simulator.TokenFingerprint("bad"), Misbehaviour: simulator.Misbehaviour{Name: "unauthorized"}}
+			if err := r.upstream.AddFault(refuse); err != nil {
+				t.Fatal(err)
 			}
-			if w := r.ended(good[i]); w.Status != storage.WatchCompleted {
-				t.Errorf("accepted: %+v", w)
+			bad := r.credential("bad")
+			refused := r.watch(bad, operations("op", 5), to.id)
+			good := r.watch(r.credential("good"), operations("op", 5), to.id)
+			for i := range refused {
+				if w := r.ended(refused[i]); w.Status != storage.WatchUnobservable {
+					t.Errorf("refused: %+v", w)
+				}
+				if w := r.ended(good[i]); w.Status != storage.WatchCompleted {
+					t.Errorf("accepted: %+v", w)
+				}
 			}
-		}
-		r.await(to, 10)
-		var body struct {
-			Type string
-			Data struct {
-				CredentialID string `json:"credential_id"`
+			r.await(to, 10)
+			var body struct {
+				Type string
+				Data struct {
+					CredentialID string `json:"credential_id"`
+				}
 			}
-		}
-		if err := json.Unmarshal(r.await(alerts, 1)[0].Body, &body); err != nil ||
-			body.Type != storage.EventCredentialRejected || body.Data.CredentialID != bad {
-			t.Errorf("%v: alert %+v", err, body)
-		}
-		credential, err := r.store.Credential(t.Context(), r.tenant, bad)
-		if err != nil || credential.Status != storage.CredentialRejected {
-			t.Errorf("%v: %+v", err, credential)
-		}
-		// It is mended upstream: a new watch with it works, and it is active again.
-		r.upstream.ClearFaults()
-		if w := r.ended(r.watch(bad, []string{"later"}, to.id)[0]); w.Status != storage.WatchCompleted {
-			t.Errorf("later: %+v", w)
-		}
-		if credential, err := r.store.Credential(t.Context(), r.tenant, bad); err != nil || credential.Status != storage.CredentialActive {
-			t.Errorf("%v: %+v", err, credential)
-		}
-		if n := len(alerts.Arrivals()); n != 1 {
-			t.Errorf("%d alerts", n)
-		}
-	})
+			if err := json.Unmarshal(r.await(alerts, 1)[0].Body, &body); err != nil ||
+				body.Type != storage.EventCredentialRejected || body.Data.CredentialID != bad {
+				t.Errorf("%v: alert %+v", err, body)
+			}
+			credential, err := r.store.Credential(t.Context(), r.tenant, bad)
+			if err != nil || credential.Status != storage.CredentialRejected {
+				t.Errorf("%v: %+v", err, credential)
+			}
+			// It is mended upstream: a new watch with it works, and it is active again.
+			// (One that is registered while the last of the old ones end, ends with them.)
+			r.upstream.ClearFaults()
+			eventually(t, func() bool {
+				return r.ended(r.watch(bad, []string{"later"}, to.id)[0]).Status == storage.WatchCompleted
+			}, nil, "a watch with a mended credential")
+			if credential, err := r.store.Credential(t.Context(), r.tenant, bad); err != nil || credential.Status != storage.CredentialActive {
+				t.Errorf("%v: %+v", err, credential)
+			}
+			if n := len(alerts.Arrivals()); n != 1 {
+				t.Errorf("%d alerts", n)
+			}
+		})
+	}
 }
 
 // A 429 rests everything that shares the credential's budget, and nothing else.
 func TestRateLimitParksTheCredential(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		r.start()
-		to := r.webhook(nil)
-		limited := simulator.TokenFingerprint("limited")
-		if err := r.upstream.AddFault(simulator.Fault{Credential: limited, Misbehaviour: simulator.Misbehaviour{Name: "rate_limited"}}); err != nil {
-			t.Fatal(err)
-		}
-		first, twin := r.credential("limited"), r.credential("limited")
-		parked := r.watch(first, []string{"op"}, to.id)[0]
-		eventually(t, func() bool {
-			w, err := r.store.Watch(t.Context(), r.tenant, parked.ID)
-			return err == nil && time.Until(w.NextPollAt) > time.Minute
-		}, nil, "the rest of a credential")
-		// Later ones rest too, also by another credential with the same token.
-		parkedToo := r.watch(first, operations("first", 20), to.id)
-		parkedToo = append(parkedToo, r.watch(twin, operations("twin", 20), to.id)...)
-		for _, w := range r.watch(r.credential("free"), operations("op", 20), to.id) {
-			if w = r.ended(w); w.Status != storage.WatchCompleted {
-				t.Errorf("another credential: %+v", w)
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			r.start()
+			to := r.webhook(nil)
+			limited := simulator.TokenFingerprint("limited")
+			if err := r.upstream.AddFault(simulator.Fault{Credential: limited, Misbehaviour: simulator.Misbehaviour{Name: "rate_limited"}}); err != nil {
+				t.Fatal(err)
 			}
-		}
-		if n := r.upstream.MaxInWindow(limited, time.Hour); n != 1 {
-			t.Errorf("%d requests with a credential that was told to stop", n)
-		}
-		for _, w := range parkedToo {
-			if w, err := r.store.Watch(t.Context(), r.tenant, w.ID); err != nil || w.Polls != 0 || time.Until(w.NextPollAt) < time.Minute {
-				t.Errorf("%v: %+v", err, w)
+			first, twin := r.credential("limited"), r.credential("limited")
+			parked := r.watch(first, []string{"op"}, to.id)[0]
+			eventually(t, func() bool {
+				w, err := r.store.Watch(t.Context(), r.tenant, parked.ID)
+				return err == nil && time.Until(w.NextPollAt) > time.Minute
+			}, nil, "the rest of a credential")
+			// Later ones rest too, also by another credential with the same token.
+			parkedToo := r.watch(first, operations("first", 20), to.id)
+			parkedToo = append(parkedToo, r.watch(twin, operations("twin", 20), to.id)...)
+			for _, w := range r.watch(r.credential("free"), operations("op", 20), to.id) {
+				if w = r.ended(w); w.Status != storage.WatchCompleted {
+					t.Errorf("another credential: %+v", w)
+				}
 			}
-		}
-	})
+			if n := r.upstream.MaxInWindow(limited, time.Hour); n != 1 {
+				t.Errorf("%d requests with a credential that was told to stop", n)
+			}
+			for _, w := range parkedToo {
+				if w, err := r.store.Watch(t.Context(), r.tenant, w.ID); err != nil || w.Polls != 0 || time.Until(w.NextPollAt) < time.Minute {
+					t.Errorf("%v: %+v", err, w)
+				}
+			}
+		})
+	}
 }
 
 func TestProgressInSlack(t *testing.T) {
 	t.Parallel()
-	onBackends(t, func(t *testing.T, b backend) {
-		r := newRelay(t, b)
-		r.start()
-		r.add("op", simulator.Plan{PendingFor: 1500 * time.Millisecond, RunningFor: 1500 * time.Millisecond})
-		watch := r.ended(r.watch(r.credential("token"), []string{"op"}, r.channel("C1"))[0])
-		if watch.Status != storage.WatchCompleted {
-			t.Fatalf("got %+v", watch)
-		}
-		delivery := r.settledAny(watch.ID)
-		messages := r.slack.Messages()
-		if len(messages) != 1 || len(messages[0].History) < 2 {
-			t.Fatalf("%d messages, the first with %d edits; want one that was edited", len(messages), len(messages[0].History))
-		}
-		if delivery.AttemptsMade != 1 {
-			t.Errorf("got %+v", delivery)
-		}
-	})
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			r.start()
+			r.add("op", simulator.Plan{PendingFor: 1500 * time.Millisecond, RunningFor: 1500 * time.Millisecond})
+			watch := r.ended(r.watch(r.credential("token"), []string{"op"}, r.channel("C1"))[0])
+			if watch.Status != storage.WatchCompleted {
+				t.Fatalf("got %+v", watch)
+			}
+			delivery := r.settledOne(watch.ID)
+			messages := r.slack.Messages()
+			if len(messages) != 1 || len(messages[0].History) < 2 {
+				t.Fatalf("%d messages, the first with %d edits; want one that was edited", len(messages), len(messages[0].History))
+			}
+			if delivery.AttemptsMade != 1 {
+				t.Errorf("got %+v", delivery)
+			}
+		})
+	}
 }
