@@ -83,8 +83,11 @@ type answer struct {
 	stdout, stderr string
 }
 
-// call runs the program within the test process.
+// call runs the program within the test process, for as long as a start may take
+// at most: what should refuse to start must not hold up the test if it does not.
 func call(ctx context.Context, env environment, args ...string) answer {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
 	var stdout, stderr bytes.Buffer
 	code := run(ctx, args, func(name string) string { return env[name] }, &stdout, &stderr)
 	return answer{code, stdout.String(), stderr.String()}
