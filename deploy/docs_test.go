@@ -21,7 +21,7 @@ func TestDocsNameWhatExists(t *testing.T) {
 	variables := relayOutput(t, "config", "variables")
 	commands := relayOutput(t, "--help")
 	for _, path := range markdown(t) {
-		text, err := os.ReadFile(path) //nolint:gosec // a file of the repository
+		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +57,7 @@ func documentedElsewhere(name string) bool {
 // relayOutput runs the program from its source.
 func relayOutput(t *testing.T, args ...string) string {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), "go", append([]string{"run", module + "/cmd/relay"}, args...)...) //nolint:gosec // our own program
+	command := exec.CommandContext(t.Context(), "go", append([]string{"run", module + "/cmd/relay"}, args...)...)
 	out, err := command.Output()
 	if err != nil {
 		t.Fatalf("relay %s: %v", strings.Join(args, " "), err)

@@ -66,11 +66,7 @@ type play struct {
 // and registers the watches.
 func rehearse(ctx context.Context, relay *process, set *stage) (*play, error) {
 	p := &play{stage: set, relay: relay, scenes: scenes(), began: time.Now()}
-	tenant, err := relay.store.EnsureTenant(ctx, "default")
-	if err != nil {
-		return nil, err
-	}
-	_, key, err := relay.store.CreateKey(ctx, storage.NewAPIKey{TenantID: tenant.ID, Name: "demo", Scopes: []storage.Scope{storage.ScopeAdmin}})
+	tenant, key, err := createKey(ctx, relay.store, defaultTenant, "demo", storage.ScopeAdmin)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +130,9 @@ func (p *play) destination(ctx context.Context, d client.NewDestination) (*clien
 // watch makes the operation known upstream and registers a watch for it: over the
 // API, but for the scene that has to expire while somebody looks on. The shortest
 // timeout that the API grants is a minute.
-func (p *play) watch(ctx context.Context, s *scene, tenantID, credentialID string, destinations []string) error {
+func (p *play) watch(
+	ctx context.Context, s *scene, tenantID, credentialID string, destinations []string,
+) error {
 	var id [16]byte
 	_, _ = rand.Read(id[:])
 	s.operationID = hex.EncodeToString(id[:])

@@ -17,7 +17,7 @@ type check struct {
 // report is what arrived, held against what was promised.
 type report struct{ checks []check }
 
-func (r report) bad() int {
+func (r *report) bad() int {
 	n := 0
 	for _, c := range r.checks {
 		if !c.held {
@@ -27,15 +27,15 @@ func (r report) bad() int {
 	return n
 }
 
-func (r report) good() bool { return r.bad() == 0 }
+func (r *report) good() bool { return r.bad() == 0 }
 
-func (r *report) add(held bool, format string, args ...any) {
+func (r *report) addf(held bool, format string, args ...any) {
 	r.checks = append(r.checks, check{fmt.Sprintf(format, args...), held})
 }
 
 // report looks at what the receivers and Slack have: not at what the relay says.
-func (p *play) report() report {
-	var r report
+func (p *play) report() *report {
+	r := &report{}
 	for _, s := range p.scenes {
 		got := arrivals(p.steady, s.watchID)
 		held := len(got) == 1 && got[0].Err == nil
@@ -45,15 +45,15 @@ func (p *play) report() report {
 			held = json.Unmarshal(got[0].Body, &body) == nil && body.Type == "operation."+s.ends
 			detail = because(body)
 		}
-		r.add(held, "%s: one webhook, operation.%s%s, signature verified", s.title, s.ends, detail)
+		r.addf(held, "%s: one webhook, operation.%s%s, signature verified", s.title, s.ends, detail)
 		if s.flaky {
 			got := arrivals(p.flaky, s.watchID)
-			r.add(refusedTwice(got), "%s: the flaky receiver refused it twice and accepted the same event at the third attempt", s.title)
+			r.addf(refusedTwice(got), "%s: the flaky receiver refused it twice and accepted the same event at the third attempt", s.title)
 		}
 		if s.channel != "" {
 			m, ok := p.slackMessage(s)
 			final := ok && strings.Contains(strings.ToLower(m.Text), s.ends)
-			r.add(final && len(m.History) > 0, "%s: one Slack message, updated in place until it says %q", s.title, s.ends)
+			r.addf(final && len(m.History) > 0, "%s: one Slack message, updated in place until it says %q", s.title, s.ends)
 		}
 	}
 	slack := 0
@@ -62,8 +62,8 @@ func (p *play) report() report {
 			slack++
 		}
 	}
-	r.add(len(p.slack.Messages()) == slack, "Slack has %d messages and no other", slack)
-	r.add(len(p.steady.Arrivals()) == len(p.scenes), "the pipeline got %d webhooks and no other", len(p.scenes))
+	r.addf(len(p.slack.Messages()) == slack, "Slack has %d messages and no other", slack)
+	r.addf(len(p.steady.Arrivals()) == len(p.scenes), "the pipeline got %d webhooks and no other", len(p.scenes))
 	return r
 }
 

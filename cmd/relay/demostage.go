@@ -15,7 +15,7 @@ import (
 // demoLogLevel keeps the relay's own log out of the demo's picture.
 const demoLogLevel = slog.LevelError
 
-const demoToken = "xoxb-demo-token"
+const demoToken = "xoxb-demo-token" //nolint:gosec // of the stand-in
 
 // stage is what stands around the relay in the demo: an upstream, Slack, and two
 // receivers, each an HTTP server of its own.

@@ -70,7 +70,7 @@ func (v *view) print(since time.Duration, rows []row) {
 	}
 }
 
-func (v *view) summary(r report) {
+func (v *view) summary(r *report) {
 	fmt.Fprintln(v.out, "\nWhat arrived, as the receivers and Slack have it:")
 	fmt.Fprintln(v.out)
 	for _, c := range r.checks {
@@ -84,8 +84,14 @@ func (v *view) summary(r report) {
 }
 
 func (v *view) kept(relay *process, key string) {
-	fmt.Fprintf(v.out, "\nThe relay keeps running until you interrupt it.\n\n  API docs  http://%s/docs\n  API key   %s\n\n  curl -H 'Authorization: Bearer %s' http://%s/v1/watches\n",
-		relay.addr, key, key, relay.addr)
+	fmt.Fprintf(v.out, `
+The relay keeps running until you interrupt it.
+
+  API docs  http://%[1]s/docs
+  API key   %[2]s
+
+  curl -H 'Authorization: Bearer %[2]s' http://%[1]s/v1/watches
+`, relay.addr, key)
 }
 
 func dash(s string) string {

@@ -15,29 +15,25 @@ import (
 	"oprelay/storage"
 )
 
+// defaultTenant is whose the first key is.
+const defaultTenant = "default"
+
+// createKey makes a key, and its tenant where there is none of that name.
+func createKey(
+	ctx context.Context, store *storage.Store, tenant, name string, scopes ...storage.Scope,
+) (storage.Tenant, storage.Secret, error) {
+	owner, err := store.EnsureTenant(ctx, tenant)
+	if err != nil {
+		return storage.Tenant{}, "", err
+	}
+	_, secret, err := store.CreateKey(ctx, storage.NewAPIKey{TenantID: owner.ID, Name: name, Scopes: scopes})
+	return owner, secret, err
+}
+
 func newKeys(getenv func(string) string) *cobra.Command {
 	keys := &cobra.Command{Use: "keys", Short: "Create, list and revoke API keys", Args: cobra.NoArgs}
 	keys.AddCommand(newKeysCreate(getenv), newKeysList(getenv), newKeysRevoke(getenv))
 	return keys
-}
-
-// keysCommand gives c the settings of a command on the store, and runs work with
-// it.
-func keysCommand(c *cobra.Command, getenv func(string) string, work func(context.Context, *storage.Store, []string) error) *cobra.Command {
-	used := append(storeSettings(), logSettings()...)
-	addSettings(c, used)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cfg, err := load(c, getenv, used)
-		if err != nil {
-			return err
-		}
-		store, err := openMigrated(c.Context(), cfg, newLogger(cfg, c.ErrOrStderr()))
-		if err != nil {
-			return failed(err)
-		}
-		return failed(errors.Join(work(c.Context(), store, args), store.Close()))
-	}
-	return c
 }
 
 func newKeysCreate(getenv func(string) string) *cobra.Command {
@@ -52,25 +48,21 @@ func newKeysCreate(getenv func(string) string) *cobra.Command {
 			"  export RELAY_API_KEY=$(relay keys create --tenant default --name me --scope admin)",
 		PreRunE: func(*cobra.Command, []string) error { return checkScopes(scopes) },
 	}
-	keysCommand(c, getenv, func(ctx context.Context, store *storage.Store, _ []string) error {
-		owner, err := store.EnsureTenant(ctx, tenant)
+	storeCommand(c, getenv, openMigrated, func(ctx context.Context, store *storage.Store, _ []string) error {
+		granted := make([]storage.Scope, len(scopes))
+		for i, s := range scopes {
+			granted[i] = storage.Scope(s)
+		}
+		owner, secret, err := createKey(ctx, store, tenant, name, granted...)
 		if err != nil {
 			return err
 		}
-		key := storage.NewAPIKey{TenantID: owner.ID, Name: name}
-		for _, s := range scopes {
-			key.Scopes = append(key.Scopes, storage.Scope(s))
-		}
-		made, secret, err := store.CreateKey(ctx, key)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(c.ErrOrStderr(), "created %s for tenant %s with scope %s; the key is shown only now:\n",
-			made.ID, owner.Name, strings.Join(scopes, ", "))
+		fmt.Fprintf(c.ErrOrStderr(), "created a key for tenant %q with scope %s; it is shown only now:\n",
+			owner.Name, strings.Join(scopes, ", "))
 		fmt.Fprintln(c.OutOrStdout(), string(secret))
 		return nil
 	})
-	c.Flags().StringVar(&tenant, "tenant", "default", "whose key it is")
+	c.Flags().StringVar(&tenant, "tenant", defaultTenant, "whose key it is")
 	c.Flags().StringVar(&name, "name", "", "what it is for")
 	c.Flags().StringSliceVar(&scopes, "scope", []string{"write"}, "read, write (reads too) or admin (writes and manages keys too)")
 	_ = c.MarkFlagRequired("name")
@@ -95,7 +87,7 @@ func checkScopes(scopes []string) error {
 func newKeysList(getenv func(string) string) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{Use: "list", Short: "List the API keys of all tenants", Args: cobra.NoArgs}
-	keysCommand(c, getenv, func(ctx context.Context, store *storage.Store, _ []string) error {
+	storeCommand(c, getenv, openMigrated, func(ctx context.Context, store *storage.Store, _ []string) error {
 		keys, err := store.AllKeys(ctx)
 		if err != nil {
 			return err
@@ -106,7 +98,9 @@ func newKeysList(getenv func(string) string) *cobra.Command {
 		w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "ID\tTENANT\tNAME\tSCOPES\tCREATED\tLAST USED")
 		for _, k := range keys {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.TenantName, k.Name, joinScopes(k.Scopes), timestamp(k.CreatedAt), timestamp(k.LastUsedAt))
+			fmt.Fprintln(w, strings.Join([]string{
+				k.ID, k.TenantName, k.Name, joinScopes(k.Scopes), timestamp(k.CreatedAt), timestamp(k.LastUsedAt),
+			}, "\t"))
 		}
 		return w.Flush()
 	})
@@ -144,7 +138,7 @@ func timestamp(t time.Time) string {
 
 func newKeysRevoke(getenv func(string) string) *cobra.Command {
 	c := &cobra.Command{Use: "revoke ID", Short: "Revoke an API key, from now on", Args: cobra.ExactArgs(1)}
-	return keysCommand(c, getenv, func(ctx context.Context, store *storage.Store, args []string) error {
+	return storeCommand(c, getenv, openMigrated, func(ctx context.Context, store *storage.Store, args []string) error {
 		keys, err := store.AllKeys(ctx)
 		if err != nil {
 			return err

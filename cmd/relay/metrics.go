@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,7 +41,7 @@ func (p *process) answerReady(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
 	status := http.StatusOK
-	answer := ""
+	var answer strings.Builder
 	for _, part := range []struct {
 		name string
 		ask  func(context.Context) error
@@ -49,10 +50,10 @@ func (p *process) answerReady(w http.ResponseWriter, r *http.Request) {
 		if err := part.ask(ctx); err != nil {
 			status, state = http.StatusServiceUnavailable, "does not answer"
 		}
-		answer += part.name + ": " + state + "\n"
+		fmt.Fprintf(&answer, "%s: %s\n", part.name, state)
 	}
 	w.WriteHeader(status)
-	fmt.Fprint(w, answer)
+	fmt.Fprint(w, answer.String())
 }
 
 // overdue tells how late the relay is: the one number to alert on.

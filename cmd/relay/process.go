@@ -83,8 +83,7 @@ func (p *process) openStore(ctx context.Context) (err error) {
 	return nil
 }
 
-// firstKey makes the first way in, where there is none: see CONTRACT's "first
-// start on an empty SQLite database".
+// firstKey makes the first way in to a new SQLite database.
 func (p *process) firstKey(ctx context.Context, stderr io.Writer) error {
 	if p.store.Backend() != "sqlite" {
 		return nil
@@ -92,15 +91,11 @@ func (p *process) firstKey(ctx context.Context, stderr io.Writer) error {
 	if has, err := p.store.HasKeys(ctx); err != nil || has {
 		return err
 	}
-	tenant, err := p.store.EnsureTenant(ctx, "default")
+	tenant, secret, err := createKey(ctx, p.store, defaultTenant, "first admin key", storage.ScopeAdmin)
 	if err != nil {
 		return err
 	}
-	_, secret, err := p.store.CreateKey(ctx, storage.NewAPIKey{TenantID: tenant.ID, Name: "first admin key", Scopes: []storage.Scope{storage.ScopeAdmin}})
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(stderr, "\nThe API key of tenant \"default\", scope admin. It is shown only now:\n\n    %s\n\n", string(secret))
+	_, err = fmt.Fprintf(stderr, "\nThe API key of tenant %q, scope admin. It is shown only now:\n\n    %s\n\n", tenant.Name, string(secret))
 	return err
 }
 

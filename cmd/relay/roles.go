@@ -97,10 +97,12 @@ func (r roles) check(cfg config) error {
 	}
 	var faults []error
 	if !isPostgres(cfg.databaseURL) {
-		faults = append(faults, errors.New("RELAY_DATABASE_URL must be postgres://...: SQLite is for relay serve, where one process has it to itself"))
+		faults = append(faults, errors.New(
+			"RELAY_DATABASE_URL must be postgres://...: SQLite is for relay serve, where one process has it to itself"))
 	}
 	if cfg.redisURL == embeddedRedis {
-		faults = append(faults, errors.New("RELAY_REDIS_URL must be a server's: the embedded Redis is for relay serve, where one process has it to itself"))
+		faults = append(faults, errors.New(
+			"RELAY_REDIS_URL must be a server's: the embedded Redis is for relay serve, where one process has it to itself"))
 	}
 	return configError(faults)
 }

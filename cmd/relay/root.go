@@ -70,5 +70,5 @@ func newConfig() *cobra.Command {
 // isTerminal says whether a person is likely to read w as it is written.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) //nolint:gosec // a file descriptor fits
+	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -72,106 +72,188 @@ func settings() []setting {
 
 func serverSettings() []setting {
 	return []setting{
-		{"RELAY_LISTEN", "127.0.0.1:8080", "address of the API", false, address(func(c *config) *string { return &c.listen })},
-		{"RELAY_METRICS_LISTEN", "", "address for /metrics, which the API's address then no longer has, and for /healthz and /readyz; a worker has them nowhere else", false,
-			optional(address(func(c *config) *string { return &c.metricsListen }))},
+		{
+			name: "RELAY_LISTEN", value: "127.0.0.1:8080",
+			usage: "address of the API",
+			parse: address(func(c *config) *string { return &c.listen }),
+		},
+		{
+			name: "RELAY_METRICS_LISTEN",
+			usage: "address for /metrics, which the API's address then no longer has, and for /healthz and /readyz; " +
+				"a worker has them nowhere else",
+			parse: optional(address(func(c *config) *string { return &c.metricsListen })),
+		},
 	}
 }
 
+const databaseForms = "sqlite:PATH or postgres://user:password@host/database" //nolint:gosec // the form of one
+
 func storeSettings() []setting {
 	return []setting{
-		{"RELAY_DATABASE_URL", "sqlite:relay.db", "sqlite:PATH or postgres://user:password@host/database", true, func(c *config, v string) error {
-			c.databaseURL = v
-			if !strings.HasPrefix(v, "sqlite:") && !isPostgres(v) {
-				return errors.New("want sqlite:PATH or postgres://user:password@host/database")
-			}
-			return nil
-		}},
-		{"RELAY_REDIS_URL", embeddedRedis, "embedded, redis://, rediss://, redis-sentinel://h1:p,h2:p?master=NAME or redis-cluster://h1:p,h2:p", true, func(c *config, v string) error {
-			c.redisURL = v
-			if v == embeddedRedis {
+		{
+			name: "RELAY_DATABASE_URL", value: "sqlite:relay.db", secret: true,
+			usage: databaseForms,
+			parse: func(c *config, v string) error {
+				c.databaseURL = v
+				if !strings.HasPrefix(v, "sqlite:") && !isPostgres(v) {
+					return errors.New("want " + databaseForms)
+				}
 				return nil
-			}
-			return jobs.CheckRedisURL(v)
-		}},
-		{"RELAY_ENCRYPTION_KEYS", "", "comma list of ID:BASE64 (32 bytes); the first encrypts, all decrypt. With SQLite and none given, relay.key is made beside the database", true,
-			func(c *config, v string) error {
+			},
+		},
+		{
+			name: "RELAY_REDIS_URL", value: embeddedRedis, secret: true,
+			usage: "embedded, redis://, rediss://, redis-sentinel://h1:p,h2:p?master=NAME or redis-cluster://h1:p,h2:p",
+			parse: func(c *config, v string) error {
+				c.redisURL = v
+				if v == embeddedRedis {
+					return nil
+				}
+				return jobs.CheckRedisURL(v)
+			},
+		},
+		{
+			name: "RELAY_ENCRYPTION_KEYS", secret: true,
+			usage: "comma list of ID:BASE64 (32 bytes); the first encrypts, all decrypt. " +
+				"With SQLite and none given, relay.key is made beside the database",
+			parse: func(c *config, v string) error {
 				c.encryptionKeys = v
 				if v == "" {
 					return nil
 				}
 				_, err := storage.ParseKeyring(v)
 				return err
-			}},
+			},
+		},
 	}
 }
 
 func pollSettings() []setting {
 	return []setting{
-		{"RELAY_CLOUDFLARE_URL", "https://api.cloudflare.com/client/v4", "base of the Cloudflare API", false, baseURL(func(c *config) *string { return &c.cloudflareURL })},
-		{"RELAY_POLL_MIN", "1s", "shortest time between two polls of an operation", false, duration(func(c *config) *time.Duration { return &c.pollMin })},
-		{"RELAY_POLL_MAX", "60s", "longest time between two polls of an operation", false, duration(func(c *config) *time.Duration { return &c.pollMax })},
-		{"RELAY_POLL_LAG", "0.1", "share of an operation's age that its end may be noticed late", false, func(c *config, v string) (err error) {
-			if c.pollLag, err = strconv.ParseFloat(v, 64); err != nil || c.pollLag < 0 || c.pollLag > 1 || math.IsNaN(c.pollLag) {
-				return errors.New("want a number from 0 to 1, such as 0.1")
-			}
-			return nil
-		}},
-		{"RELAY_POLL_BUDGET", "120/5m", "requests per time that one credential may cost", false, budget(func(c *config) *storage.Budget { return &c.pollBudget })},
-		{"RELAY_POLL_EGRESS_BUDGET", "180/1s", "requests per time that this process may send upstream", false, budget(func(c *config) *storage.Budget { return &c.egressBudget })},
-		{"RELAY_UNOBSERVABLE_AFTER", "15m", "how long the upstream may answer 401, 403 or 404 before a watch ends", false, duration(func(c *config) *time.Duration { return &c.unobservableAfter })},
+		{
+			name: "RELAY_CLOUDFLARE_URL", value: "https://api.cloudflare.com/client/v4",
+			usage: "base of the Cloudflare API",
+			parse: baseURL(func(c *config) *string { return &c.cloudflareURL }),
+		},
+		{
+			name: "RELAY_POLL_MIN", value: "1s",
+			usage: "shortest time between two polls of an operation",
+			parse: duration(func(c *config) *time.Duration { return &c.pollMin }),
+		},
+		{
+			name: "RELAY_POLL_MAX", value: "60s",
+			usage: "longest time between two polls of an operation",
+			parse: duration(func(c *config) *time.Duration { return &c.pollMax }),
+		},
+		{
+			name: "RELAY_POLL_LAG", value: "0.1",
+			usage: "share of an operation's age that its end may be noticed late",
+			parse: func(c *config, v string) (err error) {
+				if c.pollLag, err = strconv.ParseFloat(v, 64); err != nil || c.pollLag < 0 || c.pollLag > 1 || math.IsNaN(c.pollLag) {
+					return errors.New("want a number from 0 to 1, such as 0.1")
+				}
+				return nil
+			},
+		},
+		{
+			name: "RELAY_POLL_BUDGET", value: "120/5m",
+			usage: "requests per time that one credential may cost",
+			parse: budget(func(c *config) *storage.Budget { return &c.pollBudget }),
+		},
+		{
+			name: "RELAY_POLL_EGRESS_BUDGET", value: "180/1s",
+			usage: "requests per time that this process may send upstream",
+			parse: budget(func(c *config) *storage.Budget { return &c.egressBudget }),
+		},
+		{
+			name: "RELAY_UNOBSERVABLE_AFTER", value: "15m",
+			usage: "how long the upstream may answer 401, 403 or 404 before a watch ends",
+			parse: duration(func(c *config) *time.Duration { return &c.unobservableAfter }),
+		},
 	}
 }
 
 func deliverySettings() []setting {
 	return []setting{
-		{"RELAY_RETRY_SCHEDULE", "5s,5m,30m,2h,5h,10h,14h,20h,24h", "delays between the attempts of a delivery", false, func(c *config, v string) error {
-			c.retrySchedule = nil
-			for part := range strings.SplitSeq(v, ",") {
-				d, err := parseDuration(strings.TrimSpace(part))
-				if err != nil {
-					return fmt.Errorf("want delays such as 5s,5m,30m: %w", err)
+		{
+			name: "RELAY_RETRY_SCHEDULE", value: "5s,5m,30m,2h,5h,10h,14h,20h,24h",
+			usage: "delays between the attempts of a delivery",
+			parse: func(c *config, v string) error {
+				c.retrySchedule = nil
+				for part := range strings.SplitSeq(v, ",") {
+					d, err := parseDuration(strings.TrimSpace(part))
+					if err != nil {
+						return fmt.Errorf("want delays such as 5s,5m,30m: %w", err)
+					}
+					c.retrySchedule = append(c.retrySchedule, d)
 				}
-				c.retrySchedule = append(c.retrySchedule, d)
-			}
-			return nil
-		}},
-		{"RELAY_DELIVERY_TIMEOUT", "15s", "time for one attempt, the answer's body included", false, duration(func(c *config) *time.Duration { return &c.deliveryTimeout })},
-		{"RELAY_DISABLE_AFTER", "120h", "a destination with nothing but failures for this long is disabled", false, duration(func(c *config) *time.Duration { return &c.disableAfter })},
-		{"RELAY_EGRESS_ALLOW", "", "comma list of networks that destinations may reach beside public addresses, such as 10.1.0.0/16", false, func(c *config, v string) error {
-			c.egressAllow = nil
-			for part := range strings.SplitSeq(v, ",") {
-				if part = strings.TrimSpace(part); part == "" {
-					continue
+				return nil
+			},
+		},
+		{
+			name: "RELAY_DELIVERY_TIMEOUT", value: "15s",
+			usage: "time for one attempt, the answer's body included",
+			parse: duration(func(c *config) *time.Duration { return &c.deliveryTimeout }),
+		},
+		{
+			name: "RELAY_DISABLE_AFTER", value: "120h",
+			usage: "a destination with nothing but failures for this long is disabled",
+			parse: duration(func(c *config) *time.Duration { return &c.disableAfter }),
+		},
+		{
+			name:  "RELAY_EGRESS_ALLOW",
+			usage: "comma list of networks that destinations may reach beside public addresses, such as 10.1.0.0/16",
+			parse: func(c *config, v string) error {
+				c.egressAllow = nil
+				for part := range strings.SplitSeq(v, ",") {
+					if part = strings.TrimSpace(part); part == "" {
+						continue
+					}
+					prefix, err := netip.ParsePrefix(part)
+					if err != nil {
+						return fmt.Errorf("%q is not a network such as 10.1.0.0/16", part)
+					}
+					c.egressAllow = append(c.egressAllow, prefix)
 				}
-				prefix, err := netip.ParsePrefix(part)
-				if err != nil {
-					return fmt.Errorf("%q is not a network such as 10.1.0.0/16", part)
-				}
-				c.egressAllow = append(c.egressAllow, prefix)
-			}
-			return nil
-		}},
-		{"RELAY_CONSOLE_URL", "", "where links in Slack messages point; without it there are none", false, optional(baseURL(func(c *config) *string { return &c.consoleURL }))},
-		{"RELAY_SLACK_URL", "https://slack.com/api/", "base of the Slack Web API", false, baseURL(func(c *config) *string { return &c.slackURL })},
+				return nil
+			},
+		},
+		{
+			name:  "RELAY_CONSOLE_URL",
+			usage: "where links in Slack messages point; without it there are none",
+			parse: optional(baseURL(func(c *config) *string { return &c.consoleURL })),
+		},
+		{
+			name: "RELAY_SLACK_URL", value: "https://slack.com/api/",
+			usage: "base of the Slack Web API",
+			parse: baseURL(func(c *config) *string { return &c.slackURL }),
+		},
 	}
 }
 
 func logSettings() []setting {
 	return []setting{
-		{"RELAY_LOG_LEVEL", "info", "debug, info, warn or error", false, func(c *config, v string) error {
-			if c.logLevel.UnmarshalText([]byte(v)) != nil {
-				return errors.New("want debug, info, warn or error")
-			}
-			return nil
-		}},
-		{"RELAY_LOG_FORMAT", "", "text or json; text on a terminal and else json if not set", false, func(c *config, v string) error {
-			if v != "" && v != "text" && v != "json" {
-				return errors.New("want text or json")
-			}
-			c.logFormat = v
-			return nil
-		}},
+		{
+			name: "RELAY_LOG_LEVEL", value: "info",
+			usage: "debug, info, warn or error",
+			parse: func(c *config, v string) error {
+				if c.logLevel.UnmarshalText([]byte(v)) != nil {
+					return errors.New("want debug, info, warn or error")
+				}
+				return nil
+			},
+		},
+		{
+			name:  "RELAY_LOG_FORMAT",
+			usage: "text or json; text on a terminal and else json if not set",
+			parse: func(c *config, v string) error {
+				if v != "" && v != "text" && v != "json" {
+					return errors.New("want text or json")
+				}
+				c.logFormat = v
+				return nil
+			},
+		},
 	}
 }
 

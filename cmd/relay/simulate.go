@@ -56,7 +56,8 @@ Misbehaviours: ` + strings.Join(simulator.Misbehaviours(), ", "),
 	c.Flags().StringSliceVar(&cfg.AcceptedTokens, "accept-token", nil, "accept this API token or key only (may be repeated)")
 	c.Flags().StringVar(&misbehave, "misbehave", "", "answer wrongly, in this way")
 	c.Flags().Float64Var(&rate, "rate", 1, "share of the answers that are wrong")
-	c.Flags().IntVar(&cfg.Limit.Requests, "limit", 0, "requests within --limit-window before a credential is locked out (0 is Cloudflare's 1200, negative none)")
+	c.Flags().IntVar(&cfg.Limit.Requests, "limit", 0,
+		"requests within --limit-window before a credential is locked out (0 is Cloudflare's 1200, negative none)")
 	c.Flags().DurationVar(&cfg.Limit.Window, "limit-window", 0, "see --limit (0 is Cloudflare's 5m)")
 	c.Flags().DurationVar(&cfg.Limit.Block, "limit-block", 0, "how long a lock-out lasts (0 is Cloudflare's 5m)")
 	c.Flags().Uint64Var(&cfg.Seed, "seed", 1, "makes random misbehaviour repeatable")
@@ -69,7 +70,7 @@ func serveSimulator(c *cobra.Command, listen string, s *simulator.Simulator) err
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.ErrOrStderr(), "simulating on http://%s\n  RELAY_CLOUDFLARE_URL=http://%s/client/v4 relay serve\n", listener.Addr(), listener.Addr())
+	fmt.Fprintf(c.ErrOrStderr(), "simulating on http://%[1]s\n  RELAY_CLOUDFLARE_URL=http://%[1]s/client/v4 relay serve\n", listener.Addr())
 	server := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		<-c.Context().Done()

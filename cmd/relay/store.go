@@ -10,8 +10,34 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"oprelay/storage"
 )
+
+// opener opens the database of a configuration.
+type opener func(context.Context, config, *slog.Logger) (*storage.Store, error)
+
+// storeCommand gives c the settings of a command on the store alone, and runs
+// work on the store that open opens.
+func storeCommand(
+	c *cobra.Command, getenv func(string) string, open opener, work func(context.Context, *storage.Store, []string) error,
+) *cobra.Command {
+	used := append(storeSettings(), logSettings()...)
+	addSettings(c, used)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		cfg, err := load(c, getenv, used)
+		if err != nil {
+			return err
+		}
+		store, err := open(c.Context(), cfg, newLogger(cfg, c.ErrOrStderr()))
+		if err != nil {
+			return failed(err)
+		}
+		return failed(errors.Join(work(c.Context(), store, args), store.Close()))
+	}
+	return c
+}
 
 // openStore opens the database as it is, without migrating it.
 func openStore(ctx context.Context, cfg config, log *slog.Logger) (*storage.Store, error) {
@@ -41,7 +67,8 @@ func checkSchema(ctx context.Context, store *storage.Store, log *slog.Logger) er
 	case err != nil:
 		return err
 	case schema.Newer:
-		return fmt.Errorf("the database's schema (version %d) is newer than this program knows (%d): run a newer relay", schema.Current, schema.Latest)
+		return fmt.Errorf("the database's schema (version %d) is newer than this program knows (%d): run a newer relay",
+			schema.Current, schema.Latest)
 	case len(schema.Pending) == 0:
 		return nil
 	case store.Backend() != "sqlite":
@@ -61,7 +88,7 @@ func openKeyring(cfg config, log *slog.Logger) (*storage.Keyring, error) {
 		return storage.ParseKeyring(cfg.encryptionKeys)
 	}
 	path := filepath.Join(filepath.Dir(strings.TrimPrefix(cfg.databaseURL, "sqlite:")), "relay.key")
-	spec, err := os.ReadFile(path)
+	spec, err := os.ReadFile(path) //nolint:gosec // the operator names the folder
 	if errors.Is(err, fs.ErrNotExist) {
 		return makeKeyFile(path, cfg, log)
 	}
@@ -88,7 +115,7 @@ func makeKeyFile(path string, cfg config, log *slog.Logger) (*storage.Keyring, e
 	if err != nil {
 		return nil, fmt.Errorf("make the key file: %w", err)
 	}
-	defer os.Remove(temporary.Name())
+	defer func() { _ = os.Remove(temporary.Name()) }()
 	_, err = temporary.WriteString(spec + "\n")
 	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err == nil {
 		err = os.Link(temporary.Name(), path)

@@ -10,7 +10,7 @@ import (
 // Set by the linker: see the Makefile.
 var (
 	version = "dev"
-	commit  = "unknown"
+	commit  = "unknown" //nolint:gochecknoglobals // the linker can set nothing else
 )
 
 func newVersion() *cobra.Command {
