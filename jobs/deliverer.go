@@ -24,9 +24,6 @@ const (
 	destinationTTL = time.Second
 	// credentialTTL is how long a credential's secret is kept in memory.
 	credentialTTL = 30 * time.Second
-	// maxRest bounds how long a lease is kept for nothing but a rest. A receiver
-	// that asks for a longer one may hear from another process once meanwhile.
-	maxRest = time.Minute
 )
 
 // Notifier sends one message once and reports what came of it. What went wrong
@@ -76,7 +73,7 @@ func (d *deliverer) work(stop, work context.Context, t turn) (notBefore time.Tim
 			claim: v.claim, limit: v.limit, id: errand.id, do: v.do, record: v.record,
 		}
 		notBefore, err = run.run(stop, work, t.woken, t.leased)
-		v.rest(stop)
+		notBefore = v.rested(notBefore)
 	}
 	if errors.Is(err, storage.ErrNotFound) { // deleted meanwhile, and its deliveries with it
 		return v.now().Add(errorPause), nil
@@ -84,15 +81,18 @@ func (d *deliverer) work(stop, work context.Context, t turn) (notBefore time.Tim
 	return notBefore, err
 }
 
-// rest keeps the lease for as long as the destination may not be sent to, so that
-// its rate limit and its Retry-After hold whichever process comes next.
-func (v *visit) rest(stop context.Context) {
+// rested is when the destination may be sent to next, so that its rate limit and
+// its Retry-After hold whichever process comes next.
+func (v *visit) rested(notBefore time.Time) time.Time {
 	next := v.pace.Reserve()
-	pause := max(next.Delay(), v.pauseUntil.Sub(v.now()))
+	turn := v.now().Add(next.Delay())
 	next.Cancel()
-	if pause > 0 && v.leased.Load() {
-		wait(stop, min(pause, maxRest))
+	for _, t := range []time.Time{turn, v.pauseUntil} {
+		if t.After(v.now()) && t.After(notBefore) {
+			notBefore = t
+		}
 	}
+	return notBefore
 }
 
 // reopen reads the destination's settings, so that a change of them is heeded
