@@ -44,7 +44,7 @@ func (p *pile) drain() *drain[int, int] {
 			return rows, time.Time{}, nil
 		},
 		limit: func() int { return p.limit },
-		id:    func(row int) string { return strconv.Itoa(row) },
+		id:    strconv.Itoa,
 		do: func(ctx context.Context, row int) (int, bool) {
 			p.count(1)
 			defer p.count(-1)
