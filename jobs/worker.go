@@ -227,8 +227,8 @@ func (w *Worker) visit(stop, work context.Context, g storage.Group, woken <-chan
 	if errors.Is(err, storage.ErrLeaseLost) || !t.leased.Load() {
 		return time.Time{}, nil
 	}
-	if err != nil {
-		notBefore = w.now().Add(errorPause)
+	if pause := w.now().Add(errorPause); err != nil && pause.After(notBefore) {
+		notBefore = pause
 	}
 	next, releaseErr := w.store.ReleaseGroup(work, g, w.owner, notBefore)
 	return next, errors.Join(err, releaseErr)
