@@ -16,11 +16,6 @@ import (
 // spend the budget of five minutes in seconds, few enough to stay polite.
 const pollsInFlight = 16
 
-// chargeShare of a budget's period may pass between a charge and its request: a
-// tenth, which is the room that the store's count leaves. What is sent later could
-// push a window over the budget.
-const chargeShare = 10
-
 // Source asks an upstream about one operation. It answers within its own
 // timeout, never retries, and tells everything through the answer.
 type Source interface {
@@ -51,74 +46,58 @@ type polled struct {
 
 // work polls what is due in the group while its lease holds.
 func (p *poller) work(stop, work context.Context, t turn) (notBefore time.Time, err error) {
-	d := drain[taken, polled]{
-		claim: func(ctx context.Context, n int, inFlight map[string]bool) ([]taken, time.Time, error) {
-			return p.claim(ctx, t, n, inFlight)
+	d := drain[storage.DuePoll, polled]{
+		claim: func(ctx context.Context, n int, inFlight map[string]bool) ([]storage.DuePoll, time.Time, error) {
+			return p.store.TakePolls(ctx, storage.TakePolls{
+				Group: t.group.ID, Owner: t.owner, Budget: p.budget, Max: n, Exclude: inFlight, MinInterval: p.policy.Min,
+			})
 		},
 		limit:  func() int { return pollsInFlight },
-		id:     func(row taken) string { return row.RowID },
+		id:     func(due storage.DuePoll) string { return due.RowID },
 		do:     p.poll,
 		record: func(ctx context.Context, results []polled) error { return p.record(ctx, t.group.ID, results) },
 	}
 	return d.run(stop, work, t.woken, t.leased)
 }
 
-// taken is a due poll whose request the budget has been charged for.
-type taken struct {
-	storage.DuePoll
-	sendBy time.Time
-}
-
-func (p *poller) claim(ctx context.Context, t turn, n int, inFlight map[string]bool) ([]taken, time.Time, error) {
-	sendBy := p.now().Add(p.budget.Per / chargeShare)
-	due, notBefore, err := p.store.TakePolls(ctx, storage.TakePolls{
-		Group: t.group.ID, Owner: t.owner, Budget: p.budget, Max: n, Exclude: inFlight, MinInterval: p.policy.Min,
-	})
-	rows := make([]taken, len(due))
-	for i := range due {
-		rows[i] = taken{due[i], sendBy}
-	}
-	return rows, notBefore, err
-}
-
 // poll sends one request. A charge that has grown too old is forfeited: the row
 // stays due and is charged anew.
-func (p *poller) poll(ctx context.Context, row taken) (polled, bool) {
-	secret, err := p.secrets.get(row.CredentialID, func() (storage.CredentialSecret, error) {
-		return p.store.OpenCredential(ctx, row.CredentialID)
+func (p *poller) poll(ctx context.Context, due storage.DuePoll) (polled, bool) {
+	secret, err := p.secrets.get(due.CredentialID, func() (storage.CredentialSecret, error) {
+		return p.store.OpenCredential(ctx, due.CredentialID)
 	})
 	switch {
 	case err != nil && (ctx.Err() != nil || storage.Unavailable(err)):
 		return polled{}, false // says nothing of the credential
 	case err != nil:
-		p.log.Error("cannot open a credential; its operations are polled again later", "credential_id", row.CredentialID, "error", err)
+		p.log.Error("cannot open a credential; its operations are polled again later", "credential_id", due.CredentialID, "error", err)
 		unread := cloudflare.Answer{Outcome: cloudflare.Inconclusive, Problem: "the relay cannot open the credential: see its log"}
-		return p.result(row, unread), true
+		return p.result(due, unread), true
 	}
-	if err := p.egress.Wait(ctx); err != nil || p.now().After(row.sendBy) {
+	if err := p.egress.Wait(ctx); err != nil || p.now().After(due.SendBy) {
 		return polled{}, false
 	}
 	started := time.Now()
 	answer := p.source.Poll(ctx, cloudflare.Credential{
 		APIToken: string(secret.APIToken), Email: secret.Email, APIKey: string(secret.APIKey),
-	}, row.AccountID, row.OperationID)
+	}, due.AccountID, due.OperationID)
 	if ctx.Err() != nil {
 		return polled{}, false // the process ends: not the upstream's doing
 	}
 	p.metrics.polled(answer.Outcome, time.Since(started))
-	return p.result(row, answer), true
+	return p.result(due, answer), true
 }
 
-func (p *poller) result(row taken, answer cloudflare.Answer) polled {
+func (p *poller) result(due storage.DuePoll, answer cloudflare.Answer) polled {
 	at := p.now()
 	return polled{
-		due: row.DuePoll, answer: answer, at: at,
-		PollResult: p.policy.observe(row.DuePoll, answer, at, rand.Float64()),
+		due: due, answer: answer, at: at,
+		PollResult: p.policy.observe(due, answer, at, rand.Float64()),
 	}
 }
 
-// record parks or narrows the budget if an answer says so, then writes all
-// results in one transaction, then rejects credentials whose grace is over.
+// record parks or narrows the budget if an answer says so, writes all results,
+// and rejects credentials whose grace is over.
 func (p *poller) record(ctx context.Context, budget string, results []polled) error {
 	if err := p.heed(ctx, budget, results); err != nil {
 		return err
@@ -131,17 +110,33 @@ func (p *poller) record(ctx context.Context, budget string, results []polled) er
 			refused[r.due.CredentialID] = true
 		}
 	}
-	if err := p.store.RecordPolls(ctx, rows); err != nil {
-		return err
-	}
-	for id := range refused {
-		rejected, err := p.store.RejectCredential(ctx, id, p.now().Add(-p.policy.UnobservableAfter))
-		if err != nil {
+	var rejected []string
+	// One transaction: the last refusal of a credential may end its last watch, and
+	// no poll would come back to reject it.
+	err := p.store.Atomically(ctx, func(tx *storage.Store) error {
+		rejected = nil
+		if err := tx.RecordPolls(ctx, rows); err != nil {
 			return err
 		}
-		if rejected {
-			p.log.Warn("the upstream has refused a credential for longer than the grace period; it is rejected and its watches end",
-				"credential_id", id)
+		for id := range refused {
+			ok, err := tx.RejectCredential(ctx, id, p.now().Add(-p.policy.UnobservableAfter))
+			if err != nil {
+				return err
+			}
+			if ok {
+				rejected = append(rejected, id)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range rejected {
+		p.log.Warn("the upstream has refused a credential for longer than the grace period; it is rejected and its watches end",
+			"credential_id", id)
+		if err := p.store.EndRejected(ctx, id); err != nil {
+			p.log.Warn("not all watches of a rejected credential have ended; their own polls end the rest", "credential_id", id, "error", err)
 		}
 	}
 	return nil

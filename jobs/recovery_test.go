@@ -83,7 +83,7 @@ func TestWorkersShareLimits(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRelay(t, b)
-			r.config.Budget = storage.Budget{N: 20, Per: 2 * time.Second}
+			r.config.Budget = storage.Budget{N: 20, Per: 4 * time.Second}
 			var at *counter
 			stand := r.webhook(nil)
 			to := r.webhook(func(n *storage.NewDestination) {
@@ -110,7 +110,7 @@ func TestWorkersShareLimits(t *testing.T) {
 			r.watch(r.credential("yet another"), operations("op", 15), to.id)
 			eventually(t, polled(60), nil, "60 polls")
 			r.settled(30, to.id, storage.DeliverySucceeded)
-			if n := r.upstream.MaxInWindow(shared, 2*time.Second); n > 20 {
+			if n := r.upstream.MaxInWindow(shared, 4*time.Second); n > 20 {
 				t.Errorf("%d requests in one window, more than the budget", n)
 			}
 			if most := at.most(); most != 1 {

@@ -20,6 +20,7 @@ type DuePoll struct {
 	RefusedSince           time.Time
 	RefusedReason          string
 	CredentialRefusedSince time.Time
+	SendBy                 time.Time // the charge holds no longer
 }
 
 // TakePolls asks for work of a poll group.
@@ -45,7 +46,7 @@ func scanDuePoll(row scanner) (DuePoll, error) {
 }
 
 // TakePolls returns up to Max operations to poll, each charged to the budget:
-// it must be sent within a tenth of the budget's period, or not at all. When
+// it must be sent before its SendBy, or not at all. When
 // the budget gave less than there was to do, notBefore is from when on it gives
 // more. ErrLeaseLost if Owner does not hold the group's lease.
 //
@@ -72,6 +73,9 @@ func (s *Store) TakePolls(ctx context.Context, take TakePolls) (polls []DuePoll,
 			return err
 		}
 		budget.charge(now, take.Budget, len(polls))
+		for i := range polls {
+			polls[i].SendBy = now.Add(take.Budget.Per / slotsPerWindow)
+		}
 		if left, next := budget.allowance(now, take.Budget); left == 0 && len(polls) < take.Max {
 			notBefore = next
 		}

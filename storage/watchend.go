@@ -111,10 +111,9 @@ func unzip(pairs [][2]string) (firsts, seconds []string) {
 }
 
 // RejectCredential gives a credential up that the upstream has refused since
-// refusedBefore or longer: the tenant's alerts destinations are told, and its
-// watches end as unobservable. These end in further transactions; if the
-// process dies in between, their own polls end the rest. It does nothing and
-// returns false if the credential was accepted meanwhile, or rejected before.
+// refusedBefore or longer, and tells the tenant's alerts destinations. It does
+// nothing and returns false if the credential was accepted meanwhile, or
+// rejected before. What watches with it, EndRejected ends.
 func (s *Store) RejectCredential(ctx context.Context, id string, refusedBefore time.Time) (rejected bool, err error) {
 	err = s.write(ctx, func(tx *transaction) error {
 		n, err := execCount(ctx, tx, `UPDATE credentials SET status = 'rejected'
@@ -137,14 +136,25 @@ func (s *Store) RejectCredential(ctx context.Context, id string, refusedBefore t
 		}
 		return tx.alert(ctx, event{tenantID: c.TenantID, kind: EventCredentialRejected, body: body}, "")
 	})
-	for n := 1; rejected && err == nil && n > 0; {
-		n, err = s.endSelected(ctx, selectedWatches{
+	if err != nil {
+		return false, fmt.Errorf("reject credential %s: %w", id, err)
+	}
+	return rejected, nil
+}
+
+// EndRejected ends the watches of a rejected credential as unobservable, some in
+// each transaction. If the process dies in between, their own polls end the rest.
+func (s *Store) EndRejected(ctx context.Context, id string) error {
+	for {
+		n, err := s.endSelected(ctx, selectedWatches{
 			status: WatchUnobservable, reason: ReasonCredentialRejected, limit: rejectChunk,
 			where: `status = 'watching' AND credential_id = $1 ORDER BY id`, value: id,
 		})
+		if err != nil {
+			return fmt.Errorf("end the watches of credential %s: %w", id, err)
+		}
+		if n == 0 {
+			return nil
+		}
 	}
-	if err != nil {
-		return rejected, fmt.Errorf("reject credential %s: %w", id, err)
-	}
-	return rejected, nil
 }

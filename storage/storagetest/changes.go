@@ -92,6 +92,7 @@ func testCredentialRefused(w *world) {
 	want(t, "rejected", must(w.RejectCredential(ctx, w.credential.ID, start.Add(time.Hour)))(t), true)
 	want(t, "rejected again", must(w.RejectCredential(ctx, w.credential.ID, start.Add(time.Hour)))(t), false)
 	want(t, "status", state().Status, storage.CredentialRejected)
+	check(t, w.EndRejected(ctx, w.credential.ID))
 	for _, watch := range watches {
 		got := w.reload(t, watch)
 		want(t, "watch", got.Status, storage.WatchUnobservable)
