@@ -139,15 +139,10 @@ func timestamp(t time.Time) string {
 func newKeysRevoke(getenv func(string) string) *cobra.Command {
 	c := &cobra.Command{Use: "revoke ID", Short: "Revoke an API key, from now on", Args: cobra.ExactArgs(1)}
 	return storeCommand(c, getenv, openMigrated, func(ctx context.Context, store *storage.Store, args []string) error {
-		keys, err := store.AllKeys(ctx)
-		if err != nil {
-			return err
+		err := store.RevokeKey(ctx, "", args[0])
+		if errors.Is(err, storage.ErrNotFound) {
+			return fmt.Errorf("no key %s: relay keys list shows them", args[0])
 		}
-		for _, k := range keys {
-			if k.ID == args[0] {
-				return store.RevokeKey(ctx, k.TenantID, k.ID)
-			}
-		}
-		return fmt.Errorf("no key %s: relay keys list shows them", args[0])
+		return err
 	})
 }

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"oprelay/jobs"
+	"oprelay/storage"
+)
+
+// config is the configuration, checked and typed.
+type config struct {
+	listen, metricsListen string
+
+	databaseURL    string
+	redisURL       string
+	encryptionKeys string
+
+	cloudflareURL     string
+	pollMin, pollMax  time.Duration
+	pollLag           float64
+	pollBudget        storage.Budget
+	egressBudget      storage.Budget
+	unobservableAfter time.Duration
+
+	retrySchedule   jobs.RetrySchedule
+	deliveryTimeout time.Duration
+	disableAfter    time.Duration
+	egressAllow     []netip.Prefix
+
+	consoleURL string
+	slackURL   string
+
+	logLevel  slog.Level
+	logFormat string
+}
+
+// addSettings gives a command the flags of the settings that it uses.
+func addSettings(c *cobra.Command, used []setting) {
+	for _, s := range used {
+		c.Flags().String(s.flag(), s.value, s.usage+" ["+s.name+"]")
+	}
+}
+
+// load reads the settings that a command uses. The error names every fault.
+func load(c *cobra.Command, getenv func(string) string, used []setting) (config, error) {
+	var cfg config
+	var faults []error
+	for _, s := range used {
+		value, from := s.value, s.name
+		if env := getenv(s.name); env != "" {
+			value = env
+		}
+		if f := c.Flags().Lookup(s.flag()); f.Changed {
+			value, from = f.Value.String(), "--"+s.flag()
+		}
+		err := s.parse(&cfg, value)
+		switch {
+		case err != nil && s.secret:
+			faults = append(faults, fmt.Errorf("%s: %w", from, err))
+		case err != nil:
+			faults = append(faults, fmt.Errorf("%s=%q: %w", from, value, err))
+		}
+	}
+	if cfg.pollMax < cfg.pollMin {
+		faults = append(faults, fmt.Errorf("RELAY_POLL_MAX (%s) is shorter than RELAY_POLL_MIN (%s)", cfg.pollMax, cfg.pollMin))
+	}
+	if isPostgres(cfg.databaseURL) && cfg.encryptionKeys == "" {
+		faults = append(faults, errors.New("RELAY_ENCRYPTION_KEYS is required with PostgreSQL: every process needs the same keys. "+
+			"Make one with: echo \"k1:$(openssl rand -base64 32)\""))
+	}
+	return cfg, configError(faults)
+}
+
+// configError is nil without faults.
+func configError(faults []error) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the configuration is wrong:\n%w", errors.Join(faults...))
+}
+
+func isPostgres(databaseURL string) bool {
+	return strings.HasPrefix(databaseURL, "postgres://") || strings.HasPrefix(databaseURL, "postgresql://")
+}
+
+func parseDuration(v string) (time.Duration, error) {
+	d, err := time.ParseDuration(v)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%q is not a duration above zero such as 500ms, 15s or 24h", v)
+	}
+	return d, nil
+}
+
+func duration(field func(*config) *time.Duration) func(*config, string) error {
+	return func(c *config, v string) (err error) {
+		*field(c), err = parseDuration(v)
+		return err
+	}
+}
+
+func address(field func(*config) *string) func(*config, string) error {
+	return func(c *config, v string) error {
+		*field(c) = v
+		_, port, err := net.SplitHostPort(v)
+		if n, e := strconv.Atoi(port); err != nil || e != nil || n < 0 || n > 65535 {
+			return errors.New("want host:port, such as 127.0.0.1:8080 or :8080")
+		}
+		return nil
+	}
+}
+
+func baseURL(field func(*config) *string) func(*config, string) error {
+	return func(c *config, v string) error {
+		*field(c) = v
+		u, err := url.Parse(v)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return errors.New("want an http or https URL without user, query or fragment")
+		}
+		return nil
+	}
+}
+
+func optional(parse func(*config, string) error) func(*config, string) error {
+	return func(c *config, v string) error {
+		if v == "" {
+			return nil
+		}
+		return parse(c, v)
+	}
+}
+
+func budget(field func(*config) *storage.Budget) func(*config, string) error {
+	return func(c *config, v string) error {
+		count, per, _ := strings.Cut(v, "/")
+		n, err := strconv.Atoi(count)
+		d, e := parseDuration(per)
+		if err != nil || e != nil || n < 1 {
+			return errors.New("want COUNT/TIME, such as 120/5m")
+		}
+		*field(c) = storage.Budget{N: n, Per: d}
+		return nil
+	}
+}
