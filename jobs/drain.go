@@ -18,7 +18,11 @@ const (
 	// recordPause and recordPauseMax bound the pauses between tries to write
 	// results while the database is away.
 	recordPause    = 100 * time.Millisecond
-	recordPauseMax = 2 * time.Second
+	recordPauseMax = 500 * time.Millisecond
+	// afterOutage is how long no lease is taken once the database is back. Leases
+	// have run out meanwhile, and their holders, who repeat their writing more often
+	// than that, shall record what they have sent before anybody sends it again.
+	afterOutage = 2 * time.Second
 )
 
 // drain is how a group's due rows are worked through: claimed in order, done

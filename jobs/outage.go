@@ -14,6 +14,8 @@ type outage struct {
 	mu   sync.Mutex
 	// since is when the first failure after a success was seen; zero = all well.
 	since time.Time
+	// ended is when the last outage ended.
+	ended time.Time
 	now   func() time.Time
 }
 
@@ -32,7 +34,15 @@ func (o *outage) worked() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.since.IsZero() {
-		o.log.Info(o.what+" answers again", "away", o.now().Sub(o.since).Round(time.Millisecond))
+		o.ended = o.now()
+		o.log.Info(o.what+" answers again", "away", o.ended.Sub(o.since).Round(time.Millisecond))
 		o.since = time.Time{}
 	}
+}
+
+// over says whether there is no outage, and none has ended within d.
+func (o *outage) over(d time.Duration) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.since.IsZero() && o.now().Sub(o.ended).Abs() >= d
 }

@@ -162,19 +162,25 @@ func (w *Worker) Wake(groups []storage.Group) {
 func (w *Worker) Stop(ctx context.Context) error {
 	w.crew.refuse() // before asynq stops, which may wait for Redis
 	w.stopTick()
-	for _, s := range w.servers {
-		s.Stop()
-	}
+	w.eachServer((*asynq.Server).Stop)
 	err := w.crew.stop(ctx)
 	w.cancelWork()
 	cutOff, done := context.WithTimeout(context.WithoutCancel(ctx), cutOffGrace)
 	defer done()
 	_ = w.crew.stop(cutOff) // once more, for err says already what matters
-	for _, s := range w.servers {
-		s.Shutdown()
-	}
+	w.eachServer((*asynq.Server).Shutdown)
 	w.ticking.Wait()
 	return err
+}
+
+// eachServer does so with all servers at once: each waits for Redis, which may
+// take its time.
+func (w *Worker) eachServer(do func(*asynq.Server)) {
+	var all sync.WaitGroup
+	for _, s := range w.servers {
+		all.Go(func() { do(s) })
+	}
+	all.Wait()
 }
 
 // shift works through one group until nothing in it is due. It takes no new work
@@ -203,6 +209,9 @@ func (w *Worker) shift(stop, work context.Context, g storage.Group, woken <-chan
 // visit takes the group's lease, does what is due, and gives the lease back. It
 // returns when the group is due next, zero if never or if another worker has it.
 func (w *Worker) visit(stop, work context.Context, g storage.Group, woken <-chan struct{}) (time.Time, error) {
+	if !w.away.over(afterOutage) {
+		return time.Time{}, nil
+	}
 	ok, err := w.store.LeaseGroup(work, g, w.owner, leaseTTL)
 	if err != nil || !ok {
 		return time.Time{}, err

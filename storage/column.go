@@ -15,6 +15,12 @@ import (
 type scanner interface{ Scan(into ...any) error }
 
 // scanString reads a row of one text column.
+func scanInt(row scanner) (int64, error) {
+	var n int64
+	err := row.Scan(&n)
+	return n, err
+}
+
 func scanString(row scanner) (string, error) {
 	var text string
 	err := row.Scan(&text)

@@ -53,12 +53,9 @@ func (s *Store) Event(ctx context.Context, tenantID, id string) (Event, error) {
 func (s *Store) Events(ctx context.Context, tenantID, after string, limit int) (List[Event], error) {
 	var seq int64
 	if after != "" {
-		err := s.reader().QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) FROM events WHERE tenant_id = $1 AND id = $2`,
-			tenantID, after).Scan(&seq)
-		if err == nil && seq == 0 {
-			err = ErrNotFound
-		}
-		if err != nil {
+		var err error
+		if seq, err = queryOne(ctx, s.reader(), scanInt, `SELECT seq FROM events WHERE tenant_id = $1 AND id = $2`,
+			tenantID, after); err != nil {
 			return List[Event]{}, fmt.Errorf("events after %s: %w", after, err)
 		}
 	}

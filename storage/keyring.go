@@ -92,13 +92,21 @@ func (k *Keyring) Seal(additional string, plain []byte) ([]byte, error) {
 	return aead.Seal(append(sealed, nonce...), nonce, plain, []byte(additional)), nil
 }
 
+// sealedWith is the id of the key that Seal used, "" if this was not sealed.
+func sealedWith(sealed []byte) string {
+	if len(sealed) < 2 || sealed[0] != sealedVersion || len(sealed) < 2+int(sealed[1]) {
+		return ""
+	}
+	return string(sealed[2 : 2+int(sealed[1])])
+}
+
 // Open decrypts what Seal made.
 func (k *Keyring) Open(additional string, sealed []byte) ([]byte, error) {
-	if len(sealed) < 2 || sealed[0] != sealedVersion || len(sealed) < 2+int(sealed[1]) {
+	id := sealedWith(sealed)
+	if id == "" {
 		return nil, errors.New("open: this was not sealed by the relay")
 	}
-	start := 2 + int(sealed[1])
-	id, rest := string(sealed[2:start]), sealed[start:]
+	rest := sealed[2+len(id):]
 	aead := k.keys[id]
 	if aead == nil {
 		return nil, fmt.Errorf("open: it was sealed with the key %q, which RELAY_ENCRYPTION_KEYS lacks", id)

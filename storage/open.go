@@ -42,6 +42,32 @@ type database struct {
 // now is the current time as it is stored.
 func (db *database) now() time.Time { return db.clock().UTC().Truncate(time.Microsecond) }
 
+// CheckURL says what is wrong with a URL for Open. It does not quote it, for it
+// may hold a password.
+func CheckURL(rawURL string) error {
+	scheme, rest, _ := strings.Cut(rawURL, ":")
+	var err error
+	switch scheme {
+	case "sqlite":
+		_, err = sqlitePath(rest)
+	case "postgres", "postgresql":
+		_, err = parsePostgres(rawURL)
+	default:
+		err = errURL
+	}
+	return err
+}
+
+var errURL = errors.New("must be sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME")
+
+func parsePostgres(rawURL string) (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(rawURL)
+	if err != nil {
+		return nil, errors.New("is not a valid postgres://USER:PASSWORD@HOST/NAME") // pgx's error may quote it
+	}
+	return config, nil
+}
+
 // open makes the pools; it connects to nothing yet.
 func open(config Config) (*database, error) {
 	if config.Keys == nil {
@@ -61,15 +87,15 @@ func open(config Config) (*database, error) {
 	case "postgres", "postgresql":
 		return db, db.openPostgres(config.URL, config.MaxConns)
 	}
-	return nil, errors.New("the database URL must be sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME")
+	return nil, fmt.Errorf("the database URL %w", errURL)
 }
 
 // openPostgres uses the exec mode of pgx: one round trip per statement and no
 // prepared statements, so that PgBouncer may stand between in transaction mode.
 func (db *database) openPostgres(rawURL string, maxConns int) error {
-	config, err := pgx.ParseConfig(rawURL)
+	config, err := parsePostgres(rawURL)
 	if err != nil {
-		return errors.New("the database URL is not a valid postgres:// URL") // pgx's error may quote it
+		return fmt.Errorf("the database URL %w", err)
 	}
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	if config.ConnectTimeout == 0 {

@@ -3,6 +3,8 @@ package storage
 import (
 	"context"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"time"
 )
 
@@ -50,8 +52,10 @@ func scanDuePoll(row scanner) (DuePoll, error) {
 // the budget gave less than there was to do, notBefore is from when on it gives
 // more. ErrLeaseLost if Owner does not hold the group's lease.
 //
-// First come those whose wait is longest in proportion to the interval they
-// were to wait: so the young ones come first, and none starves.
+// Half of the places go to the youngest operations: most end soon after they
+// began, so a request is worth most there. The other half goes to those whose
+// wait is longest in proportion to the interval that they were to wait, so that
+// none starves. What is not a whole place goes by lot.
 func (s *Store) TakePolls(ctx context.Context, take TakePolls) (polls []DuePoll, notBefore time.Time, err error) {
 	err = s.write(ctx, func(tx *transaction) error {
 		polls, notBefore = nil, time.Time{}
@@ -91,14 +95,33 @@ func (s *Store) TakePolls(ctx context.Context, take TakePolls) (polls []DuePoll,
 // duePolls selects up to limit operations that are due and not in flight.
 func (tx *transaction) duePolls(ctx context.Context, take TakePolls, limit int) ([]DuePoll, error) {
 	least := max(take.MinInterval.Microseconds(), 1)
-	due, err := queryAll(ctx, tx, scanDuePoll, selectDuePoll+`WHERE o.budget_id = $1 AND o.active AND o.due_at <= $2
+	const due = `WHERE o.budget_id = $1 AND o.active AND o.due_at <= $2 `
+	now, most := tx.db.now().UnixMicro(), limit+len(take.Exclude)
+	waiting, err := queryAll(ctx, tx, scanDuePoll, selectDuePoll+due+`
 		ORDER BY CAST($2 - o.due_at + $3 AS DOUBLE PRECISION)
 			/ (`+tx.db.dialect.greatest+`(o.due_at - COALESCE(o.last_polled_at, o.created_at), 0) + $3) DESC, o.due_at
-		LIMIT $4`, take.Group, tx.db.now().UnixMicro(), least, limit+len(take.Exclude))
+		LIMIT $4`, take.Group, now, least, most)
 	if err != nil {
 		return nil, err
 	}
-	return without(due, take.Exclude, limit, func(p DuePoll) string { return p.RowID }), nil
+	id := func(p DuePoll) string { return p.RowID }
+	if len(waiting) < most {
+		return without(waiting, take.Exclude, limit, id), nil // that is all there is
+	}
+	young, err := queryAll(ctx, tx, scanDuePoll, selectDuePoll+due+`ORDER BY o.created_at DESC, o.id DESC LIMIT $3`,
+		take.Group, now, most)
+	if err != nil {
+		return nil, err
+	}
+	young = without(young, take.Exclude, (limit+rand.N(2))/2, id)
+	taken := maps.Clone(take.Exclude)
+	if taken == nil {
+		taken = map[string]bool{}
+	}
+	for _, p := range young {
+		taken[p.RowID] = true
+	}
+	return append(young, without(waiting, taken, limit-len(young), id)...), nil
 }
 
 // without leaves out the rows in flight, and cuts to the limit.

@@ -2,13 +2,18 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
 
+// ErrDestinationDeleted says that a delivery cannot go out again, because its
+// destination is deleted.
+var ErrDestinationDeleted = errors.New("destination deleted")
+
 // Redeliver makes a delivery pending again, due now, its schedule from the
 // start; held if its destination is disabled. The attempts go on being counted.
-// ErrNotFound too if the destination is deleted.
+// ErrDestinationDeleted if there is nowhere to send it any more.
 func (s *Store) Redeliver(ctx context.Context, tenantID, id string) (again Delivery, err error) {
 	err = s.write(ctx, func(tx *transaction) error {
 		d, err := readDelivery(ctx, tx, tenantID, id)
@@ -16,6 +21,9 @@ func (s *Store) Redeliver(ctx context.Context, tenantID, id string) (again Deliv
 			return err
 		}
 		destination, err := tx.lockDestination(ctx, tenantID, d.DestinationID)
+		if errors.Is(err, ErrNotFound) {
+			return ErrDestinationDeleted
+		}
 		if err != nil {
 			return err
 		}

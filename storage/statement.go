@@ -112,6 +112,8 @@ type rowsUpdate struct {
 
 // queryAll reads all rows of a query.
 func queryAll[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
@@ -130,6 +132,8 @@ func queryAll[T any](ctx context.Context, q querier, scan func(scanner) (T, erro
 
 // queryOne reads the one row of a query; ErrNotFound if there is none.
 func queryOne[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	one, err := scan(q.QueryRowContext(ctx, query, args...))
 	if errors.Is(err, sql.ErrNoRows) {
 		return one, ErrNotFound

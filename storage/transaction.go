@@ -15,6 +15,11 @@ import (
 // maxTries bounds how often a transaction is tried that conflicts with others.
 const maxTries = 5
 
+// answerTime is how long a transaction, or a single read, may take until the
+// database counts as unavailable. A connection can die without a word (a failover,
+// a firewall that drops its state), and nobody may wait for it forever.
+const answerTime = 10 * time.Second
+
 // querier is a pool or a transaction.
 type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
@@ -31,9 +36,25 @@ type querier interface {
 type transaction struct {
 	*sql.Tx
 
+	ctx    context.Context //nolint:containedctx // bounds every statement of the transaction, see answerTime
 	db     *database
 	failed error // what went wrong inside; it must not be committed
 	due    map[Group]time.Time
+}
+
+// ExecContext runs a statement within the transaction's own time.
+func (tx *transaction) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
+	return tx.Tx.ExecContext(tx.ctx, query, args...)
+}
+
+// QueryContext runs a query within the transaction's own time.
+func (tx *transaction) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
+	return tx.Tx.QueryContext(tx.ctx, query, args...)
+}
+
+// QueryRowContext runs a query for a row within the transaction's own time.
+func (tx *transaction) QueryRowContext(_ context.Context, query string, args ...any) *sql.Row {
+	return tx.Tx.QueryRowContext(tx.ctx, query, args...)
 }
 
 // markDue notes that rows of the group are due at a time; the group's own row
@@ -61,6 +82,8 @@ func (s *Store) write(ctx context.Context, do func(tx *transaction) error) error
 		}
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	for try := 1; ; try++ {
 		due, err := s.db.commit(ctx, do)
 		if err == nil {
@@ -93,7 +116,7 @@ func (db *database) commit(ctx context.Context, do func(tx *transaction) error) 
 		return nil, fmt.Errorf("begin: %w", err)
 	}
 	defer begun.Rollback() // after a commit it does nothing
-	tx := &transaction{Tx: begun, db: db, due: map[Group]time.Time{}}
+	tx := &transaction{Tx: begun, ctx: ctx, db: db, due: map[Group]time.Time{}}
 	if err := do(tx); err != nil {
 		return nil, err
 	}

@@ -74,6 +74,10 @@ func load(c *cobra.Command, getenv func(string) string, used []setting) (config,
 	if cfg.pollMax < cfg.pollMin {
 		faults = append(faults, fmt.Errorf("RELAY_POLL_MAX (%s) is shorter than RELAY_POLL_MIN (%s)", cfg.pollMax, cfg.pollMin))
 	}
+	if cfg.metricsListen != "" && cfg.metricsListen == cfg.listen && !strings.HasSuffix(cfg.listen, ":0") {
+		faults = append(faults, fmt.Errorf(
+			"RELAY_METRICS_LISTEN and RELAY_LISTEN are both %s: leave the former out to have /metrics there", cfg.listen))
+	}
 	if isPostgres(cfg.databaseURL) && cfg.encryptionKeys == "" {
 		faults = append(faults, errors.New("RELAY_ENCRYPTION_KEYS is required with PostgreSQL: every process needs the same keys. "+
 			"Make one with: echo \"k1:$(openssl rand -base64 32)\""))

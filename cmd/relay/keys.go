@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -31,9 +33,7 @@ func createKey(
 }
 
 func newKeys(getenv func(string) string) *cobra.Command {
-	keys := &cobra.Command{Use: "keys", Short: "Create, list and revoke API keys", Args: cobra.NoArgs}
-	keys.AddCommand(newKeysCreate(getenv), newKeysList(getenv), newKeysRevoke(getenv))
-	return keys
+	return newGroup("keys", "Create, list and revoke API keys", newKeysCreate(getenv), newKeysList(getenv), newKeysRevoke(getenv))
 }
 
 func newKeysCreate(getenv func(string) string) *cobra.Command {
@@ -46,7 +46,9 @@ func newKeysCreate(getenv func(string) string) *cobra.Command {
 			"printed once, alone on stdout; only its hash is kept.",
 		Example: "  relay keys create --tenant default --name deploys --scope write\n" +
 			"  export RELAY_API_KEY=$(relay keys create --tenant default --name me --scope admin)",
-		PreRunE: func(*cobra.Command, []string) error { return checkScopes(scopes) },
+		PreRunE: func(*cobra.Command, []string) error {
+			return errors.Join(checkName("--tenant", tenant), checkName("--name", name), checkScopes(scopes))
+		},
 	}
 	storeCommand(c, getenv, openMigrated, func(ctx context.Context, store *storage.Store, _ []string) error {
 		granted := make([]storage.Scope, len(scopes))
@@ -65,7 +67,6 @@ func newKeysCreate(getenv func(string) string) *cobra.Command {
 	c.Flags().StringVar(&tenant, "tenant", defaultTenant, "whose key it is")
 	c.Flags().StringVar(&name, "name", "", "what it is for")
 	c.Flags().StringSliceVar(&scopes, "scope", []string{"write"}, "read, write (reads too) or admin (writes and manages keys too)")
-	_ = c.MarkFlagRequired("name")
 	_ = c.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions(scopeNames(), cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
@@ -74,8 +75,22 @@ func scopeNames() []string {
 	return []string{string(storage.ScopeRead), string(storage.ScopeWrite), string(storage.ScopeAdmin)}
 }
 
+// maxName is how many characters the API allows for the names of keys and others.
+const maxName = 200
+
+func checkName(flag, name string) error {
+	if strings.TrimSpace(name) == "" || utf8.RuneCountInString(name) > maxName || !utf8.ValidString(name) ||
+		strings.ContainsFunc(name, unicode.IsControl) {
+		return fmt.Errorf("%s: want 1 to %d characters on one line", flag, maxName)
+	}
+	return nil
+}
+
 func checkScopes(scopes []string) error {
 	var faults []error
+	if len(scopes) == 0 {
+		faults = append(faults, fmt.Errorf("--scope: want at least one of %s", strings.Join(scopeNames(), ", ")))
+	}
 	for _, s := range scopes {
 		if !slices.Contains(scopeNames(), s) {
 			faults = append(faults, fmt.Errorf("--scope %q: want %s", s, strings.Join(scopeNames(), ", ")))

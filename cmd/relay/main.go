@@ -22,7 +22,8 @@ const (
 )
 
 func main() {
-	redis.SetLogger(silence{}) // the relay logs an outage itself, once
+	signal.Ignore(syscall.SIGPIPE) // a reader that went away is an error of the write, so that deferred clean-up runs
+	redis.SetLogger(silence{})     // the relay logs an outage itself, once
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
@@ -37,19 +38,42 @@ func (silence) Printf(context.Context, string, ...any) {}
 
 // run is the program: args without its name, getenv for the configuration.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	out := &checkedWriter{Writer: stdout}
 	root := newRoot(getenv)
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil && out.err != nil {
+		err = failed(fmt.Errorf("write the output: %w", out.err))
+	}
 	if err == nil {
 		return exitOK
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = failed(errors.New("interrupted"))
 	}
 	fmt.Fprintln(stderr, "relay:", err)
 	if failure := (failedError{}); errors.As(err, &failure) {
 		return exitError
 	}
 	return exitUsage
+}
+
+// checkedWriter remembers the first write that failed, so that no command needs to
+// look at each.
+type checkedWriter struct {
+	io.Writer
+
+	err error
+}
+
+func (w *checkedWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if w.err == nil {
+		w.err = err
+	}
+	return n, err
 }
 
 // failedError marks an error of a command that was called rightly. Every other

@@ -10,9 +10,7 @@ import (
 )
 
 func newMigrate(getenv func(string) string) *cobra.Command {
-	migrate := &cobra.Command{Use: "migrate", Short: "Apply or show the database's migrations", Args: cobra.NoArgs}
-	migrate.AddCommand(newMigrateUp(getenv), newMigrateStatus(getenv))
-	return migrate
+	return newGroup("migrate", "Apply or show the database's migrations", newMigrateUp(getenv), newMigrateStatus(getenv))
 }
 
 func newMigrateUp(getenv func(string) string) *cobra.Command {
@@ -22,6 +20,13 @@ func newMigrateUp(getenv func(string) string) *cobra.Command {
 			"Run it before a new version of relay api and relay worker starts.",
 	}
 	return storeCommand(c, getenv, openStore, func(ctx context.Context, store *storage.Store, _ []string) error {
+		schema, err := store.MigrationStatus(ctx)
+		if err == nil && schema.Newer {
+			err = newerSchema(schema)
+		}
+		if err != nil {
+			return err
+		}
 		applied, err := store.Migrate(ctx)
 		for _, name := range applied {
 			fmt.Fprintln(c.OutOrStdout(), "applied", name)

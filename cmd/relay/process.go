@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/redis/go-redis/v9"
@@ -44,6 +46,7 @@ func start(ctx context.Context, cfg config, r roles, log *slog.Logger, stderr io
 	p := &process{cfg: cfg, log: log, metrics: prometheus.NewRegistry(), broken: make(chan error, 2)}
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, step := range []func(context.Context) error{
+		p.claimFile,
 		p.openStore,
 		func(ctx context.Context) error { return p.firstKey(ctx, stderr) },
 		p.openRedis,
@@ -75,11 +78,35 @@ func (p *process) stop(ctx context.Context) error {
 
 func (p *process) onStop(undo func(context.Context) error) { p.stops = append(p.stops, undo) }
 
+// claimFile makes this process the only relay on a SQLite database, until it ends
+// in whatever way.
+func (p *process) claimFile(context.Context) error {
+	path, ok := strings.CutPrefix(p.cfg.databaseURL, "sqlite:")
+	if !ok {
+		return nil
+	}
+	lock := flock.New(path + ".lock")
+	switch claimed, err := lock.TryLock(); {
+	case err != nil:
+		return fmt.Errorf("claim the database: %w", err)
+	case !claimed:
+		return fmt.Errorf("another relay serve uses %s: stop it first, or give this one a database of its own", path)
+	}
+	p.onStop(func(context.Context) error { return lock.Unlock() })
+	return nil
+}
+
 func (p *process) openStore(ctx context.Context) (err error) {
 	if p.store, err = openMigrated(ctx, p.cfg, p.log); err != nil {
 		return err
 	}
 	p.onStop(func(context.Context) error { return p.store.Close() })
+	if err := p.store.CheckKeys(ctx); err != nil {
+		return err
+	}
+	if p.store.Backend() == "sqlite" {
+		return p.store.Reclaim(ctx) // what a process before this one left behind
+	}
 	return nil
 }
 

@@ -57,7 +57,7 @@ func newRole(getenv func(string) string, r roles, c *cobra.Command) *cobra.Comma
 	addSettings(c, used)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := load(c, getenv, used)
-		if err := errors.Join(err, r.check(cfg)); err != nil {
+		if err != nil {
 			return err
 		}
 		log := newLogger(cfg, c.ErrOrStderr())
@@ -82,7 +82,7 @@ func newRole(getenv func(string) string, r roles, c *cobra.Command) *cobra.Comma
 // settings are those that the roles use. The API needs the settings of the
 // deliveries for the addresses that destinations may have.
 func (r roles) settings() []setting {
-	used := append(serverSettings(), storeSettings()...)
+	used := append(serverSettings(), r.storeSettings()...)
 	used = append(used, deliverySettings()...)
 	if r.worker {
 		used = append(used, pollSettings()...)
@@ -90,21 +90,34 @@ func (r roles) settings() []setting {
 	return append(used, logSettings()...)
 }
 
-// check refuses what only a process that has both roles can use.
-func (r roles) check(cfg config) error {
+// storeSettings are, for the roles apart, without what only one process can use
+// that has the database and Redis to itself.
+func (r roles) storeSettings() []setting {
+	used := storeSettings()
 	if r.api && r.worker {
-		return nil
+		return used
 	}
-	var faults []error
-	if !isPostgres(cfg.databaseURL) {
-		faults = append(faults, errors.New(
-			"RELAY_DATABASE_URL must be postgres://...: SQLite is for relay serve, where one process has it to itself"))
+	for i := range used {
+		switch s := &used[i]; s.name {
+		case "RELAY_DATABASE_URL":
+			s.value, s.usage = "", "postgres://user:password@host/database"
+			s.parse = shared(s.parse, func(v string) bool { return isPostgres(v) })
+		case "RELAY_REDIS_URL":
+			s.value, s.usage = "", "redis://, rediss://, redis-sentinel://h1:p,h2:p?master=NAME or redis-cluster://h1:p,h2:p"
+			s.parse = shared(s.parse, func(v string) bool { return v != "" && v != embeddedRedis })
+		}
 	}
-	if cfg.redisURL == embeddedRedis {
-		faults = append(faults, errors.New(
-			"RELAY_REDIS_URL must be a server's: the embedded Redis is for relay serve, where one process has it to itself"))
+	return used
+}
+
+// shared refuses what is not for several processes.
+func shared(parse func(*config, string) error, serves func(string) bool) func(*config, string) error {
+	return func(c *config, v string) error {
+		if !serves(v) {
+			return errors.New("must name a server that all processes share; SQLite and the embedded Redis are for relay serve")
+		}
+		return parse(c, v)
 	}
-	return configError(faults)
 }
 
 func (p *process) grace() time.Duration { return p.cfg.deliveryTimeout + stopMargin }

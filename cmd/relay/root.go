@@ -54,8 +54,7 @@ func newEnvironment() *cobra.Command {
 
 // newConfig prints what a script that checks a deployment needs to know.
 func newConfig() *cobra.Command {
-	config := &cobra.Command{Use: "config", Short: "What can be configured", Args: cobra.NoArgs}
-	config.AddCommand(&cobra.Command{
+	return newGroup("config", "What can be configured", &cobra.Command{
 		Use: "variables", Short: "Print the names of the settings, one on a line", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			for _, v := range settings() {
@@ -64,11 +63,30 @@ func newConfig() *cobra.Command {
 			return nil
 		},
 	})
-	return config
+}
+
+// newGroup makes a command that only holds others. Without one of them it shows
+// its help; with a word that is none of them it fails, where cobra would show
+// help and succeed.
+func newGroup(use, short string, subcommands ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q (see %s --help)", args[0], c.CommandPath())
+			}
+			return c.Help()
+		},
+	}
+	c.AddCommand(subcommands...)
+	return c
 }
 
 // isTerminal says whether a person is likely to read w as it is written.
 func isTerminal(w io.Writer) bool {
+	if checked, ok := w.(*checkedWriter); ok {
+		w = checked.Writer
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

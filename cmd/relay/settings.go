@@ -63,10 +63,7 @@ func storeSettings() []setting {
 			usage: databaseForms,
 			parse: func(c *config, v string) error {
 				c.databaseURL = v
-				if !strings.HasPrefix(v, "sqlite:") && !isPostgres(v) {
-					return errors.New("want " + databaseForms)
-				}
-				return nil
+				return storage.CheckURL(v)
 			},
 		},
 		{
@@ -148,14 +145,12 @@ func deliverySettings() []setting {
 			usage: "delays between the attempts of a delivery",
 			parse: func(c *config, v string) error {
 				c.retrySchedule = nil
+				var faults []error
 				for part := range strings.SplitSeq(v, ",") {
 					d, err := parseDuration(strings.TrimSpace(part))
-					if err != nil {
-						return fmt.Errorf("want delays such as 5s,5m,30m: %w", err)
-					}
-					c.retrySchedule = append(c.retrySchedule, d)
+					c.retrySchedule, faults = append(c.retrySchedule, d), append(faults, err)
 				}
-				return nil
+				return errors.Join(faults...)
 			},
 		},
 		{
@@ -173,17 +168,18 @@ func deliverySettings() []setting {
 			usage: "comma list of networks that destinations may reach beside public addresses, such as 10.1.0.0/16",
 			parse: func(c *config, v string) error {
 				c.egressAllow = nil
+				var faults []error
 				for part := range strings.SplitSeq(v, ",") {
 					if part = strings.TrimSpace(part); part == "" {
 						continue
 					}
 					prefix, err := netip.ParsePrefix(part)
 					if err != nil {
-						return fmt.Errorf("%q is not a network such as 10.1.0.0/16", part)
+						faults = append(faults, fmt.Errorf("%q is not a network such as 10.1.0.0/16", part))
 					}
 					c.egressAllow = append(c.egressAllow, prefix)
 				}
-				return nil
+				return errors.Join(faults...)
 			},
 		},
 		{

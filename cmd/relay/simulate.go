@@ -34,14 +34,9 @@ Misbehaviours: ` + strings.Join(simulator.Misbehaviours(), ", "),
 			if known {
 				cfg.Default = &plan
 			}
-			s, err := simulator.New(cfg)
-			if err != nil {
+			s, err := newSimulator(cfg, misbehave, rate)
+			if err := errors.Join(err, address(func(*config) *string { return &listen })(nil, listen)); err != nil {
 				return err
-			}
-			if misbehave != "" {
-				if err := s.AddFault(simulator.Fault{Rate: rate, Misbehaviour: simulator.Misbehaviour{Name: misbehave}}); err != nil {
-					return err
-				}
 			}
 			return failed(serveSimulator(c, listen, s))
 		},
@@ -63,6 +58,20 @@ Misbehaviours: ` + strings.Join(simulator.Misbehaviours(), ", "),
 	c.Flags().Uint64Var(&cfg.Seed, "seed", 1, "makes random misbehaviour repeatable")
 	_ = c.RegisterFlagCompletionFunc("misbehave", cobra.FixedCompletions(simulator.Misbehaviours(), cobra.ShellCompDirectiveNoFileComp))
 	return c
+}
+
+// newSimulator makes a simulator with one fault, or says all that is wrong.
+func newSimulator(cfg simulator.Config, misbehave string, rate float64) (*simulator.Simulator, error) {
+	s, err := simulator.New(cfg)
+	if misbehave == "" {
+		return s, err
+	}
+	fault := simulator.Fault{Rate: rate, Misbehaviour: simulator.Misbehaviour{Name: misbehave}}
+	if err != nil { // a simulator that takes faults, to learn what is wrong with this one
+		plain, plainErr := simulator.New(simulator.Config{})
+		return nil, errors.Join(err, plainErr, plain.AddFault(fault))
+	}
+	return s, s.AddFault(fault)
 }
 
 func serveSimulator(c *cobra.Command, listen string, s *simulator.Simulator) error {

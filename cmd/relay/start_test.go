@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"os"
@@ -59,6 +60,12 @@ func TestConfigurationsThatDoNotGoTogether(t *testing.T) {
 		{"roles apart, embedded", nil, []string{"api"}, []string{"RELAY_DATABASE_URL", "RELAY_REDIS_URL", "relay serve"}},
 		{"workers apart, embedded", nil, []string{"worker"}, []string{"RELAY_DATABASE_URL", "RELAY_REDIS_URL", "relay serve"}},
 		{"a key without a name", nil, []string{"keys", "create"}, []string{"name"}},
+		{"a key with nothing", nil, []string{"keys", "create", "--tenant", "", "--name", "a\nb", "--scope", ""}, []string{"--tenant", "--name", "--scope"}},
+		{"no such subcommand", nil, []string{"migrate", "upp"}, []string{"upp", "relay migrate --help"}},
+		{"lists with faults", environment{"RELAY_EGRESS_ALLOW": "x,10.0.0.0/8,y", "RELAY_RETRY_SCHEDULE": "a,1s,b"}, []string{"serve"}, []string{`"x"`, `"y"`, `"a"`, `"b"`}},
+		{"a database that is none", environment{"RELAY_DATABASE_URL": "postgres://u:pa55word@:x/y"}, []string{"migrate", "up"}, []string{"RELAY_DATABASE_URL"}},
+		{"one address twice", environment{"RELAY_METRICS_LISTEN": "127.0.0.1:8080"}, []string{"serve"}, []string{"RELAY_METRICS_LISTEN", "127.0.0.1:8080"}},
+		{"a simulator with faults", nil, []string{"simulate", "--listen", "zz", "--end", "q", "--misbehave", "m"}, []string{"host:port", `"q"`, `"m"`}},
 		{"a scope that is none", nil, []string{"keys", "create", "--name", "n", "--scope", "root"}, []string{"root", "admin"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -152,6 +159,40 @@ func TestFirstStartAndTheNext(t *testing.T) {
 		t.Errorf("exit code %d without the key file, want 1", code)
 	}
 	mention(t, lost.stderr.String(), "relay.key", "restore it", "RELAY_ENCRYPTION_KEYS")
+}
+
+// A SQLite database is for one relay, and for the keys that sealed its secrets.
+func TestDatabaseIsForOneRelayAndItsKeys(t *testing.T) {
+	t.Parallel()
+	s := startEmbedded(t, newSurroundings(t))
+	s.credential(t, "pa55word")
+	second := spawn(t, s.folder, s.env, "serve")
+	if code := second.Wait(startLimit); code != exitError {
+		t.Errorf("exit code %d beside another relay, want 1", code)
+	}
+	mention(t, second.stderr.String(), "another relay serve uses")
+	s.server.Stop()
+	foreign := spawn(t, s.folder, s.env.with("RELAY_ENCRYPTION_KEYS", storage.NewKey()), "serve")
+	if code := foreign.Wait(startLimit); code != exitError {
+		t.Errorf("exit code %d with keys that open nothing, want 1", code)
+	}
+	mention(t, foreign.stderr.String(), "RELAY_ENCRYPTION_KEYS lacks")
+}
+
+// What cannot be printed is no success: the key would be lost.
+func TestOutputThatFails(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("there is no /dev/full here")
+	}
+	defer full.Close()
+	env := environment{"RELAY_DATABASE_URL": "sqlite:" + filepath.Join(t.TempDir(), "relay.db")}
+	var stderr bytes.Buffer
+	code := run(t.Context(), []string{"keys", "create", "--name", "n"}, func(name string) string { return env[name] }, full, &stderr)
+	if code != exitError || !strings.Contains(stderr.String(), "write the output") {
+		t.Errorf("exit code %d: %s", code, stderr.String())
+	}
 }
 
 // A port that is taken ends the start, with nothing left running.

@@ -67,8 +67,7 @@ func checkSchema(ctx context.Context, store *storage.Store, log *slog.Logger) er
 	case err != nil:
 		return err
 	case schema.Newer:
-		return fmt.Errorf("the database's schema (version %d) is newer than this program knows (%d): run a newer relay",
-			schema.Current, schema.Latest)
+		return newerSchema(schema)
 	case len(schema.Pending) == 0:
 		return nil
 	case store.Backend() != "sqlite":
@@ -79,6 +78,11 @@ func checkSchema(ctx context.Context, store *storage.Store, log *slog.Logger) er
 		log.Info("the database was migrated", "applied", applied)
 	}
 	return err
+}
+
+func newerSchema(schema storage.Migrations) error {
+	return fmt.Errorf("the database's schema (version %d) is newer than this program knows (%d): run a newer relay",
+		schema.Current, schema.Latest)
 }
 
 // openKeyring reads the encryption keys of the configuration or, for SQLite, of

@@ -2,6 +2,8 @@ package storagetest
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -149,4 +151,30 @@ func testBudgetOrder(w *world) {
 	record(time.Second)
 	w.clock.advance(time.Second)
 	want(t, "first", first(), "old")
+}
+
+// testYoungFirst: a backlog that no budget works off keeps neither the newest
+// operation waiting nor the oldest.
+func testYoungFirst(w *world) {
+	t := w.t
+	oldest := w.watch(t, "0")
+	for i := range 40 {
+		w.clock.advance(time.Second)
+		w.watch(t, strconv.Itoa(i+1))
+	}
+	w.clock.advance(time.Second)
+	newest := w.watch(t, "new")
+	w.lease(t, w.pollGroup())
+	polls, _, err := w.TakePolls(t.Context(), storage.TakePolls{
+		Group: w.credential.BudgetID, Owner: "me", Budget: storage.Budget{N: 1000, Per: time.Minute}, Max: 4, MinInterval: time.Second,
+	})
+	check(t, err)
+	var ids []string
+	for _, p := range polls {
+		ids = append(ids, p.OperationID)
+	}
+	for _, w := range []storage.Watch{oldest, newest} {
+		want(t, fmt.Sprint(w.Operation.ID, " among ", ids), slices.Contains(ids, w.Operation.ID), true)
+	}
+	want(t, "polls", len(ids), 4)
 }

@@ -314,3 +314,18 @@ func testAtomically(w *world) {
 	one := must(w.Watches(t.Context(), storage.WatchFilter{TenantID: w.tenant}, storage.Page{Limit: 5}))(t)
 	want(t, "watches kept", len(one.Data), 1)
 }
+
+// testReclaim: what a dead process left behind is free at once.
+func testReclaim(w *world) {
+	t := w.t
+	w.watch(t, "1")
+	w.lease(t, w.pollGroup())
+	key := storage.IdempotencyKey{TenantID: w.tenant, Key: "k", Fingerprint: []byte("f")}
+	must(w.ReserveAnswer(t.Context(), key))(t)
+	check(t, w.Reclaim(t.Context()))
+	want(t, "due", len(must(w.DueGroups(t.Context(), 10))(t)), 1)
+	want(t, "answer", must(w.ReserveAnswer(t.Context(), key))(t), nil)
+	check(t, w.KeepAnswer(t.Context(), key, storage.Answer{Status: 201}))
+	check(t, w.Reclaim(t.Context()))
+	want(t, "kept answer", must(w.ReserveAnswer(t.Context(), key))(t).Status, 201)
+}

@@ -40,6 +40,8 @@ func Run(t *testing.T, newURL func(t *testing.T) string) {
 		"Leases":                  testLeases,
 		"JoiningWatches":          testJoiningWatches,
 		"Lists":                   testLists,
+		"YoungFirst":              testYoungFirst,
+		"Reclaim":                 testReclaim,
 		"NoWakeUpLost":            testNoWakeUpLost,
 		"OnDue":                   testOnDue,
 		"OperationPeriods":        testOperationPeriods,
