@@ -101,7 +101,7 @@ func (r roles) storeSettings() []setting {
 		switch s := &used[i]; s.name {
 		case "RELAY_DATABASE_URL":
 			s.value, s.usage = "", "postgres://user:password@host/database"
-			s.parse = shared(s.parse, func(v string) bool { return isPostgres(v) })
+			s.parse = shared(s.parse, isPostgres)
 		case "RELAY_REDIS_URL":
 			s.value, s.usage = "", "redis://, rediss://, redis-sentinel://h1:p,h2:p?master=NAME or redis-cluster://h1:p,h2:p"
 			s.parse = shared(s.parse, func(v string) bool { return v != "" && v != embeddedRedis })
