@@ -13,7 +13,7 @@ import (
 const (
 	maxValue        = 400 // of one fact in a field: ids and names are shorter, the rest is cut
 	maxErrorSummary = 500 // of the error in the fallback, which notifications show
-	maxMetadata     = 40  // entries shown; a watch may have 50
+	maxMetadata     = 50  // entries shown: as many as a watch may have
 )
 
 // slackText is one rendered message: blocks, and the plain text that notifications and old clients show.
@@ -119,17 +119,16 @@ func tookText(d time.Duration) string {
 // metadataSections shows the entries in the order of their keys, ten fields to a section.
 func metadataSections(metadata map[string]string) []slack.Block {
 	keys := slices.Sorted(maps.Keys(metadata))
-	hidden := max(len(keys)-maxMetadata, 0)
 	var blocks []slack.Block
-	for group := range slices.Chunk(keys[:len(keys)-hidden], maxFields) {
+	for group := range slices.Chunk(keys[:min(len(keys), maxMetadata)], maxFields) {
 		fields := make([]Field, 0, len(group))
 		for _, key := range group {
 			fields = append(fields, Field{code(key, maxValue), code(metadata[key], maxFieldText-maxValue-len("**\n"))})
 		}
 		blocks = append(blocks, fieldsSection(fields))
 	}
-	if hidden > 0 {
-		blocks = append(blocks, contextLine(fmt.Sprintf("… and %d more entries of metadata", hidden)))
+	if len(keys) > maxMetadata {
+		blocks = append(blocks, contextLine(fmt.Sprintf("The first %d of %d entries of metadata", maxMetadata, len(keys))))
 	}
 	return blocks
 }

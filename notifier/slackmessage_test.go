@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"oprelay/notifier"
 	"oprelay/notifier/slacktest"
@@ -32,6 +33,16 @@ func goldenFacts() map[string]notifier.Facts {
 			Title:  "Destination disabled",
 			Text:   "Every attempt failed for 120 hours.\nIts deliveries are held until it is enabled.",
 			Fields: []notifier.Field{{Name: "Destination", Value: "ops <prod>"}, {Name: "Reason", Value: "failing"}},
+		},
+	}
+	facts["alert-test"] = notifier.Facts{
+		Type: "destination.test",
+		Alert: &notifier.Alert{
+			Title: "A test message",
+			Text:  "This destination works.",
+			Fields: []notifier.Field{
+				{Name: "destination_id", Value: "destination_01kay5v2s5f0rs2m5j7cw9q4te"}, {Name: "name", Value: "ops"},
+			},
 		},
 	}
 	facts["hostile"] = hostileFacts()
@@ -118,11 +129,12 @@ func TestHostileFactsAreHarmless(t *testing.T) {
 	for i := range alert.Fields {
 		alert.Fields[i] = notifier.Field{Name: long.Error, Value: long.Error}
 	}
+	small := &notifier.Alert{Title: hostile.Error, Text: hostile.Error, Fields: []notifier.Field{{Name: hostile.Error, Value: hostile.Error}}}
 	slack := slacktest.New(slacktest.Options{})
 	to := serve(t, slack) + slacktest.WebhookPath
 	client := newClient(t, nil)
 	for name, facts := range map[string]notifier.Facts{
-		"hostile": hostile, "long": long, "empty": {}, "alert": {Alert: alert},
+		"hostile": hostile, "long": long, "empty": {}, "alert": {Alert: alert}, "small alert": {Alert: small},
 		"empty alert": {Alert: &notifier.Alert{}},
 	} {
 		outcome, err := client.SendSlackWebhook(t.Context(), to, notifier.Message{Facts: facts})
@@ -131,6 +143,9 @@ func TestHostileFactsAreHarmless(t *testing.T) {
 		}
 	}
 	for _, message := range slack.Messages() {
+		if utf8.RuneCountInString(message.Text) > 3000 || strings.ContainsAny(message.Text, "\r\n") {
+			t.Errorf("a fallback that is no short line: %q", message.Text)
+		}
 		var blocks any
 		if err := json.Unmarshal(message.Blocks, &blocks); err != nil {
 			t.Fatal(err)
@@ -146,6 +161,25 @@ func TestHostileFactsAreHarmless(t *testing.T) {
 			if strings.Count(text, "`")%2 != 0 {
 				t.Errorf("an open code span: %q", text)
 			}
+		}
+	}
+}
+
+// A watch may have 50 entries of metadata, and a person sees them all.
+func TestSlackShowsAllMetadata(t *testing.T) {
+	t.Parallel()
+	for _, count := range []int{0, 10, 11, 50, 51, 60} {
+		facts := testFacts("completed")
+		facts.Metadata = make(map[string]string, count)
+		for i := range count {
+			facts.Metadata[fmt.Sprintf("key%02d", i)] = "v"
+		}
+		body := string(posted(t, facts))
+		if shown := strings.Count(body, "*`key"); shown != min(count, 50) {
+			t.Errorf("of %d entries %d are shown", count, shown)
+		}
+		if left := fmt.Sprintf("The first 50 of %d entries", count); strings.Contains(body, left) != (count > 50) {
+			t.Errorf("of %d entries: %s", count, body)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Slack's limits, in characters (docs.slack.dev: Block Kit reference, "Section" and "Header"). At most 50 blocks:
-// the rendering makes no more than 43. A message's text may have 40,000, but notifications show far less.
+// the rendering makes no more than 11. A message's text may have 40,000, but notifications show far less.
 const (
 	maxHeaderText   = 150
 	maxSectionText  = 3000
