@@ -53,7 +53,7 @@ func checkCredential(body NewCredential, f *faults) {
 
 // ListCredentials shows a page of credentials: GET /v1/credentials.
 func (s *Server) ListCredentials(c echo.Context, params ListCredentialsParams) error {
-	page, err := pageOf(params.Limit, params.Cursor)
+	page, err := pageOf("credential", params.Limit, params.Cursor)
 	if err != nil {
 		return err
 	}

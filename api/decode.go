@@ -12,7 +12,7 @@ import (
 // can go on and find what else is wrong with the others.
 func (r *request) decode(into any) *faults {
 	var f faults
-	f.addSchema(r.operation.body.VisitJSON(r.tree, schemaOptions()...))
+	f.addSchema(r.operation.body, r.operation.body.VisitJSON(r.tree, schemaOptions()...))
 	f.addControls("", r.tree)
 	// From the tree and not from the bytes: in it 60.0 is the whole number 60,
 	// as the document has it.

@@ -12,7 +12,7 @@ import (
 
 // ListDeliveries shows a page of deliveries: GET /v1/deliveries.
 func (s *Server) ListDeliveries(c echo.Context, params ListDeliveriesParams) error {
-	page, err := pageOf(params.Limit, params.Cursor)
+	page, err := pageOf("delivery", params.Limit, params.Cursor)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func newDestination(tenantID string, body NewDestination) (storage.NewDestinatio
 
 // ListDestinations shows a page of destinations: GET /v1/destinations.
 func (s *Server) ListDestinations(c echo.Context, params ListDestinationsParams) error {
-	page, err := pageOf(params.Limit, params.Cursor)
+	page, err := pageOf("destination", params.Limit, params.Cursor)
 	if err != nil {
 		return err
 	}

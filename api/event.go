@@ -10,7 +10,13 @@ import (
 
 // ListEvents shows a page of the feed of events, oldest first: GET /v1/events.
 func (s *Server) ListEvents(c echo.Context, params ListEventsParams) error {
-	page, err := pageOf(params.Limit, params.Cursor)
+	if params.After != nil && params.Cursor != nil {
+		var f faults
+		f.addf("?after", "does not go with cursor: begin with after, go on with cursor")
+		f.addf("?cursor", "does not go with after: begin with after, go on with cursor")
+		return f.err()
+	}
+	page, err := pageOf("event", params.Limit, params.Cursor)
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,6 @@ func explain(err *openapi3.SchemaError) string {
 	switch err.SchemaField {
 	case "required":
 		return "is required"
-	case "nullable":
-		return "must not be null; leave it out instead"
 	case "type":
 		return "must be " + typeName(schema)
 	case "enum":
@@ -36,6 +34,31 @@ func explain(err *openapi3.SchemaError) string {
 		return fault
 	}
 	return "is not allowed: " + err.Reason
+}
+
+// explainNull says what is expected where null stands.
+func explainNull(schema *openapi3.Schema, optional bool) string {
+	if optional {
+		return "must not be null; leave it out instead"
+	}
+	return "must be " + typeName(schema)
+}
+
+// optional says whether what is at the path of a body may be left out.
+func optional(body *openapi3.Schema, path []string) bool {
+	may := false
+	for _, step := range path {
+		property := body.Properties[step]
+		switch {
+		case body.Type.Is(openapi3.TypeArray):
+			body, may = body.Items.Value, false
+		case property != nil:
+			body, may = property.Value, !slices.Contains(body.Required, step)
+		default: // a key of the sender's choice, below which there is nothing
+			return true
+		}
+	}
+	return may
 }
 
 func typeName(schema *openapi3.Schema) string {

@@ -23,7 +23,8 @@ func (e *invalidError) Error() string {
 }
 
 // faults gathers what is wrong with a request. The zero value is ready. The
-// first fault at a place stands for it: what follows from it is not repeated.
+// first fault at a place stands for it, and one of the whole body for everything
+// in it: what follows from it is not repeated.
 type faults struct {
 	list []Fault
 	more int
@@ -33,7 +34,7 @@ type faults struct {
 // addf notes a fault at a JSON pointer, "?name" or "Name:". The detail goes to
 // the client, so it must not hold a secret that was sent.
 func (f *faults) addf(pointer, format string, args ...any) {
-	if f.seen[pointer] {
+	if f.seen[pointer] || f.seen[""] {
 		return
 	}
 	if f.seen == nil {
@@ -78,22 +79,22 @@ func at(steps ...any) string {
 	return pointer.String()
 }
 
-// addSchema notes what checking a body against the document has found.
-func (f *faults) addSchema(err error) {
+// addSchema notes what checking a body against its schema has found.
+func (f *faults) addSchema(body *openapi3.Schema, err error) {
 	switch err := err.(type) { //nolint:errorlint // the library's own tree, walked by its shapes
 	case nil:
 	case openapi3.MultiError:
 		for _, each := range err {
-			f.addSchema(each)
+			f.addSchema(body, each)
 		}
 	case *openapi3.SchemaError:
-		f.addSchemaError(err)
+		f.addSchemaError(body, err)
 	default:
 		f.addf("", "does not match the API's document")
 	}
 }
 
-func (f *faults) addSchemaError(err *openapi3.SchemaError) {
+func (f *faults) addSchemaError(body *openapi3.Schema, err *openapi3.SchemaError) {
 	steps := make([]any, 0, len(err.JSONPointer()))
 	for _, step := range err.JSONPointer() {
 		steps = append(steps, step)
@@ -104,6 +105,8 @@ func (f *faults) addSchemaError(err *openapi3.SchemaError) {
 		f.addUnknownFields(pointer, err)
 	case "uniqueItems":
 		f.addDuplicates(pointer, err)
+	case "nullable":
+		f.addf(pointer, "%s", explainNull(err.Schema, optional(body, err.JSONPointer())))
 	default:
 		f.addf(pointer, "%s", explain(err))
 	}

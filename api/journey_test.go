@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -154,54 +153,19 @@ func TestADestinationKeepsItsKind(t *testing.T) {
 	}
 }
 
-func TestListsArePagedNewestFirst(t *testing.T) {
+func TestADeliveryToADeletedDestinationCannotGoOutAgain(t *testing.T) {
 	t.Parallel()
 	r := newRelay(t)
-	c, ctx := r.client(r.write), t.Context()
-	credentialID, destinationID := r.credential(r.write), r.webhook(r.write)
-	var batch client.NewWatches
-	for i := range 5 {
-		batch.Watches = append(batch.Watches, client.NewWatch{
-			OperationID: fmt.Sprintf("%032x", i), AccountID: accountID, CredentialID: credentialID,
-			DestinationIds: []string{destinationID}, TimeoutSeconds: new(60),
-		})
+	ids := r.oneOfEach()
+	if answer := r.do(r.write, http.MethodDelete, "/v1/destinations/"+ids["destination_id"], ""); answer.status != http.StatusNoContent {
+		t.Fatalf("delete: %d %s", answer.status, answer.body)
 	}
-	made := ok[*client.CreateWatchesResponse](t, 201)(c.CreateWatchesWithResponse(ctx, nil, batch)).JSON201
-	for i, watch := range made.Data {
-		if watch.Operation.ID != batch.Watches[i].OperationID {
-			t.Errorf("watch %d is for operation %s", i, watch.Operation.ID)
+	again := "/v1/deliveries/" + ids["delivery_id"] + "/redeliver"
+	for range 2 { // a refusal is not kept
+		answer := r.do(r.write, http.MethodPost, again, "", key("k"))
+		if answer.status != http.StatusConflict || !strings.Contains(answer.problem.Detail, "destination of this delivery was deleted") {
+			t.Errorf("%d %s", answer.status, answer.body)
 		}
-	}
-	seen := make(map[string]bool)
-	params := &client.ListWatchesParams{Limit: new(2)}
-	var sizes []int
-	for {
-		page := ok[*client.ListWatchesResponse](t, 200)(c.ListWatchesWithResponse(ctx, params)).JSON200
-		sizes = append(sizes, len(page.Data))
-		for _, watch := range page.Data {
-			seen[watch.ID] = true
-		}
-		if params.Cursor = page.NextCursor; params.Cursor == nil {
-			break
-		}
-	}
-	if fmt.Sprint(sizes) != "[2 2 1]" || len(seen) != 5 {
-		t.Errorf("pages of %v, %d watches in all", sizes, len(seen))
-	}
-	one := ok[*client.ListWatchesResponse](t, 200)(c.ListWatchesWithResponse(ctx, &client.ListWatchesParams{
-		OperationID: &batch.Watches[3].OperationID, AccountID: new(accountID), Status: new(client.WatchStatusWatching),
-	})).JSON200
-	if len(one.Data) != 1 {
-		t.Errorf("the filters leave %d", len(one.Data))
-	}
-	r.expire()
-	feed := ok[*client.ListEventsResponse](t, 200)(c.ListEventsWithResponse(ctx, &client.ListEventsParams{Limit: new(3)})).JSON200
-	rest := ok[*client.ListEventsResponse](t, 200)(c.ListEventsWithResponse(ctx,
-		&client.ListEventsParams{After: &feed.Data[0].ID, Cursor: feed.NextCursor})).JSON200
-	after := ok[*client.ListEventsResponse](t, 200)(c.ListEventsWithResponse(ctx,
-		&client.ListEventsParams{After: &feed.Data[2].ID})).JSON200
-	if len(feed.Data) != 3 || len(rest.Data) != 2 || rest.NextCursor != nil || len(after.Data) != 2 || after.Data[0].ID != rest.Data[0].ID {
-		t.Errorf("feed of %d, then by cursor %d, by after %d", len(feed.Data), len(rest.Data), len(after.Data))
 	}
 }
 

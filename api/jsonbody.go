@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -23,8 +24,8 @@ func (e *notJSONError) Error() string { return "the body is not JSON: " + e.reas
 
 // parseJSON reads a body into maps, slices, strings, float64, bool and nil.
 // It is stricter than encoding/json: a field that is given twice, bytes that
-// are not UTF-8, and absurd nesting are refused, since every reader would make
-// something else of them.
+// are not UTF-8, escapes that are no character, and absurd nesting are refused,
+// since every reader would make something else of them.
 func parseJSON(body []byte) (any, error) {
 	if len(body) == 0 {
 		return nil, &notJSONError{reason: "The body is empty."}
@@ -36,9 +37,50 @@ func parseJSON(body []byte) (any, error) {
 	if err := json.Unmarshal(body, &whole); err != nil {
 		return nil, syntaxFault(err)
 	}
+	if at := loneSurrogate(body); at >= 0 {
+		return nil, &notJSONError{reason: fmt.Sprintf("The body is not valid Unicode: at byte %d an escape is half of a surrogate pair.", at+1)}
+	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
 	return parseValue(d, 0)
+}
+
+// loneSurrogate is where in JSON text an escape such as \ud800 stands without its
+// other half (RFC 8259, section 8.2), or -1. encoding/json would make U+FFFD of it.
+func loneSurrogate(text []byte) int {
+	for i := 0; i < len(text); {
+		if text[i] != '\\' {
+			i++
+			continue
+		}
+		unit, ok := escapedUnit(text[i:])
+		if !ok { // an escape of one character
+			i += len(`\n`)
+			continue
+		}
+		i += escapeLength
+		if !utf16.IsSurrogate(unit) {
+			continue
+		}
+		other, _ := escapedUnit(text[i:])
+		if utf16.DecodeRune(unit, other) == utf8.RuneError {
+			return i - escapeLength
+		}
+		i += escapeLength
+	}
+	return -1
+}
+
+// escapeLength is that of \uXXXX.
+const escapeLength = 6
+
+// escapedUnit is the UTF-16 code unit that text begins with as \uXXXX.
+func escapedUnit(text []byte) (rune, bool) {
+	if len(text) < escapeLength || text[0] != '\\' || text[1] != 'u' {
+		return 0, false
+	}
+	unit, err := strconv.ParseUint(string(text[2:escapeLength]), 16, 16)
+	return rune(unit), err == nil
 }
 
 func syntaxFault(err error) error {

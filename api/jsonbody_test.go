@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"reflect"
 	"strings"
 	"testing"
@@ -26,6 +27,15 @@ func TestParseJSON(t *testing.T) {
 		{"\xef\xbb\xbf{}", nil},
 		{``, nil},
 		{`NaN`, nil},
+		{`"\ud83d\ude00 \u00e9 \\ud800 \"\\"`, `😀 é \ud800 "\`},
+		{`"\uFFFD"`, "\uFFFD"},
+		{`{"a":"\ud800"}`, nil},
+		{`{"\ud800":1}`, nil},
+		{`"\udc00"`, nil},
+		{`"\ud83d\ud83d\ude00"`, nil},
+		{`"\ud83dx\ude00"`, nil},
+		{`"\ud83d\n\ude00"`, nil},
+		{`"\\\uDBFF"`, nil},
 		{strings.Repeat("[", 40) + strings.Repeat("]", 40), nil},
 	}
 	for _, test := range tests {
@@ -40,8 +50,13 @@ func FuzzParseJSON(f *testing.F) {
 	for _, seed := range []string{`{"a":[1e999,-0.1,"\ud800"]}`, `[{"a":{}}]`, `{"a":1,"a":2}`, "\xff", `[[[[`} {
 		f.Add([]byte(seed))
 	}
-	f.Fuzz(func(_ *testing.T, body []byte) {
-		_, _ = parseJSON(body)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		value, err := parseJSON(body)
+		text, _ := value.(string)
+		sent := bytes.ToLower(body)
+		if err == nil && strings.Contains(text, "\uFFFD") && !bytes.Contains(sent, []byte("fffd")) && !bytes.Contains(sent, []byte("\uFFFD")) {
+			t.Errorf("%s is read as %q", body, text)
+		}
 	})
 }
 

@@ -28,7 +28,7 @@ func (s *Server) CreateKey(c echo.Context, _ CreateKeyParams) error {
 
 // ListKeys shows a page of API keys: GET /v1/keys.
 func (s *Server) ListKeys(c echo.Context, params ListKeysParams) error {
-	page, err := pageOf(params.Limit, params.Cursor)
+	page, err := pageOf("key", params.Limit, params.Cursor)
 	if err != nil {
 		return err
 	}

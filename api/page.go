@@ -10,9 +10,11 @@ import (
 
 const defaultLimit = 50
 
-// pageOf reads where a list goes on. The cursor is the last id of the page
-// before; it is wrapped so that nobody makes one up.
-func pageOf(limit *int, cursor *string) (storage.Page, error) {
+// pageOf reads where a list goes on, whose ids begin with the prefix. The cursor
+// is the last id of the page before; it is wrapped so that nobody makes one up,
+// and that of another list is refused: all ids can be compared, so it would
+// silently give a wrong part of this one.
+func pageOf(prefix string, limit *int, cursor *string) (storage.Page, error) {
 	page := storage.Page{Limit: defaultLimit}
 	if limit != nil {
 		page.Limit = *limit
@@ -21,8 +23,8 @@ func pageOf(limit *int, cursor *string) (storage.Page, error) {
 		return page, nil
 	}
 	id, err := base64.RawURLEncoding.Strict().DecodeString(*cursor)
-	if err != nil || !regexp.MustCompile(`^[a-z]+_[0-7][0-9a-hjkmnp-tv-z]{25}$`).Match(id) {
-		return page, invalid("?cursor", "must be the next_cursor of an earlier answer, as it was")
+	if err != nil || !regexp.MustCompile(`^`+prefix+`_[0-7][0-9a-hjkmnp-tv-z]{25}$`).Match(id) {
+		return page, invalid("?cursor", "must be the next_cursor of an earlier answer of this list, as it was")
 	}
 	page.After = string(id)
 	return page, nil

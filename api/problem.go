@@ -20,6 +20,8 @@ var (
 	errTooLarge    = errors.New("the body is over 1 MiB")
 	// errGone says that what a request refers to was deleted while it ran.
 	errGone = errors.New("deleted meanwhile")
+	// errTooManyWaiting says that a key has as many requests waiting as it may.
+	errTooManyWaiting = errors.New("too many requests wait")
 	// errNotReady says that a part does not answer; it is wrapped with which.
 	errNotReady = errors.New("not ready")
 )
@@ -60,6 +62,10 @@ var (
 		"deleted-meanwhile", http.StatusConflict, "What the request refers to was deleted meanwhile",
 		"A credential or a destination was deleted while the request ran. Nothing was stored.",
 	}
+	problemDestinationDeleted = problemKind{
+		"destination-deleted", http.StatusConflict, "The delivery's destination was deleted",
+		"The destination of this delivery was deleted, so there is nowhere to send it. Make a new destination for what is to come.",
+	}
 	problemRunning = problemKind{
 		"still-running", http.StatusConflict, "The first request with this Idempotency-Key is still running",
 		"Repeat the request after the time in Retry-After to get its answer.",
@@ -76,6 +82,11 @@ var (
 		"reused-key", http.StatusUnprocessableEntity, "This Idempotency-Key belongs to another request",
 		"Use a new key for a new request; the same key repeats the same method, path and body.",
 	}
+	problemTooManyWaiting = problemKind{
+		"too-many-waiting", http.StatusTooManyRequests, "Too many requests of this API key wait already",
+		"At most 64 requests of a key may wait for the end of a watch at once. " +
+			"Repeat the request after the time in Retry-After, or ask without wait.",
+	}
 	problemInternal = problemKind{
 		"internal", http.StatusInternalServerError, "A fault of the relay",
 		"The cause is in the relay's log under the request_id.",
@@ -90,14 +101,15 @@ var (
 func problemKinds() []problemKind {
 	return []problemKind{
 		problemNotJSON, problemUnauthorized, problemForbidden, problemNotFound, problemMethod, problemInUse,
-		problemGone, problemRunning, problemTooLarge, problemNotJSONType, problemInvalid, problemReusedKey,
-		problemInternal, problemUnavailable,
+		problemGone, problemDestinationDeleted, problemRunning, problemTooLarge, problemNotJSONType, problemInvalid,
+		problemReusedKey, problemTooManyWaiting, problemInternal, problemUnavailable,
 	}
 }
 
 // How long clients are asked to wait, in seconds.
 const (
 	retryRunning     = 1
+	retryWaiting     = 1
 	retryUnavailable = 5
 )
 
@@ -114,11 +126,13 @@ func sentinels() []struct {
 	}{
 		{storage.ErrNotFound, problemNotFound, 0},
 		{storage.ErrInUse, problemInUse, 0},
+		{storage.ErrDestinationDeleted, problemDestinationDeleted, 0},
 		{storage.ErrIdempotencyRunning, problemRunning, retryRunning},
 		{storage.ErrIdempotencyMismatch, problemReusedKey, 0},
 		{errNotJSONType, problemNotJSONType, 0},
 		{errTooLarge, problemTooLarge, 0},
 		{errGone, problemGone, 0},
+		{errTooManyWaiting, problemTooManyWaiting, retryWaiting},
 		{echo.ErrNotFound, problemNotFound, 0},
 		{echo.ErrMethodNotAllowed, problemMethod, 0},
 		{context.Canceled, problemUnavailable, retryUnavailable},

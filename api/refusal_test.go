@@ -110,6 +110,21 @@ func watchRefusals(credentialID, destinationID, otherCredential, otherDestinatio
 		{"a field in another case", path, with("Metadata", `{}`), nil, invalid, []string{"/Metadata"}, "not a field"},
 		{"nothing", path, `{}`, nil, invalid, []string{"/operation_id", "/account_id", "/credential_id", "/destination_ids"}, "is required"},
 		{"no object", path, `[]`, nil, invalid, []string{""}, "must be an object"},
+		{"null for an object", path, `null`, nil, invalid, []string{""}, "must be an object"},
+		{"null where a value is required", path, with("operation_id", `null`), nil, invalid, []string{"/operation_id"}, `"detail":"must be a string"`},
+		{"null in a list", path, with("destination_ids", `[null]`), nil, invalid, []string{"/destination_ids/0"}, `"detail":"must be a string"`},
+		{"null in a batch", path + "/batch", `{"watches":[null]}`, nil, invalid, []string{"/watches/0"}, `"detail":"must be an object"`},
+		{
+			"null where a value is required in a batch", path + "/batch", `{"watches":[` + with("destination_ids", `null`) + `]}`, nil, invalid,
+			[]string{"/watches/0/destination_ids"},
+			`"detail":"must be a list"`,
+		},
+		{
+			"null where a value may be left out in a batch", path + "/batch", `{"watches":[` + with("events", `null`) + `]}`, nil, invalid,
+			[]string{"/watches/0/events"},
+			"leave it out",
+		},
+		{"null as metadata", path, with("metadata", `{"k":null}`), nil, invalid, []string{"/metadata/k"}, "leave it out"},
 		{
 			"everything at once", path,
 			`{"operation_id":5,"account_id":"x","credential_id":"credential` + unknown + `","destination_ids":["destination` + unknown +
@@ -176,6 +191,8 @@ func credentialRefusals() []refusal {
 	return []refusal{
 		{"a credential without secret", path, `{"name":"x"}`, nil, invalid, []string{"/api_token"}, "email and api_key"},
 		{"a credential both ways", path, `{"name":"x","api_token":"t","email":"a@b","api_key":"k"}`, nil, invalid, []string{"/email", "/api_key"}, "either"},
+		{"a list for a credential", path, `[]`, nil, invalid, []string{""}, "must be an object"},
+		{"a string for a credential", path, `"x\u0000"`, nil, invalid, []string{""}, "must be an object"},
 		{"an email without key", path, `{"name":"x","email":"a@b"}`, nil, invalid, []string{"/api_key"}, "required"},
 		{"a token with a line break", path, `{"name":"x","api_token":"a\nb"}`, nil, invalid, []string{"/api_token"}, "printable"},
 		{"no email", path, `{"name":"x","email":"ab","api_key":"k"}`, nil, invalid, []string{"/email"}, ""},
@@ -200,6 +217,7 @@ func bodyRefusals(good string) []refusal {
 		{"trailing garbage", path, good + `{}`, nil, notJSON, nil, "At byte"},
 		{"a field twice", path, `{"operation_id":"a","operation_id":"b"}`, nil, notJSON, nil, "twice"},
 		{"bytes that are not UTF-8", path, "{\"operation_id\":\"\xff\"}", nil, notJSON, nil, "UTF-8"},
+		{"half of a surrogate pair", path, `{"metadata":{"k":"\ud800"}}`, nil, notJSON, nil, "not valid Unicode: at byte 19"},
 		{"a NUL byte", path, "{\"operation_id\":\"\x00\"}", nil, notJSON, nil, "At byte"},
 		{"deep nesting", path, strings.Repeat("[", 500000), nil, notJSON, nil, ""},
 		{"deep nesting, closed", path, strings.Repeat("[", 5000) + strings.Repeat("]", 5000), nil, notJSON, nil, "levels deep"},
@@ -225,6 +243,7 @@ func TestQueriesAreChecked(t *testing.T) {
 		{"/v1/watches?limit=1&limit=2", "?limit"},
 		{"/v1/watches?cursor=" + watchID, "?cursor"},
 		{"/v1/watches?cursor=!", "?cursor"},
+		{"/v1/events?after=event_01jd8p5kzve6wbdq8rfg0m3c7x&cursor=x", "?after ?cursor"},
 		{"/v1/watches?cursor=", "?cursor"},
 		{"/v1/watches?status=done", "?status"},
 		{"/v1/watches?statsu=watching", "?statsu"},
@@ -235,7 +254,6 @@ func TestQueriesAreChecked(t *testing.T) {
 		{"/v1/events?after=event_01jd8p5kzve6wbdq8rfg0m3c7x", "?after"},
 		{"/v1/events?after=x", "?after"},
 		{"/v1/watches/" + watchID + "?wait=61s", "?wait"},
-		{"/v1/watches/" + watchID + "?wait=0", "?wait"},
 		{"/v1/watches/" + watchID + "?wait=-1s", "?wait"},
 		{"/v1/watches/" + watchID + "?wait=1h", "?wait"},
 		{"/v1/watches/" + watchID + "?wait=999999999m", "?wait"},
@@ -243,7 +261,7 @@ func TestQueriesAreChecked(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.path, func(t *testing.T) {
 			answer := r.do(r.write, http.MethodGet, test.path, "")
-			if answer.status != http.StatusUnprocessableEntity || !slices.Equal(answer.pointers(), []string{test.pointer}) {
+			if answer.status != http.StatusUnprocessableEntity || strings.Join(answer.pointers(), " ") != test.pointer {
 				t.Errorf("%d %s, want 422 at %s", answer.status, answer.body, test.pointer)
 			}
 		})

@@ -165,7 +165,7 @@ func (r *relay) try(ctx context.Context, key, method, path, body string, changes
 	if answer.body, err = io.ReadAll(response.Body); err != nil {
 		return reply{}, err
 	}
-	if answer.status >= http.StatusBadRequest {
+	if answer.status >= http.StatusBadRequest && method != http.MethodHead {
 		err = json.Unmarshal(answer.body, &answer.problem)
 	}
 	return answer, err

@@ -727,6 +727,9 @@ type NotJSONType = Problem
 // TooLarge An error, as RFC 9457 has it.
 type TooLarge = Problem
 
+// TooManyWaiting An error, as RFC 9457 has it.
+type TooManyWaiting = Problem
+
 // Unauthorized An error, as RFC 9457 has it.
 type Unauthorized = Problem
 
@@ -738,7 +741,7 @@ type ListCredentialsParams struct {
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The `next_cursor` of the page before. Opaque.
+	// Cursor The `next_cursor` of the page before, of the same list. Opaque.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -766,7 +769,7 @@ type ListDeliveriesParams struct {
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The `next_cursor` of the page before. Opaque.
+	// Cursor The `next_cursor` of the page before, of the same list. Opaque.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -782,7 +785,7 @@ type ListDestinationsParams struct {
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The `next_cursor` of the page before. Opaque.
+	// Cursor The `next_cursor` of the page before, of the same list. Opaque.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -830,14 +833,14 @@ type TestDestinationParams struct {
 
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
-	// After Only events after this one; 422 if there is no such event. If a `cursor` is given too,
-	// the cursor wins.
+	// After Only events after this one; 422 if there is no such event. Not together with `cursor`:
+	// begin with `after`, go on with `cursor`.
 	After *EventID `form:"after,omitempty" json:"after,omitempty"`
 
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The `next_cursor` of the page before. Opaque.
+	// Cursor The `next_cursor` of the page before, of the same list. Opaque.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -846,7 +849,7 @@ type ListKeysParams struct {
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The `next_cursor` of the page before. Opaque.
+	// Cursor The `next_cursor` of the page before, of the same list. Opaque.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -871,7 +874,7 @@ type ListWatchesParams struct {
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The `next_cursor` of the page before. Opaque.
+	// Cursor The `next_cursor` of the page before, of the same list. Opaque.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -892,8 +895,8 @@ type CreateWatchesParams struct {
 // GetWatchParams defines parameters for GetWatch.
 type GetWatchParams struct {
 	// Wait Answer when the watch has left `watching`, or when this time is up, whichever is first:
-	// `30s`, `1m`, `500ms`, or plain seconds (`30`). From 1 ms to 60 s. A key with very many
-	// requests waiting at once is answered without waiting.
+	// `30s`, `1m`, `500ms`, or plain seconds (`30`). At most 60 s; `0` answers at once. Of one
+	// key at most 64 requests may wait at once; beyond that the answer is 429.
 	Wait *string `form:"wait,omitempty" json:"wait,omitempty"`
 }
 

@@ -97,8 +97,18 @@ func (s *Server) routes(document *document) *echo.Echo {
 			guards[id] = []echo.MiddlewareFunc{s.admit(operation)}
 		}
 	}
-	RegisterHandlersWithOptions(e, s, RegisterHandlersOptions{OperationMiddlewares: guards})
+	RegisterHandlersWithOptions(withHead{e}, s, RegisterHandlersOptions{OperationMiddlewares: guards})
 	return e
+}
+
+// withHead registers HEAD beside every GET (RFC 9110, section 9.1): the same
+// handler, whose body net/http leaves out.
+type withHead struct{ *echo.Echo }
+
+// GET registers a handler for GET and HEAD.
+func (e withHead) GET(path string, h echo.HandlerFunc, m ...echo.MiddlewareFunc) *echo.Route {
+	e.HEAD(path, h, m...)
+	return e.Echo.GET(path, h, m...)
 }
 
 // ServeHTTP answers one request.

@@ -33,6 +33,45 @@ func TestSystemPagesNeedNoKey(t *testing.T) {
 	}
 }
 
+func TestHeadAnswersAsGetWithoutABody(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	r := newRelay(t, func(c *api.Config) { c.Metrics, c.Gatherer = registry, registry })
+	watchID := r.watch(r.write, r.credential(r.write), r.webhook(r.write))
+	tests := []struct {
+		key, path string
+		status    int
+	}{
+		{"", "/healthz", 200},
+		{"", "/readyz", 200},
+		{"", "/openapi.yaml", 200},
+		{"", "/docs", 200},
+		{"", "/metrics", 200},
+		{r.write, "/v1/watches/" + watchID, 200},
+		{r.write, "/v1/events", 200},
+		{"", "/v1/watches", 401},
+		{r.write, "/v1/keys", 403},
+		{r.write, "/v1/watches/x", 404},
+		{r.write, "/nothing", 404},
+		{r.write, "/v1/watches?limit=0", 422},
+	}
+	for _, test := range tests {
+		get := r.do(test.key, http.MethodGet, test.path, "")
+		head := r.do(test.key, http.MethodHead, test.path, "")
+		if head.status != test.status || get.status != test.status || len(head.body) > 0 {
+			t.Errorf("%s: HEAD %d with %d bytes, GET %d, want %d", test.path, head.status, len(head.body), get.status, test.status)
+		}
+		for _, name := range []string{"Content-Type", "WWW-Authenticate", "Content-Security-Policy", "Cache-Control"} {
+			if got, want := head.header.Get(name), get.header.Get(name); got != want {
+				t.Errorf("%s: %s is %q, of GET %q", test.path, name, got, want)
+			}
+		}
+	}
+	if log := r.log.String(); !strings.Contains(log, `"method":"HEAD","route":"/v1/events"`) {
+		t.Error("the log does not tell HEAD from GET")
+	}
+}
+
 func TestDocsRunNothingAndFetchNothing(t *testing.T) {
 	t.Parallel()
 	r := newRelay(t)

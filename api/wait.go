@@ -10,7 +10,6 @@ import (
 )
 
 const (
-	minWait = time.Millisecond
 	maxWait = time.Minute
 	// lookEvery is how often a waiting request looks at its watch.
 	lookEvery = 250 * time.Millisecond
@@ -19,7 +18,8 @@ const (
 	maxWaiters = 64
 )
 
-// waitOf reads ?wait: a Go duration, or plain seconds. Zero is not to wait.
+// waitOf reads ?wait: a Go duration, or plain seconds. Zero, and none, is not
+// to wait.
 func waitOf(text *string) (time.Duration, error) {
 	if text == nil {
 		return 0, nil
@@ -28,22 +28,27 @@ func waitOf(text *string) (time.Duration, error) {
 	if err != nil {
 		seconds, notSeconds := strconv.ParseFloat(*text, 64)
 		if notSeconds != nil {
-			return 0, invalid("?wait", "must be a time such as 30s, 1m, 500ms or 30 (seconds), from 1ms to 60s")
+			return 0, invalid("?wait", "must be a time such as 30s, 1m, 500ms or 30 (seconds), at most 60s")
 		}
 		wait = time.Duration(min(seconds, 2*maxWait.Seconds()) * float64(time.Second))
 	}
-	if wait < minWait || wait > maxWait {
-		return 0, invalid("?wait", "must be from 1ms to 60s")
+	if wait < 0 || wait > maxWait {
+		return 0, invalid("?wait", "must be from 0 to 60s")
 	}
 	return wait, nil
 }
 
 // waitForEnd returns the watch when it has left watching, when the time is up,
-// or when the server drains, whichever is first.
+// or when the server drains, whichever is first. A key that has too many waiting
+// already gets errTooManyWaiting: were it answered at once, a client that asks
+// again for as long as the watch is watching would spin.
 func (s *Server) waitForEnd(ctx context.Context, key storage.Key, id string, wait time.Duration) (storage.Watch, error) {
 	found, err := s.store.Watch(ctx, key.TenantID, id)
-	if err != nil || wait == 0 || found.Status != storage.WatchWatching || !s.waiters.enter(key.ID) {
+	if err != nil || wait == 0 || found.Status != storage.WatchWatching {
 		return found, err
+	}
+	if !s.waiters.enter(key.ID) {
+		return storage.Watch{}, errTooManyWaiting
 	}
 	defer s.waiters.leave(key.ID)
 	up := time.NewTimer(wait)

@@ -42,7 +42,7 @@ func TestWaitingEndsWithItsTime(t *testing.T) {
 	t.Parallel()
 	r := newRelay(t)
 	id := r.watch(r.write, r.credential(r.write), r.webhook(r.write))
-	for _, wait := range []string{"1ms", "0.05", "20ms"} {
+	for _, wait := range []string{"0", "0s", "0.0001ms", "1ms", "0.05", "20ms"} {
 		if answer := <-r.waiting(id, wait); !contains(answer, `"status":"watching"`) {
 			t.Errorf("wait=%s: %d %s", wait, answer.status, answer.body)
 		}
@@ -64,24 +64,37 @@ func TestWaitingEndsWithTheServer(t *testing.T) {
 func TestAKeyHasABoundOfWaitingRequests(t *testing.T) {
 	t.Parallel()
 	r := newRelay(t)
-	id := r.watch(r.write, r.credential(r.write), r.webhook(r.write))
+	credentialID, destinationID := r.credential(r.write), r.webhook(r.write)
+	id, ended := r.watch(r.write, credentialID, destinationID), r.watch(r.write, credentialID, destinationID)
+	r.do(r.write, http.MethodDelete, "/v1/watches/"+ended, "")
 	const more = 80
 	var all sync.WaitGroup
-	atOnce := make(chan struct{}, more)
+	answers := make(chan reply, more)
 	for range more {
-		all.Go(func() {
-			<-r.waiting(id, "60s")
-			atOnce <- struct{}{}
-		})
+		all.Go(func() { answers <- <-r.waiting(id, "60s") })
 	}
 	soon := time.After(30 * time.Second) // half of what they would wait
 	for range more - 64 {                // those beyond the bound come back
 		select {
-		case <-atOnce:
+		case answer := <-answers:
+			if answer.status != http.StatusTooManyRequests || answer.header.Get("Retry-After") != "1" {
+				t.Errorf("beyond the bound: %d %s", answer.status, answer.body)
+			}
 		case <-soon:
-			t.Error("requests beyond the bound wait too")
+			t.Fatal("requests beyond the bound wait too")
+		}
+	}
+	for path, says := range map[string]string{id: "watching", id + "?wait=0": "watching", ended + "?wait=60s": "canceled"} {
+		if answer := r.do(r.write, http.MethodGet, "/v1/watches/"+path, ""); !contains(answer, `"status":"`+says+`"`) {
+			t.Errorf("%s needs no waiting: %d %s", path, answer.status, answer.body)
 		}
 	}
 	r.server.Drain()
 	all.Wait()
+	close(answers)
+	for answer := range answers {
+		if answer.status != http.StatusOK {
+			t.Errorf("within the bound: %d %s", answer.status, answer.body)
+		}
+	}
 }

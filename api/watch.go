@@ -83,7 +83,7 @@ func eventNames(events []OperationEventType) []string {
 
 // ListWatches shows a page of watches: GET /v1/watches.
 func (s *Server) ListWatches(c echo.Context, params ListWatchesParams) error {
-	page, err := pageOf(params.Limit, params.Cursor)
+	page, err := pageOf("watch", params.Limit, params.Cursor)
 	if err != nil {
 		return err
 	}

@@ -731,6 +731,9 @@ type NotJSONType = Problem
 // TooLarge An error, as RFC 9457 has it.
 type TooLarge = Problem
 
+// TooManyWaiting An error, as RFC 9457 has it.
+type TooManyWaiting = Problem
+
 // Unauthorized An error, as RFC 9457 has it.
 type Unauthorized = Problem
 
@@ -742,7 +745,7 @@ type ListCredentialsParams struct {
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The `next_cursor` of the page before. Opaque.
+	// Cursor The `next_cursor` of the page before, of the same list. Opaque.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -770,7 +773,7 @@ type ListDeliveriesParams struct {
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The `next_cursor` of the page before. Opaque.
+	// Cursor The `next_cursor` of the page before, of the same list. Opaque.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -786,7 +789,7 @@ type ListDestinationsParams struct {
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The `next_cursor` of the page before. Opaque.
+	// Cursor The `next_cursor` of the page before, of the same list. Opaque.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -834,14 +837,14 @@ type TestDestinationParams struct {
 
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
-	// After Only events after this one; 422 if there is no such event. If a `cursor` is given too,
-	// the cursor wins.
+	// After Only events after this one; 422 if there is no such event. Not together with `cursor`:
+	// begin with `after`, go on with `cursor`.
 	After *EventID `form:"after,omitempty" json:"after,omitempty"`
 
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The `next_cursor` of the page before. Opaque.
+	// Cursor The `next_cursor` of the page before, of the same list. Opaque.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -850,7 +853,7 @@ type ListKeysParams struct {
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The `next_cursor` of the page before. Opaque.
+	// Cursor The `next_cursor` of the page before, of the same list. Opaque.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -875,7 +878,7 @@ type ListWatchesParams struct {
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// Cursor The `next_cursor` of the page before. Opaque.
+	// Cursor The `next_cursor` of the page before, of the same list. Opaque.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
@@ -896,8 +899,8 @@ type CreateWatchesParams struct {
 // GetWatchParams defines parameters for GetWatch.
 type GetWatchParams struct {
 	// Wait Answer when the watch has left `watching`, or when this time is up, whichever is first:
-	// `30s`, `1m`, `500ms`, or plain seconds (`30`). From 1 ms to 60 s. A key with very many
-	// requests waiting at once is answered without waiting.
+	// `30s`, `1m`, `500ms`, or plain seconds (`30`). At most 60 s; `0` answers at once. Of one
+	// key at most 64 requests may wait at once; beyond that the answer is 429.
 	Wait *string `form:"wait,omitempty" json:"wait,omitempty"`
 }
 
@@ -1059,7 +1062,7 @@ type ClientInterface interface {
 	// Redeliver Deliver again
 	//
 	// The same event with the same id and body, now, with the whole schedule of retries before it.
-	// A disabled destination holds it.
+	// A disabled destination holds it; 409 if the destination was deleted.
 	//
 	// Corresponds with POST /v1/deliveries/{delivery_id}/redeliver (the `Redeliver` operationId).
 	Redeliver(ctx context.Context, deliveryID DeliveryID, params *RedeliverParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1435,7 +1438,7 @@ func (c *Client) GetDelivery(ctx context.Context, deliveryID DeliveryID, reqEdit
 // Redeliver Deliver again
 //
 // The same event with the same id and body, now, with the whole schedule of retries before it.
-// A disabled destination holds it.
+// A disabled destination holds it; 409 if the destination was deleted.
 //
 // Corresponds with POST /v1/deliveries/{delivery_id}/redeliver (the `Redeliver` operationId).
 func (c *Client) Redeliver(ctx context.Context, deliveryID DeliveryID, params *RedeliverParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3579,7 +3582,7 @@ type ClientWithResponsesInterface interface {
 	// RedeliverWithResponse Deliver again
 	//
 	// The same event with the same id and body, now, with the whole schedule of retries before it.
-	// A disabled destination holds it.
+	// A disabled destination holds it; 409 if the destination was deleted.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -5400,6 +5403,11 @@ type GetWatchResponse401Headers struct {
 	WWWAuthenticate string
 }
 
+// GetWatchResponse429Headers the declared response headers of an HTTP 429 response for GetWatch
+type GetWatchResponse429Headers struct {
+	RetryAfter int
+}
+
 // GetWatchResponse503Headers the declared response headers of an HTTP 503 response for GetWatch
 type GetWatchResponse503Headers struct {
 	RetryAfter *int
@@ -5418,12 +5426,16 @@ type GetWatchResponse struct {
 	ApplicationProblemJSON404 *NotFound
 	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
 	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *TooManyWaiting
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
 	ApplicationProblemJSON500 *Internal
 	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
 	ApplicationProblemJSON503 *Unavailable
 	// Headers401 the parsed response headers for an HTTP 401 response
 	Headers401 *GetWatchResponse401Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *GetWatchResponse429Headers
 	// Headers503 the parsed response headers for an HTTP 503 response
 	Headers503 *GetWatchResponse503Headers
 }
@@ -5572,7 +5584,7 @@ func (c *ClientWithResponses) GetDeliveryWithResponse(ctx context.Context, deliv
 // RedeliverWithResponse Deliver again
 //
 // The same event with the same id and body, now, with the whole schedule of retries before it.
-// A disabled destination holds it.
+// A disabled destination holds it; 409 if the destination was deleted.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -8985,6 +8997,13 @@ func ParseGetWatchResponse(rsp *http.Response) (*GetWatchResponse, error) {
 		}
 		response.ApplicationProblemJSON422 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest TooManyWaiting
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest Internal
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -9012,6 +9031,16 @@ func ParseGetWatchResponse(rsp *http.Response) (*GetWatchResponse, error) {
 			headers.WWWAuthenticate = value
 		}
 		response.Headers401 = &headers
+	case rsp.StatusCode == 429:
+		var headers GetWatchResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
 	case rsp.StatusCode == 503:
 		var headers GetWatchResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
