@@ -70,15 +70,16 @@ func alert(eventType string, body []byte) *notifier.Alert {
 	}
 	_ = json.Unmarshal(body, &event)
 	a := &notifier.Alert{}
+	name, _ := event.Data["name"].(string)
 	switch eventType {
 	case storage.EventDestinationDisabled:
-		a.Title = "A destination was disabled"
+		a.Title = "A destination was disabled: " + name
 		a.Text = "Its deliveries are held. Mend the receiver, then enable the destination: what is held goes out."
 	case storage.EventCredentialRejected:
-		a.Title = "A credential was rejected"
+		a.Title = "A credential was rejected: " + name
 		a.Text = "Cloudflare has refused it for longer than the grace period, and its watches have ended. Register a credential that works."
 	case storage.EventDestinationTest:
-		a.Title = "A test message"
+		a.Title = "A test message for " + name
 		a.Text = "This destination works."
 	}
 	for _, name := range slices.Sorted(maps.Keys(event.Data)) {
