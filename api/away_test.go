@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"io"
 	"maps"
 	"net"
@@ -8,7 +9,9 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 
+	"oprelay/api"
 	"oprelay/deploy/testenv"
 )
 
@@ -97,4 +100,37 @@ func TestAStoreThatIsAwayIs503AndStoresNothing(t *testing.T) {
 	if answer := r.do(r.write, http.MethodPost, "/v1/credentials", body, key("k")); answer.status != http.StatusCreated {
 		t.Errorf("the same request afterwards: %d %s", answer.status, answer.body)
 	}
+}
+
+// cutter cuts a wire when it is asked about a URL.
+type cutter struct{ wire *wire }
+
+func (c cutter) CheckURL(context.Context, string) error { c.wire.set(true); return nil }
+
+// A request that fails because the database goes away in its middle can be
+// repeated with its key soon after the database is back.
+func TestAnInterruptedRequestCanBeRepeated(t *testing.T) {
+	t.Parallel()
+	w, databaseURL := newWire(t, testenv.Postgres(t))
+	r := newRelayOn(t, databaseURL, func(c *api.Config) { c.Egress = cutter{w} })
+	t.Cleanup(r.server.Drain)
+	const body = `{"type":"webhook","name":"x","url":"https://example.com/"}`
+	if answer := r.do(r.write, http.MethodPost, "/v1/destinations", body, key("k")); answer.status != http.StatusServiceUnavailable {
+		t.Fatalf("%d %s", answer.status, answer.body)
+	}
+	w.set(false)
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for range 300 { // the reservation itself never runs out: the clock stands still
+		answer := r.do(r.write, http.MethodPost, "/v1/destinations", body, key("k"))
+		switch answer.status {
+		case http.StatusServiceUnavailable: // the key was free, and the wire was cut again
+			return
+		case http.StatusConflict:
+			<-again.C
+		default:
+			t.Fatalf("%d %s", answer.status, answer.body)
+		}
+	}
+	t.Error("the request counts as running for ever")
 }

@@ -20,6 +20,11 @@ const (
 	// dropTimeout bounds giving up a reservation, which must happen also when
 	// the client is gone.
 	dropTimeout = 5 * time.Second
+	// While the database is away giving up is repeated, until the reservation
+	// has run out by itself: at most so many reservations at once.
+	dropEvery = time.Second
+	dropTries = 60
+	dropsMost = 256
 )
 
 // answer is what a POST that succeeded says.
@@ -106,14 +111,39 @@ func (s *Server) answer(c echo.Context, check func(context.Context) error, do wo
 	return write(c, rendered)
 }
 
-// drop gives the reservation up, so that the request can be repeated. If that
-// fails too, the reservation runs out by itself.
+// drop gives the reservation up, so that the request can be repeated: now, or when
+// the database is back. Failing that, the reservation runs out by itself.
 func (s *Server) drop(ctx context.Context, key storage.IdempotencyKey) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
-	defer cancel()
-	if err := s.store.DropReservation(ctx, key); err != nil {
-		s.logger.WarnContext(ctx, "idempotency reservation stays until it runs out", "error", err)
+	ctx = context.WithoutCancel(ctx)
+	if s.tryDrop(ctx, key) {
+		return
 	}
+	select {
+	case s.dropping <- struct{}{}:
+	default:
+		return
+	}
+	go func() {
+		defer func() { <-s.dropping }()
+		again := time.NewTicker(dropEvery)
+		defer again.Stop()
+		for range dropTries {
+			select {
+			case <-again.C:
+			case <-s.draining:
+				return
+			}
+			if s.tryDrop(ctx, key) {
+				return
+			}
+		}
+	}()
+}
+
+func (s *Server) tryDrop(ctx context.Context, key storage.IdempotencyKey) bool {
+	ctx, cancel := context.WithTimeout(ctx, dropTimeout)
+	defer cancel()
+	return s.store.DropReservation(ctx, key) == nil
 }
 
 // idempotencyKey is the key that the request carries, with the request's

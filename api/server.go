@@ -50,6 +50,7 @@ type Server struct {
 
 	drainOnce sync.Once
 	draining  chan struct{}
+	dropping  chan struct{} // holds one for each reservation that is still to be given up
 }
 
 var _ ServerInterface = (*Server)(nil)
@@ -81,6 +82,7 @@ func New(config Config) (*Server, error) {
 		gatherer: config.Gatherer,
 		docs:     docs,
 		draining: make(chan struct{}),
+		dropping: make(chan struct{}, dropsMost),
 	}
 	s.echo = s.routes(document)
 	return s, nil

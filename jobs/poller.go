@@ -103,11 +103,11 @@ func (p *poller) record(ctx context.Context, budget string, results []polled) er
 		return err
 	}
 	rows := make([]storage.PollResult, len(results))
-	refused := map[string]bool{}
+	refused := map[string]time.Time{} // when each credential was refused last
 	for i, r := range results {
 		rows[i] = r.PollResult
-		if r.CredentialRefused {
-			refused[r.due.CredentialID] = true
+		if r.CredentialRefused && r.at.After(refused[r.due.CredentialID]) {
+			refused[r.due.CredentialID] = r.at
 		}
 	}
 	var rejected []string
@@ -118,8 +118,10 @@ func (p *poller) record(ctx context.Context, budget string, results []polled) er
 		if err := tx.RecordPolls(ctx, rows); err != nil {
 			return err
 		}
-		for id := range refused {
-			ok, err := tx.RejectCredential(ctx, id, p.now().Add(-p.policy.UnobservableAfter))
+		for id, at := range refused {
+			// By the time of the answer: an outage between it and this may be longer
+			// than the grace period.
+			ok, err := tx.RejectCredential(ctx, id, at.Add(-p.policy.UnobservableAfter))
 			if err != nil {
 				return err
 			}
