@@ -223,7 +223,7 @@ func (p *play) look(ctx context.Context) ([]row, error) {
 			rows[i].webhook += ", flaky: " + told(arrivals(p.flaky, s.watchID))
 		}
 		if m, ok := p.slackMessage(s); ok {
-			rows[i].slack = fmt.Sprintf("1 message, %d updates", len(m.History))
+			rows[i].slack = fmt.Sprintf("1 message, updated %d×", len(m.History))
 		}
 	}
 	return rows, nil
@@ -244,7 +244,7 @@ func told(got []webhooktest.Arrival) string {
 	if refusals == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("refused %d times", refusals)
+	return fmt.Sprintf("refused %d×", refusals)
 }
 
 // arrivals are what a receiver got about a watch.
