@@ -91,7 +91,7 @@ func runDemo(ctx context.Context, out, logs io.Writer, keep bool) (err error) {
 		return err
 	}
 	v := newView(out)
-	v.opening(relay, set)
+	v.opening(relay, set, p.scenes)
 	if err := p.run(ctx, v); err != nil {
 		return err
 	}

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// view shows the demo: a table that is redrawn on a terminal, a line for each
-// change in a pipe.
+// view shows the demo: a table that is redrawn on a terminal (of 80 columns or
+// more), a line for each change in a pipe.
 type view struct {
 	out   io.Writer
 	live  bool
@@ -22,7 +22,7 @@ func newView(out io.Writer) *view {
 	return &view{out: out, live: isTerminal(out), last: map[string]string{}}
 }
 
-func (v *view) opening(relay *process, s *stage) {
+func (v *view) opening(relay *process, s *stage, watched []*scene) {
 	fmt.Fprintf(v.out, `One relay, on SQLite and an embedded Redis, watches four operations:
 
   upstream   %s   (simulated Cloudflare)
@@ -31,7 +31,14 @@ func (v *view) opening(relay *process, s *stage) {
   Slack      %s (stand-in)
 
 `, s.upstreamURL, relay.addr, s.steadyURL, s.flakyURL, s.slackAPI)
+	for _, scene := range watched {
+		fmt.Fprintf(v.out, "  %-*s  %s\n", titleWidth, scene.title, scene.story)
+	}
+	fmt.Fprintln(v.out)
 }
+
+// titleWidth is that of the longest title.
+const titleWidth = 15
 
 // show draws how far the scenes are.
 func (v *view) show(since time.Duration, rows []row) {
@@ -40,10 +47,10 @@ func (v *view) show(since time.Duration, rows []row) {
 		return
 	}
 	var b bytes.Buffer
-	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "OPERATION\tUPSTREAM\tWATCH\tSEEN AS\tPOLLS\tWEBHOOK\tSLACK")
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "OPERATION\tUPSTREAM\tPOLLS\tWATCH\tWEBHOOK\tFLAKY\tSLACK")
 	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", r.title, r.story, r.status, dash(r.seen), r.polls, r.webhook, r.slack)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", r.title, dash(r.seen), r.polls, r.status, r.webhook, r.flaky, r.slack)
 	}
 	_ = w.Flush()
 	if v.drawn > 0 {
@@ -59,10 +66,8 @@ func (v *view) show(since time.Duration, rows []row) {
 // print writes a line for each scene that has moved on.
 func (v *view) print(since time.Duration, rows []row) {
 	for _, r := range rows {
-		line := fmt.Sprintf("%-20s  %-12s  upstream: %-9s  webhook: %s", r.title, r.status, dash(r.seen), r.webhook)
-		if r.slack != "-" {
-			line += "  Slack: " + r.slack
-		}
+		line := fmt.Sprintf("%-*s  %-12s  upstream: %-9s  webhook: %-8s  flaky: %-10s  Slack: %s",
+			titleWidth, r.title, r.status, dash(r.seen), r.webhook, r.flaky, r.slack)
 		if v.last[r.watchID] != line {
 			v.last[r.watchID] = line
 			fmt.Fprintf(v.out, "%5.1f s  %s\n", since.Seconds(), line)
