@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"oprelay/storage"
@@ -17,6 +18,8 @@ const (
 	expireMost    = 500
 	sweepEvery    = time.Minute
 	sweepMost     = 1000
+	// complainEvery keeps a fault that lasts from filling the log.
+	complainEvery = time.Minute
 )
 
 // dispatcher looks at what is due in the database and has it done, whatever the
@@ -30,18 +33,35 @@ type dispatcher struct {
 	// unattended is when each group was first seen due in the looks so far.
 	unattended map[storage.Group]time.Time
 	swept      time.Time
+	complained time.Time
+	log        *slog.Logger
 }
 
 func (d *dispatcher) run(ctx context.Context) {
 	for {
-		if err := d.tick(ctx); err == nil {
-			d.away.worked()
-		} else if ctx.Err() == nil {
-			d.away.failed(err)
+		if err := d.tick(ctx); ctx.Err() == nil {
+			d.heed(ctx, err)
 		}
 		if !wait(ctx, dispatchEvery) {
 			return
 		}
+	}
+}
+
+// heed tells an outage, during which no lease is taken, from a fault, for which
+// one row may be the cause and which must not stop the work on all others.
+func (d *dispatcher) heed(ctx context.Context, err error) {
+	if err == nil && !d.away.over(0) {
+		_, err = d.store.Sweep(ctx, 1) // what answers reads may still refuse writes
+	}
+	if storage.Unavailable(err) {
+		d.away.failed(err)
+		return
+	}
+	d.away.worked()
+	if now := d.now(); err != nil && now.Sub(d.complained).Abs() >= complainEvery {
+		d.complained = now
+		d.log.Error("looking for what is due failed in part; the rest goes on", "error", err)
 	}
 }
 

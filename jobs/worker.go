@@ -115,7 +115,7 @@ func StartWorker(cfg Config) (*Worker, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.stopTick = cancel
-	d := &dispatcher{store: cfg.Store, waker: cfg.Waker, crew: w.crew, now: cfg.Now, away: w.away}
+	d := &dispatcher{store: cfg.Store, waker: cfg.Waker, crew: w.crew, now: cfg.Now, away: w.away, log: cfg.Logger}
 	w.ticking.Go(func() { d.run(ctx) })
 	return w, nil
 }
