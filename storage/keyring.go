@@ -37,7 +37,7 @@ func ParseKeyring(spec string) (*Keyring, error) {
 	for i, part := range strings.Split(spec, ",") {
 		id, aead, err := parseKey(strings.TrimSpace(part))
 		if err == nil && ring.keys[id] != nil {
-			err = fmt.Errorf("the id %s is used twice", id)
+			err = errors.New("its id is another key's too")
 		}
 		if err != nil {
 			faults = append(faults, fmt.Errorf("key %d: %w", i+1, err))
@@ -62,17 +62,18 @@ func parseKey(text string) (string, cipher.AEAD, error) {
 	plain := strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(encoded, "="))
 	key, err := base64.RawStdEncoding.DecodeString(plain)
 	if err != nil {
-		return "", nil, fmt.Errorf("%s is not base64", id) // the decoder's error says where, and nothing useful
+		// The decoder's error says where, and nothing useful; the id may be the key, if both were exchanged.
+		return "", nil, errors.New("what follows the id is not base64")
 	}
 	if len(key) != chacha20poly1305.KeySize {
-		return "", nil, fmt.Errorf("%s has %d bytes; it must have %d (openssl rand -base64 32)",
-			id, len(key), chacha20poly1305.KeySize)
+		return "", nil, fmt.Errorf("has %d bytes; it must have %d (openssl rand -base64 32)",
+			len(key), chacha20poly1305.KeySize)
 	}
 	aead, err := chacha20poly1305.NewX(key)
 	return id, aead, err
 }
 
-// NewKey makes a fresh key in the form that ParseKeyring reads.
+// NewKey makes a fresh key in the form that ParseKeyring reads. Its id is new, too.
 func NewKey() string {
 	random := make([]byte, chacha20poly1305.KeySize+4)
 	rand.Read(random) // never fails, see its documentation
@@ -102,6 +103,9 @@ func sealedWith(sealed []byte) string {
 
 // Open decrypts what Seal made.
 func (k *Keyring) Open(additional string, sealed []byte) ([]byte, error) {
+	if len(sealed) == 0 {
+		return nil, errors.New("open: its secret is forgotten, for the key that sealed it was lost")
+	}
 	id := sealedWith(sealed)
 	if id == "" {
 		return nil, errors.New("open: this was not sealed by the relay")

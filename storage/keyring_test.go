@@ -58,7 +58,7 @@ func TestKeyringRefusesToOpen(t *testing.T) {
 		"another place":           {key, "there", sealed, "does not open it"},
 		"a changed last byte":     {key, "here", changed(len(sealed) - 1), "does not open it"},
 		"a changed version":       {key, "here", changed(0), "not sealed by the relay"},
-		"nothing":                 {key, "here", nil, "not sealed by the relay"},
+		"nothing":                 {key, "here", nil, "forgotten"},
 		"an id longer than all":   {key, "here", []byte{1, 255, 'a'}, "not sealed by the relay"},
 		"an id and nothing after": {key, "here", sealed[:2+len(id)], "not sealed by the relay"},
 	} {
@@ -81,8 +81,8 @@ func TestParseKeyringNamesEveryFault(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, says := range []string{
-		"key 2: the id", "used twice", "key 3: must be ID:BASE64", "key 4: must be ID", "key 5: a has 16 bytes",
-		"key 6: b is not base64",
+		"key 2: its id is another key's too", "key 3: must be ID:BASE64", "key 4: must be ID", "key 5: has 16 bytes",
+		"key 6: what follows the id is not base64",
 	} {
 		if !strings.Contains(err.Error(), says) {
 			t.Errorf("the error lacks %q: %v", says, err)
