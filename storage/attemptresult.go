@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// AttemptResult is what one attempt led to.
+// AttemptResult is what one attempt led to. Its times are steady.
 type AttemptResult struct {
 	DeliveryID    string
 	AttemptsMade  int     // before this attempt
@@ -40,7 +40,7 @@ func (s *Store) RecordAttempts(ctx context.Context, destinationID string, result
 			}
 			updates = append(updates, tx.deliveryRow(r, status, health))
 			attempts = append(attempts, []any{
-				r.DeliveryID, r.AttemptsMade + 1, r.Attempt.StartedAt.UnixMicro(), r.Attempt.Duration.Microseconds(),
+				r.DeliveryID, r.AttemptsMade + 1, tx.db.dated(r.Attempt.StartedAt).UnixMicro(), r.Attempt.Duration.Microseconds(),
 				r.Attempt.StatusCode, clean(r.Attempt.Error), append([]byte{}, r.Attempt.ResponseBody...),
 			})
 			if r.Slack.TS != "" {
@@ -137,7 +137,7 @@ func (tx *transaction) deliveryRow(r AttemptResult, status string, h *health) []
 	case !h.enabled:
 		return []any{r.DeliveryID, DeliveryHeld, made, nil, nil}
 	}
-	next := earliestSet(r.NextAttemptAt, tx.db.now())
+	next := earliestSet(r.NextAttemptAt, tx.db.steady())
 	return []any{r.DeliveryID, DeliveryPending, made, next.UnixMicro(), nil}
 }
 

@@ -189,7 +189,7 @@ func (s *Store) HintBudget(ctx context.Context, budgetID string, remaining int, 
 		_, err := tx.ExecContext(ctx, `INSERT INTO budgets (id, hint_remaining, hint_until) VALUES ($1, $2, $3)
 			ON CONFLICT (id) DO UPDATE SET hint_remaining = excluded.hint_remaining, hint_until = excluded.hint_until
 			WHERE budgets.hint_until <= $4 OR budgets.hint_remaining >= excluded.hint_remaining`,
-			budgetID, max(remaining, 0), reset.UnixMicro(), tx.db.now().UnixMicro())
+			budgetID, max(remaining, 0), reset.UnixMicro(), tx.db.steady().UnixMicro())
 		return err
 	})
 	if err != nil {

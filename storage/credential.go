@@ -38,7 +38,7 @@ type Credential struct {
 	Status       string // CredentialActive or CredentialRejected
 	BudgetID     string // shared by credentials of the same token or email: the id of their poll group
 	CreatedAt    time.Time
-	RefusedSince time.Time // zero while the upstream accepts it
+	RefusedSince time.Time // steady; zero while the upstream accepts it
 }
 
 // NewCredential is what a credential is made from.
@@ -66,12 +66,13 @@ func scanCredential(row scanner) (Credential, error) {
 	return c, err
 }
 
-// budgetID names the budget that the upstream keeps for a secret: by user, so
-// all keys of an email share one, or by token.
-func (s CredentialSecret) budgetID() string {
+// budgetID names the budget that the upstream keeps for a secret: by token, or by
+// user, so all keys of an email share one. An email is no proof of who one is: each
+// tenant has its own, lest one spend another's.
+func (s CredentialSecret) budgetID(tenantID string) string {
 	name := "api_token\x00" + string(s.APIToken)
 	if s.APIToken == "" {
-		name = "email\x00" + strings.ToLower(s.Email)
+		name = "email\x00" + tenantID + "\x00" + strings.ToLower(s.Email)
 	}
 	hash := sha256.Sum256([]byte(name))
 	return hex.EncodeToString(hash[:])
@@ -81,7 +82,7 @@ func (s CredentialSecret) budgetID() string {
 func (s *Store) CreateCredential(ctx context.Context, n NewCredential) (Credential, error) {
 	credential := Credential{
 		ID: newID(prefixCredential), TenantID: n.TenantID, Name: n.Name, Auth: AuthAPIToken,
-		Status: CredentialActive, BudgetID: n.Secret.budgetID(), CreatedAt: s.db.now(),
+		Status: CredentialActive, BudgetID: n.Secret.budgetID(n.TenantID), CreatedAt: s.db.now(),
 	}
 	if n.Secret.APIToken == "" {
 		credential.Auth = AuthAPIKey

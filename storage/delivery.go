@@ -74,10 +74,11 @@ func (tx *transaction) cancelOpen(ctx context.Context, destinationID string) err
 	return err
 }
 
-func scanDelivery(row scanner) (Delivery, error) {
+func (db *database) scanDelivery(row scanner) (Delivery, error) {
 	var d Delivery
 	err := row.Scan(&d.ID, &d.EventID, &d.EventType, textColumn{&d.WatchID}, &d.DestinationID, &d.Status,
 		&d.AttemptsMade, timeColumn{&d.NextAttemptAt}, timeColumn{&d.CreatedAt}, timeColumn{&d.FinishedAt})
+	d.NextAttemptAt = db.dated(d.NextAttemptAt)
 	return d, err
 }
 
@@ -91,7 +92,7 @@ func scanAttempt(row scanner) (Attempt, error) {
 
 // Delivery returns one delivery of the tenant and its attempts, oldest first.
 func (s *Store) Delivery(ctx context.Context, tenantID, id string) (Delivery, []Attempt, error) {
-	d, err := readDelivery(ctx, s.reader(), tenantID, id)
+	d, err := s.db.readDelivery(ctx, s.reader(), tenantID, id)
 	if err != nil {
 		return Delivery{}, nil, fmt.Errorf("delivery %s: %w", id, err)
 	}
@@ -103,14 +104,14 @@ func (s *Store) Delivery(ctx context.Context, tenantID, id string) (Delivery, []
 	return d, attempts, nil
 }
 
-func readDelivery(ctx context.Context, q querier, tenantID, id string) (Delivery, error) {
-	return queryOne(ctx, q, scanDelivery, selectDelivery+`WHERE tenant_id = $1 AND id = $2`, tenantID, id)
+func (db *database) readDelivery(ctx context.Context, q querier, tenantID, id string) (Delivery, error) {
+	return queryOne(ctx, q, db.scanDelivery, selectDelivery+`WHERE tenant_id = $1 AND id = $2`, tenantID, id)
 }
 
 // Deliveries lists the tenant's deliveries, newest first.
 func (s *Store) Deliveries(ctx context.Context, f DeliveryFilter, page Page) (List[Delivery], error) {
 	deliveries, err := queryPage(ctx, s.reader(), pageQuery[Delivery]{
-		selection: selectDelivery + `WHERE TRUE`, scan: scanDelivery, id: func(d Delivery) string { return d.ID },
+		selection: selectDelivery + `WHERE TRUE`, scan: s.db.scanDelivery, id: func(d Delivery) string { return d.ID },
 		idColumn: "id", tenant: filter{"tenant_id", f.TenantID}, page: page, filters: []filter{
 			{"watch_id", f.WatchID}, {"destination_id", f.DestinationID}, {"event_id", f.EventID}, {"status", f.Status},
 		},

@@ -97,7 +97,7 @@ func (tx *transaction) readyDestination(ctx context.Context, id string) (kind st
 
 func (tx *transaction) dueDeliveries(ctx context.Context, take TakeDeliveries, which string) ([]DueDelivery, error) {
 	due, err := queryAll(ctx, tx, scanDueDelivery, selectDueDelivery+which+` ORDER BY d.next_attempt_at, d.id LIMIT $3`,
-		take.Group, tx.db.now().UnixMicro(), take.Max+len(take.Exclude))
+		take.Group, tx.db.steady().UnixMicro(), take.Max+len(take.Exclude))
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (tx *transaction) addWatches(ctx context.Context, due []DueDelivery) error 
 	if len(ids) == 0 {
 		return nil
 	}
-	watches, err := readWatches(ctx, tx, ids)
+	watches, err := tx.db.readWatches(ctx, tx, ids)
 	for i := range due {
 		if w, ok := watches[due[i].WatchID]; ok {
 			due[i].Watch = &w

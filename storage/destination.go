@@ -43,7 +43,7 @@ type Destination struct {
 	Status              string // DestinationEnabled or DestinationDisabled
 	DisabledReason      string // "" while enabled
 	CreatedAt           time.Time
-	FailingSince        time.Time // the first failure since the last success; zero if none
+	FailingSince        time.Time // steady, the first failure since the last success; zero if none
 	ConsecutiveFailures int
 	Bot                 bool // Slack by bot token
 }

@@ -172,7 +172,7 @@ func (s *Store) EnableDestination(ctx context.Context, tenantID, id string) (ena
 		if err != nil {
 			return err
 		}
-		now := tx.db.now()
+		now := tx.db.steady()
 		_, err = tx.ExecContext(ctx, `UPDATE deliveries SET status = 'pending', next_attempt_at = $1
 			WHERE destination_id = $2 AND status = 'held'`, now.UnixMicro(), id)
 		if err != nil {

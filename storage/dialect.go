@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,6 +18,7 @@ import (
 // dialect is all that differs between the databases once they are open.
 type dialect struct {
 	name          string
+	oneProcess    bool // no other process uses the database
 	goose         goose.Dialect
 	maxParameters int    // of a statement that inserts or updates many rows
 	forUpdate     string // locks the rows of a SELECT that are about to change
@@ -24,6 +26,7 @@ type dialect struct {
 	least         string // the scalar minimum
 	greatest      string // the scalar maximum
 	retryable     func(error) bool
+	unanswered    func(error) bool // the database has not said what became of a statement
 }
 
 // postgresDialect locks with NO KEY UPDATE: the keys never change, so the
@@ -38,6 +41,7 @@ func postgresDialect() dialect {
 		least:         "LEAST",
 		greatest:      "GREATEST",
 		retryable:     postgresRetryable,
+		unanswered:    postgresUnanswered,
 	}
 }
 
@@ -47,11 +51,13 @@ func postgresDialect() dialect {
 func sqliteDialect() dialect {
 	return dialect{
 		name:          "sqlite",
+		oneProcess:    true,
 		maxParameters: 500,
 		goose:         goose.DialectSQLite3,
 		least:         "MIN",
 		greatest:      "MAX",
 		retryable:     sqliteBusy,
+		unanswered:    func(error) bool { return false },
 	}
 }
 
@@ -62,17 +68,24 @@ func postgresRetryable(err error) bool {
 	return errors.As(err, &answer) && (answer.Code == "40001" || answer.Code == "40P01")
 }
 
+// sqlStateReadOnly is what a server says to a writer after it has become, or
+// before it has stopped to be, a standby.
+const sqlStateReadOnly = "25006"
+
 // postgresUnavailable recognises a server that is away, starting, stopping,
-// out of connections, or out of disk, and an answer that did not come in time.
+// out of connections, disk or memory, at odds with its files, or a standby; and an
+// answer that did not come in time, whichever side gave up waiting.
 func postgresUnavailable(err error) bool {
 	if answer := (*pgconn.PgError)(nil); errors.As(err, &answer) {
 		switch {
-		case postgresRetryable(err), strings.HasPrefix(answer.Code, "08"), strings.HasPrefix(answer.Code, "53"):
+		case postgresRetryable(err), answer.Code == sqlStateReadOnly:
 			return true
-		case answer.Code == "57P01", answer.Code == "57P02", answer.Code == "57P03", answer.Code == "25006":
+		case answer.Code == "57014", answer.Code == "25P03": // statement_timeout, idle_in_transaction_session_timeout
 			return true
 		}
-		return false
+		return slices.ContainsFunc([]string{"08", "53", "57P", "58"}, func(class string) bool {
+			return strings.HasPrefix(answer.Code, class)
+		})
 	}
 	var connecting *pgconn.ConnectError
 	var network net.Error
@@ -81,6 +94,12 @@ func postgresUnavailable(err error) bool {
 		errors.Is(err, sql.ErrConnDone) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		// The one fault of a lost connection that pgx gives no type to.
 		err != nil && strings.HasSuffix(err.Error(), "conn closed")
+}
+
+// postgresUnanswered recognises the loss of a connection before the answer.
+func postgresUnanswered(err error) bool {
+	var answer *pgconn.PgError
+	return postgresUnavailable(err) && !errors.As(err, &answer)
 }
 
 // Primary result codes of SQLite, https://www.sqlite.org/rescode.html

@@ -94,7 +94,7 @@ func (tx *transaction) publish(ctx context.Context, events []event) error {
 	if err != nil {
 		return err
 	}
-	now := tx.db.now()
+	now, due := tx.db.now(), tx.db.steady()
 	var eventRows, deliveryRows [][]any
 	for i := range events {
 		e := &events[i]
@@ -103,14 +103,14 @@ func (tx *transaction) publish(ctx context.Context, events []event) error {
 		}
 		eventRows = append(eventRows, []any{e.id, e.tenantID, seqs[i], e.kind, nullable(e.watchID), now.UnixMicro(), e.body})
 		for _, to := range e.destinations {
-			status, due := DeliveryPending, instant(now)
+			status, next := DeliveryPending, instant(due)
 			if to.disabled {
-				status, due = DeliveryHeld, nil
+				status, next = DeliveryHeld, nil
 			} else {
-				tx.markDue(Group{DeliverGroup, to.id}, now)
+				tx.markDue(Group{DeliverGroup, to.id}, due)
 			}
 			deliveryRows = append(deliveryRows, []any{
-				newID(prefixDelivery), e.tenantID, e.id, e.kind, nullable(e.watchID), to.id, status, due, now.UnixMicro(),
+				newID(prefixDelivery), e.tenantID, e.id, e.kind, nullable(e.watchID), to.id, status, next, now.UnixMicro(),
 			})
 		}
 	}

@@ -33,7 +33,7 @@ func scanGroup(row scanner) (Group, error) {
 func (s *Store) DueGroups(ctx context.Context, limit int) ([]Group, error) {
 	groups, err := queryAll(ctx, s.reader(), scanGroup, `SELECT kind, id FROM work_groups
 		WHERE due_at IS NOT NULL AND due_at <= $1 AND leased_until <= $1 ORDER BY due_at LIMIT $2`,
-		s.db.now().UnixMicro(), limit)
+		s.db.steady().UnixMicro(), limit)
 	if err != nil {
 		return nil, fmt.Errorf("due groups: %w", err)
 	}
@@ -45,7 +45,7 @@ func (s *Store) DueGroups(ctx context.Context, limit int) ([]Group, error) {
 // ReleaseGroup).
 func (s *Store) LeaseGroup(ctx context.Context, group Group, owner string, ttl time.Duration) (leased bool, err error) {
 	err = s.write(ctx, func(tx *transaction) error {
-		now := tx.db.now()
+		now := tx.db.steady()
 		n, err := execCount(ctx, tx, `UPDATE work_groups SET owner = $1, leased_until = $2
 			WHERE kind = $3 AND id = $4 AND leased_until <= $5 AND not_before <= $5`,
 			owner, now.Add(ttl).UnixMicro(), string(group.Kind), group.ID, now.UnixMicro())
@@ -63,7 +63,7 @@ func (s *Store) LeaseGroup(ctx context.Context, group Group, owner string, ttl t
 func (s *Store) RenewLease(ctx context.Context, group Group, owner string, ttl time.Duration) (renewed bool, err error) {
 	err = s.write(ctx, func(tx *transaction) error {
 		n, err := execCount(ctx, tx, `UPDATE work_groups SET leased_until = $1 WHERE kind = $2 AND id = $3 AND owner = $4`,
-			tx.db.now().Add(ttl).UnixMicro(), string(group.Kind), group.ID, owner)
+			tx.db.steady().Add(ttl).UnixMicro(), string(group.Kind), group.ID, owner)
 		renewed = n > 0
 		return err
 	})
@@ -126,20 +126,20 @@ func (tx *transaction) earliest(ctx context.Context, query string, args ...any) 
 	return at, err
 }
 
-// OldestDue is since when the longest waiting group of each kind has been due,
+// Overdue is how long the longest waiting group of each kind has been due,
 // leased ones included; kinds without any are left out.
-func (s *Store) OldestDue(ctx context.Context) (map[GroupKind]time.Time, error) {
-	oldest := map[GroupKind]time.Time{}
+func (s *Store) Overdue(ctx context.Context) (map[GroupKind]time.Duration, error) {
+	overdue, now := map[GroupKind]time.Duration{}, s.db.steady()
 	_, err := queryAll(ctx, s.reader(), func(row scanner) (struct{}, error) {
 		var kind GroupKind
-		var at time.Time
-		err := row.Scan(&kind, timeColumn{&at})
-		oldest[kind] = at
+		var due time.Time
+		err := row.Scan(&kind, timeColumn{&due})
+		overdue[kind] = now.Sub(due)
 		return struct{}{}, err
 	}, `SELECT kind, MIN(due_at) FROM work_groups WHERE due_at IS NOT NULL AND due_at <= $1 GROUP BY kind`,
-		s.db.now().UnixMicro())
+		now.UnixMicro())
 	if err != nil {
-		return nil, fmt.Errorf("oldest due: %w", err)
+		return nil, fmt.Errorf("overdue: %w", err)
 	}
-	return oldest, nil
+	return overdue, nil
 }

@@ -18,8 +18,9 @@ var (
 const (
 	// answersKept is for how long a key gives its first answer.
 	answersKept = 24 * time.Hour
-	// reservationStale is when a request without an answer counts as dead.
-	reservationStale = time.Minute
+	// reservationStale is when a request without an answer counts as dead: above
+	// answerTime, though one that lives longer does no harm, see KeepAnswer.
+	reservationStale = answerTime + 2*time.Second
 )
 
 // IdempotencyKey names a request that is to be handled once.
@@ -52,12 +53,12 @@ func scanReservation(row scanner) (reservation, error) {
 
 // ReserveAnswer reserves a key for the request and returns nil; or the answer,
 // if the request has one. ErrIdempotencyMismatch if the key is another
-// request's, ErrIdempotencyRunning while this one is handled, for a minute at
-// most: then its process counts as dead, and the reservation is taken over.
+// request's, ErrIdempotencyRunning while this one is handled, for twelve seconds
+// at most: then its process counts as dead, and the reservation is taken over.
 func (s *Store) ReserveAnswer(ctx context.Context, key IdempotencyKey) (answer *Answer, err error) {
 	err = s.write(ctx, func(tx *transaction) error {
 		answer = nil
-		now := tx.db.now()
+		now := tx.db.steady()
 		n, err := execCount(ctx, tx, `INSERT INTO idempotency_keys (tenant_id, key, fingerprint, reserved_at)
 			VALUES ($1, $2, $3, $4) ON CONFLICT (tenant_id, key) DO NOTHING`,
 			key.TenantID, key.Key, key.Fingerprint, now.UnixMicro())
@@ -139,7 +140,7 @@ func (s *Store) Sweep(ctx context.Context, limit int) (n int, err error) {
 	err = s.write(ctx, func(tx *transaction) error {
 		n, err = execCount(ctx, tx, `DELETE FROM idempotency_keys WHERE (tenant_id, key) IN
 			(SELECT tenant_id, key FROM idempotency_keys WHERE reserved_at <= $1 ORDER BY reserved_at LIMIT $2)`,
-			tx.db.now().Add(-answersKept).UnixMicro(), limit)
+			tx.db.steady().Add(-answersKept).UnixMicro(), limit)
 		return err
 	})
 	if err != nil {

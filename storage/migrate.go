@@ -2,6 +2,8 @@ package storage
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"io/fs"
 
@@ -20,9 +22,15 @@ const (
 
 // Migrate applies the migrations that are pending and names them. Several
 // processes may call it at once: with PostgreSQL a session lock makes them wait
-// for each other (so not through a pooler in transaction mode).
+// for each other (so not through a pooler in transaction mode). A migration may
+// take as long as it needs.
 func (s *Store) Migrate(ctx context.Context) (applied []string, err error) {
-	provider, err := s.migrations()
+	pool := s.db.write
+	if s.db.patient != nil {
+		pool = s.db.patient()
+		defer func() { err = errors.Join(err, pool.Close()) }()
+	}
+	provider, err := s.migrations(pool)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: %w", err)
 	}
@@ -40,7 +48,7 @@ func (s *Store) Migrate(ctx context.Context) (applied []string, err error) {
 
 // MigrationStatus compares the database with the migrations this program knows.
 func (s *Store) MigrationStatus(ctx context.Context) (Migrations, error) {
-	provider, err := s.migrations()
+	provider, err := s.migrations(s.db.write)
 	if err != nil {
 		return Migrations{}, fmt.Errorf("migration status: %w", err)
 	}
@@ -62,14 +70,14 @@ func (s *Store) MigrationStatus(ctx context.Context) (Migrations, error) {
 }
 
 // migrations is goose, set up for this database. It takes its connections from
-// the store's pool and leaves that open.
-func (s *Store) migrations() (*goose.Provider, error) {
+// the pool and leaves that open.
+func (s *Store) migrations(pool *sql.DB) (*goose.Provider, error) {
 	if s.Backend() == "sqlite" {
 		files, err := fs.Sub(migrations.SQLite, "sqlite")
 		if err != nil {
 			return nil, err
 		}
-		return goose.NewProvider(s.db.dialect.goose, s.db.write, files, goose.WithDisableGlobalRegistry(true))
+		return goose.NewProvider(s.db.dialect.goose, pool, files, goose.WithDisableGlobalRegistry(true))
 	}
 	files, err := fs.Sub(migrations.Postgres, "postgres")
 	if err != nil {
@@ -79,6 +87,6 @@ func (s *Store) migrations() (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(s.db.dialect.goose, s.db.write, files,
+	return goose.NewProvider(s.db.dialect.goose, pool, files,
 		goose.WithDisableGlobalRegistry(true), goose.WithSessionLocker(locker))
 }

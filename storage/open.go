@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -24,7 +25,10 @@ const (
 	// connLifetime lets a changed address or a rebalanced pooler be noticed.
 	connLifetime = 30 * time.Minute
 	// connIdleTime gives back to PostgreSQL what a burst needed.
-	connIdleTime = 5 * time.Minute
+	connIdleTime = 30 * time.Second
+	// idleSession is when PostgreSQL ends what the pool would have ended: it has
+	// been forgotten, and still counts as a connection.
+	idleSession = connIdleTime + 15*time.Second
 	// connectTimeout holds unless the URL has a connect_timeout.
 	connectTimeout = 5 * time.Second
 )
@@ -33,14 +37,12 @@ const (
 type database struct {
 	dialect dialect
 	write   *sql.DB
-	read    *sql.DB // the same as write for PostgreSQL
+	read    *sql.DB        // the same as write for PostgreSQL
+	patient func() *sql.DB // for PostgreSQL: a pool whose statements may take long
 	keys    *Keyring
-	clock   func() time.Time
+	clock   *clock
 	onDue   atomic.Pointer[func([]Group)]
 }
-
-// now is the current time as it is stored.
-func (db *database) now() time.Time { return db.clock().UTC().Truncate(time.Microsecond) }
 
 // CheckURL says what is wrong with a URL for Open. It does not quote it, for it
 // may hold a password.
@@ -73,10 +75,7 @@ func open(config Config) (*database, error) {
 	if config.Keys == nil {
 		return nil, errors.New("no keyring")
 	}
-	db := &database{keys: config.Keys, clock: config.Now}
-	if db.clock == nil {
-		db.clock = time.Now
-	}
+	db := &database{keys: config.Keys, clock: newClock(config.Now, config.Elapsed)}
 	if config.OnDue != nil {
 		db.onDue.Store(&config.OnDue)
 	}
@@ -107,7 +106,14 @@ func (db *database) openPostgres(rawURL string, maxConns int) error {
 	if maxConns == 0 {
 		maxConns = defaultMaxConns
 	}
-	pool := stdlib.OpenDB(*config)
+	patient := *config
+	db.patient = func() *sql.DB { return stdlib.OpenDB(patient) }
+	r := &reach{}
+	config.Tracer = r
+	pool := stdlib.OpenDB(*config,
+		stdlib.OptionBeforeConnect(r.beforeConnect), stdlib.OptionAfterConnect(r.afterConnect),
+		stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool { return false }), // resetSession does
+		stdlib.OptionResetSession(r.resetSession))
 	pool.SetMaxOpenConns(maxConns)
 	pool.SetMaxIdleConns(maxConns)
 	pool.SetConnMaxLifetime(connLifetime)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// DuePoll is an operation whose status is to be asked now.
+// DuePoll is an operation whose status is to be asked now. Its times are steady.
 type DuePoll struct {
 	RowID                  string
 	TenantID               string
@@ -66,7 +66,7 @@ func (s *Store) TakePolls(ctx context.Context, take TakePolls) (polls []DuePoll,
 		if err != nil {
 			return err
 		}
-		now := tx.db.now()
+		now := tx.db.steady()
 		allowed, next := budget.allowance(now, take.Budget)
 		if allowed == 0 {
 			notBefore = next
@@ -96,7 +96,7 @@ func (s *Store) TakePolls(ctx context.Context, take TakePolls) (polls []DuePoll,
 func (tx *transaction) duePolls(ctx context.Context, take TakePolls, limit int) ([]DuePoll, error) {
 	least := max(take.MinInterval.Microseconds(), 1)
 	const due = `WHERE o.budget_id = $1 AND o.active AND o.due_at <= $2 `
-	now, most := tx.db.now().UnixMicro(), limit+len(take.Exclude)
+	now, most := tx.db.steady().UnixMicro(), limit+len(take.Exclude)
 	waiting, err := queryAll(ctx, tx, scanDuePoll, selectDuePoll+due+`
 		ORDER BY CAST($2 - o.due_at + $3 AS DOUBLE PRECISION)
 			/ (`+tx.db.dialect.greatest+`(o.due_at - COALESCE(o.last_polled_at, o.created_at), 0) + $3) DESC, o.due_at

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// PollResult is what one poll told.
+// PollResult is what one poll told. Its times are steady, but for CompletedAt,
+// which is the upstream's.
 type PollResult struct {
 	RowID              string
 	At                 time.Time
@@ -78,7 +79,7 @@ func (tx *transaction) updateOperations(ctx context.Context, operations []locked
 		next := r.Next
 		if r.End == WatchCompleted || r.End == WatchFailed {
 			status = r.End
-			completedAt = earliestSet(completedAt, r.At)
+			completedAt = earliestSet(completedAt, tx.db.dated(r.At))
 		}
 		if r.End != "" {
 			next = r.At
@@ -91,7 +92,7 @@ func (tx *transaction) updateOperations(ctx context.Context, operations []locked
 		})
 	}
 	return tx.updateRows(ctx, rowsUpdate{
-		head: `UPDATE operations SET polls = operations.polls + 1, due_at = v.column2, last_polled_at = v.column3,
+		head: `UPDATE operations SET polls = operations.polls + 1, due_at = v.column2, last_polled_at = v.column3, last_poll_asked_at = NULL,
 			status = v.column4, error = v.column5, completed_at = v.column6, problem = v.column7,
 			refused_since = v.column8, refused_reason = v.column9, active = v.column10`,
 		key:   "operations.id",
@@ -122,7 +123,7 @@ func (tx *transaction) endOperations(ctx context.Context, rowIDs []string, resul
 	}
 	for _, w := range watches {
 		r := results[w.operationRef]
-		w.status, w.observedAt = r.End, r.At
+		w.status, w.observedAt = r.End, tx.db.dated(r.At)
 		if r.End == WatchUnobservable {
 			w.reason = r.RefusedReason
 		}

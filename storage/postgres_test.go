@@ -2,10 +2,10 @@ package storage_test
 
 import (
 	"errors"
-	"net"
-	"net/url"
-	"sync"
+	"fmt"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"oprelay/deploy/testenv"
 	"oprelay/storage"
@@ -52,77 +52,31 @@ func TestUnavailableWhenTheServerIsGone(t *testing.T) {
 	}
 }
 
-// TestSilentConnection: a connection that dies without a word is given up.
-func TestSilentConnection(t *testing.T) {
+// TestUnavailableByCode: what PostgreSQL says decides whether to come back later.
+func TestUnavailableByCode(t *testing.T) {
 	t.Parallel()
-	server, err := url.Parse(testenv.Postgres(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	wire, silence := silentWire(t, server.Host)
-	server.Host = wire
-	s, err := storage.Open(t.Context(), storage.Config{URL: server.String(), Keys: ring(t, storage.NewKey())})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	if _, err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	close(silence)
-	var all sync.WaitGroup
-	all.Go(func() {
-		if _, err := s.EnsureTenant(t.Context(), "acme"); !storage.Unavailable(err) {
-			t.Errorf("a transaction: %v is not Unavailable", err)
-		}
-	})
-	all.Go(func() {
-		if _, err := s.AllKeys(t.Context()); !storage.Unavailable(err) {
-			t.Errorf("a read: %v is not Unavailable", err)
-		}
-	})
-	all.Wait()
-}
-
-// silentWire forwards connections to address until silence is closed; then they
-// stay open, and nothing passes.
-func silentWire(t *testing.T, address string) (listens string, silence chan struct{}) {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	silence = make(chan struct{})
-	pass := func(to, from net.Conn) {
-		buffer := make([]byte, 32<<10)
-		for {
-			n, err := from.Read(buffer)
-			if err != nil {
-				_ = to.Close()
-				return
-			}
-			select {
-			case <-silence:
-			default:
-				_, _ = to.Write(buffer[:n])
-			}
+	for code, want := range map[string]bool{
+		"08006": true,  // connection_failure
+		"25006": true,  // read_only_sql_transaction
+		"25P03": true,  // idle_in_transaction_session_timeout
+		"40001": true,  // serialization_failure
+		"53100": true,  // disk_full
+		"53300": true,  // too_many_connections
+		"57014": true,  // query_canceled
+		"57P01": true,  // admin_shutdown
+		"57P02": true,  // crash_shutdown
+		"57P03": true,  // cannot_connect_now
+		"57P04": true,  // database_dropped
+		"57P05": true,  // idle_session_timeout
+		"58030": true,  // io_error
+		"22P02": false, // invalid_text_representation
+		"23505": false, // unique_violation
+		"42P01": false, // undefined_table
+		"57000": false, // operator_intervention
+	} {
+		err := fmt.Errorf("some operation: %w", &pgconn.PgError{Code: code})
+		if storage.Unavailable(err) != want {
+			t.Errorf("SQLSTATE %s: Unavailable is %t, want %t", code, !want, want)
 		}
 	}
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			server, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			go pass(server, client)
-			go pass(client, server)
-		}
-	}()
-	return listener.Addr().String(), silence
 }

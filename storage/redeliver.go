@@ -16,7 +16,7 @@ var ErrDestinationDeleted = errors.New("destination deleted")
 // ErrDestinationDeleted if there is nowhere to send it any more.
 func (s *Store) Redeliver(ctx context.Context, tenantID, id string) (again Delivery, err error) {
 	err = s.write(ctx, func(tx *transaction) error {
-		d, err := readDelivery(ctx, tx, tenantID, id)
+		d, err := tx.db.readDelivery(ctx, tx, tenantID, id)
 		if err != nil {
 			return err
 		}
@@ -33,7 +33,7 @@ func (s *Store) Redeliver(ctx context.Context, tenantID, id string) (again Deliv
 		if err != nil {
 			return err
 		}
-		again, err = readDelivery(ctx, tx, tenantID, id)
+		again, err = tx.db.readDelivery(ctx, tx, tenantID, id)
 		return err
 	})
 	if err != nil {
@@ -48,7 +48,7 @@ func (tx *transaction) resumed(destination Destination) (status string, due any)
 	if destination.Status == DestinationDisabled {
 		return DeliveryHeld, nil
 	}
-	now := tx.db.now()
+	now := tx.db.steady()
 	tx.markDue(Group{DeliverGroup, destination.ID}, now)
 	return DeliveryPending, now.UnixMicro()
 }
@@ -96,7 +96,7 @@ func (s *Store) TestDestination(ctx context.Context, tenantID, id string) (made 
 		if err := tx.publish(ctx, []event{test}); err != nil {
 			return err
 		}
-		made, err = queryOne(ctx, tx, scanDelivery, selectDelivery+`WHERE event_id = $1`, test.id)
+		made, err = queryOne(ctx, tx, tx.db.scanDelivery, selectDelivery+`WHERE event_id = $1`, test.id)
 		return err
 	})
 	if err != nil {

@@ -35,7 +35,7 @@ func (s *Store) DueProgress(ctx context.Context, take TakeDeliveries) (due []Due
 			FROM slack_messages m JOIN destinations d ON d.id = m.destination_id
 			WHERE m.destination_id = $1 AND m.due_at IS NOT NULL AND m.due_at <= $2
 			AND d.status = 'enabled' AND d.deleted_at IS NULL ORDER BY m.due_at, m.watch_id LIMIT $3`,
-			take.Group, tx.db.now().UnixMicro(), take.Max+len(take.Exclude))
+			take.Group, tx.db.steady().UnixMicro(), take.Max+len(take.Exclude))
 		if err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func (s *Store) DueProgress(ctx context.Context, take TakeDeliveries) (due []Due
 		for i := range due {
 			ids[i] = due[i].WatchID
 		}
-		watches, err := readWatches(ctx, tx, ids)
+		watches, err := tx.db.readWatches(ctx, tx, ids)
 		for i := range due {
 			due[i].Watch = watches[due[i].WatchID]
 		}
@@ -67,7 +67,7 @@ func scanDueProgress(row scanner) (DueProgress, error) {
 func (s *Store) RecordProgress(ctx context.Context, destinationID string, results []ProgressResult) error {
 	// A message that fell behind again while it was shown goes to the back of the
 	// queue: others in its channel may not have been posted at all.
-	now := s.db.now().UnixMicro()
+	now := s.db.steady().UnixMicro()
 	var shown, failed [][]any
 	for _, r := range results {
 		if r.NextAttemptAt.IsZero() {
@@ -129,7 +129,7 @@ func (tx *transaction) showOperations(ctx context.Context, operationRefs []strin
 
 // advanceMessages makes messages due: at once, unless they wait for Slack.
 func (tx *transaction) advanceMessages(ctx context.Context, args *arguments, where string) error {
-	now := tx.db.now()
+	now := tx.db.steady()
 	destinationIDs, err := queryAll(ctx, tx, scanString, `UPDATE slack_messages
 		SET revision = revision + 1, due_at = COALESCE(due_at, CAST(`+args.add(now.UnixMicro())+` AS BIGINT))
 		WHERE `+where+` RETURNING destination_id`, *args...)

@@ -4,7 +4,7 @@
 //
 // One concrete Store speaks to both databases in the SQL that they share. A
 // missing row, or a row of another tenant, is ErrNotFound. Times are UTC and
-// cut to microseconds. What is due is grouped (see Group), and a worker works
+// cut to microseconds; those that work waits by are steady (see Store.Steady). What is due is grouped (see Group), and a worker works
 // through a group while it holds the group's lease.
 package storage
 
@@ -21,6 +21,9 @@ var (
 	// ErrInUse says that a credential cannot be deleted, because watches that
 	// are still watching use it.
 	ErrInUse = errors.New("in use")
+	// ErrOutcomeUnknown says that the database went away while it committed, so
+	// that what was asked may have been kept or not. It is Unavailable too.
+	ErrOutcomeUnknown = errors.New("the database went away at the commit")
 	// ErrLeaseLost says that the group is not, or no longer, leased to the caller.
 	ErrLeaseLost = errors.New("lease lost")
 )
@@ -32,8 +35,11 @@ type Config struct {
 	URL string
 	// Keys seals and opens the secrets that are kept.
 	Keys *Keyring
-	// Now is the clock; nil means time.Now.
+	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
+	// Elapsed is how much time has gone by since some moment, whatever Now is set
+	// to meanwhile; nil means as much as Now says.
+	Elapsed func() time.Duration
 	// OnDue is told, after each commit, which groups the commit made due now.
 	// It must not block. It may be nil, and set later with Store.SetOnDue.
 	OnDue func([]Group)

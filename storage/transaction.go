@@ -20,6 +20,10 @@ const maxTries = 5
 // a firewall that drops its state), and nobody may wait for it forever.
 const answerTime = 10 * time.Second
 
+// idleInTransaction is how long PostgreSQL lets a transaction of ours stand still
+// between two statements: ours never wait for anything there.
+const idleInTransaction = 5 * time.Second
+
 // querier is a pool or a transaction.
 type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
@@ -30,9 +34,9 @@ type querier interface {
 // transaction is one transaction, and what it makes due.
 //
 // To keep transactions from deadlocking, each locks rows in this order, and
-// rows of one table in the order of their ids: credentials, destinations,
-// operations, watches, tenants, events, deliveries, slack_messages, budgets,
-// work_groups.
+// rows of one table in the order of their ids: steady_clock, credentials,
+// destinations, operations, watches, tenants, events, deliveries, slack_messages,
+// budgets, work_groups.
 type transaction struct {
 	*sql.Tx
 
@@ -126,7 +130,13 @@ func (db *database) commit(ctx context.Context, do func(tx *transaction) error) 
 	if err := tx.wake(ctx); err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
 	if err := begun.Commit(); err != nil {
+		if db.dialect.unanswered(err) {
+			err = errors.Join(ErrOutcomeUnknown, err)
+		}
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	return tx.dueNow(), nil
@@ -147,7 +157,7 @@ func (tx *transaction) wake(ctx context.Context) error {
 
 // dueNow is the groups that have work now.
 func (tx *transaction) dueNow() []Group {
-	now := tx.db.now()
+	now := tx.db.steady()
 	groups := make([]Group, 0, len(tx.due))
 	for _, group := range slices.SortedFunc(maps.Keys(tx.due), compareGroups) {
 		if !tx.due[group].After(now) {
@@ -176,7 +186,7 @@ func (tx *transaction) holdLease(ctx context.Context, group Group, owner string)
 	var one int
 	err := tx.QueryRowContext(ctx, `SELECT 1 FROM work_groups
 		WHERE kind = $1 AND id = $2 AND owner = $3 AND leased_until > $4`,
-		string(group.Kind), group.ID, owner, tx.db.now().UnixMicro()).Scan(&one)
+		string(group.Kind), group.ID, owner, tx.db.steady().UnixMicro()).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrLeaseLost
 	}

@@ -57,7 +57,7 @@ const selectWatch = `SELECT w.id, w.tenant_id, w.status, w.credential_id, w.even
 	o.completed_at, o.polls, o.last_polled_at, o.problem, o.due_at, b.parked_until
 	FROM watches w JOIN operations o ON o.id = w.operation_ref LEFT JOIN budgets b ON b.id = o.budget_id `
 
-func scanWatch(row scanner) (Watch, error) {
+func (db *database) scanWatch(row scanner) (Watch, error) {
 	var w Watch
 	var due, parked time.Time
 	err := row.Scan(&w.ID, &w.TenantID, &w.Status, &w.CredentialID, jsonColumn{&w.Events}, jsonColumn{&w.Metadata},
@@ -65,10 +65,11 @@ func scanWatch(row scanner) (Watch, error) {
 		&w.Operation.Source, &w.Operation.AccountID, &w.Operation.ID, &w.Operation.Status, &w.Operation.Error,
 		timeColumn{&w.Operation.CompletedAt}, &w.Polls, timeColumn{&w.LastPolledAt}, &w.LastPollError,
 		timeColumn{&due}, timeColumn{&parked})
+	w.LastPolledAt = db.dated(w.LastPolledAt)
 	if w.Status == WatchWatching {
-		w.NextPollAt = due
+		w.NextPollAt = db.dated(due)
 		if parked.After(due) {
-			w.NextPollAt = parked
+			w.NextPollAt = db.dated(parked)
 		}
 	}
 	return w, err
@@ -76,15 +77,15 @@ func scanWatch(row scanner) (Watch, error) {
 
 // Watch returns one watch of the tenant.
 func (s *Store) Watch(ctx context.Context, tenantID, id string) (Watch, error) {
-	w, err := readWatch(ctx, s.reader(), tenantID, id)
+	w, err := s.db.readWatch(ctx, s.reader(), tenantID, id)
 	if err != nil {
 		return Watch{}, fmt.Errorf("watch %s: %w", id, err)
 	}
 	return w, nil
 }
 
-func readWatch(ctx context.Context, q querier, tenantID, id string) (Watch, error) {
-	w, err := queryOne(ctx, q, scanWatch, selectWatch+`WHERE w.tenant_id = $1 AND w.id = $2`, tenantID, id)
+func (db *database) readWatch(ctx context.Context, q querier, tenantID, id string) (Watch, error) {
+	w, err := queryOne(ctx, q, db.scanWatch, selectWatch+`WHERE w.tenant_id = $1 AND w.id = $2`, tenantID, id)
 	if err != nil {
 		return Watch{}, err
 	}
@@ -94,9 +95,9 @@ func readWatch(ctx context.Context, q querier, tenantID, id string) (Watch, erro
 }
 
 // readWatches returns the watches of the ids, by id.
-func readWatches(ctx context.Context, q querier, ids []string) (map[string]Watch, error) {
+func (db *database) readWatches(ctx context.Context, q querier, ids []string) (map[string]Watch, error) {
 	var args arguments
-	watches, err := queryAll(ctx, q, scanWatch, selectWatch+`WHERE w.id IN (`+args.list(ids)+`)`, args...)
+	watches, err := queryAll(ctx, q, db.scanWatch, selectWatch+`WHERE w.id IN (`+args.list(ids)+`)`, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +134,7 @@ func addDestinations(ctx context.Context, q querier, watches []Watch) error {
 // Watches lists the tenant's watches, newest first.
 func (s *Store) Watches(ctx context.Context, f WatchFilter, page Page) (List[Watch], error) {
 	watches, err := queryPage(ctx, s.reader(), pageQuery[Watch]{
-		selection: selectWatch + `WHERE TRUE`, scan: scanWatch, id: func(w Watch) string { return w.ID },
+		selection: selectWatch + `WHERE TRUE`, scan: s.db.scanWatch, id: func(w Watch) string { return w.ID },
 		idColumn: "w.id", tenant: filter{"w.tenant_id", f.TenantID}, page: page, filters: []filter{
 			{"w.status", f.Status}, {"w.operation_id", f.OperationID}, {"w.account_id", f.AccountID},
 		},

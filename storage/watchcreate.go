@@ -49,7 +49,7 @@ func (s *Store) CreateWatches(ctx context.Context, requested []NewWatch) (create
 		if err != nil {
 			return err
 		}
-		byID, err := readWatches(ctx, tx, ids)
+		byID, err := tx.db.readWatches(ctx, tx, ids)
 		created = created[:0]
 		for _, id := range ids {
 			created = append(created, byID[id])
@@ -143,7 +143,7 @@ func (tx *transaction) openOperations(
 	for _, n := range requested {
 		tenants[n.operationKey()] = n.TenantID
 	}
-	now := tx.db.now()
+	now := tx.db.steady()
 	var rows [][]any
 	for _, key := range slices.SortedFunc(maps.Keys(tenants), compareOperations) {
 		rows = append(rows, []any{
@@ -191,7 +191,7 @@ func compareOperations(a, b operationKey) int {
 func (tx *transaction) insertWatches(
 	ctx context.Context, requested []NewWatch, operations map[operationKey]string, bots map[string]bool,
 ) ([]string, error) {
-	now := tx.db.now()
+	now, due := tx.db.now(), tx.db.steady()
 	ids := make([]string, len(requested))
 	var watches, destinations, messages [][]any
 	for i, n := range requested {
@@ -206,18 +206,18 @@ func (tx *transaction) insertWatches(
 		}
 		watches = append(watches, []any{
 			ids[i], n.TenantID, operations[n.operationKey()], n.CredentialID, n.AccountID, n.OperationID,
-			WatchWatching, events, metadata, now.Add(n.Timeout).UnixMicro(), now.UnixMicro(),
+			WatchWatching, events, metadata, now.Add(n.Timeout).UnixMicro(), due.Add(n.Timeout).UnixMicro(), now.UnixMicro(),
 		})
 		for position, id := range n.DestinationIDs {
 			destinations = append(destinations, []any{ids[i], id, position})
 			if bots[id] {
-				messages = append(messages, []any{ids[i], id, 1, 0, now.UnixMicro()})
-				tx.markDue(Group{DeliverGroup, id}, now)
+				messages = append(messages, []any{ids[i], id, 1, 0, due.UnixMicro()})
+				tx.markDue(Group{DeliverGroup, id}, due)
 			}
 		}
 	}
 	err := tx.insertRows(ctx, `INSERT INTO watches (id, tenant_id, operation_ref, credential_id, account_id,
-		operation_id, status, events, metadata, expires_at, created_at) VALUES `, watches, ``)
+		operation_id, status, events, metadata, expires_at, deadline, created_at) VALUES `, watches, ``)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -35,7 +36,7 @@ func (s *Store) CancelWatch(ctx context.Context, tenantID, id string) (canceled 
 				return err
 			}
 		}
-		canceled, err = readWatch(ctx, tx, tenantID, id)
+		canceled, err = tx.db.readWatch(ctx, tx, tenantID, id)
 		return err
 	})
 	if err != nil {
@@ -44,11 +45,56 @@ func (s *Store) CancelWatch(ctx context.Context, tenantID, id string) (canceled 
 	return canceled, nil
 }
 
-// ExpireWatches ends up to limit watches whose deadline has passed, and says how many.
+// lastPollPatience is how long a watch whose deadline has passed waits for the last
+// poll of its operation: longer than a lock-out of its credential.
+const lastPollPatience = 6 * time.Minute
+
+// LastPolls makes a poll due of the operations of up to limit watches whose
+// deadline has passed since that was polled, and says of how many. The relay may
+// have been down, or its credential locked out: what has ended in time shall not
+// be told as expired.
+func (s *Store) LastPolls(ctx context.Context, limit int) (n int, err error) {
+	now := s.db.steady()
+	refs, err := queryAll(ctx, s.reader(), scanString, `SELECT w.operation_ref FROM watches w
+		JOIN operations o ON o.id = w.operation_ref
+		WHERE w.status = 'watching' AND w.deadline <= $1 AND o.last_poll_asked_at IS NULL
+		AND COALESCE(o.last_polled_at, 0) < w.deadline ORDER BY w.deadline LIMIT $2`, now.UnixMicro(), limit)
+	if err != nil || len(refs) == 0 {
+		return 0, err
+	}
+	slices.Sort(refs)
+	refs = slices.Compact(refs)
+	err = s.write(ctx, func(tx *transaction) error {
+		operations, err := tx.lockOperations(ctx, refs)
+		if err != nil || len(operations) == 0 {
+			return err
+		}
+		var args arguments
+		asked, ids := args.add(now.UnixMicro()), make([]string, 0, len(operations))
+		for _, o := range operations {
+			ids = append(ids, o.id)
+			tx.markDue(Group{PollGroup, o.budgetID}, now)
+		}
+		n, err = execCount(ctx, tx, `UPDATE operations SET last_poll_asked_at = `+asked+`,
+			due_at = `+tx.db.dialect.least+`(due_at, `+asked+`) WHERE id IN (`+args.list(ids)+`)`, args...)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("last polls: %w", err)
+	}
+	return n, nil
+}
+
+// ExpireWatches ends up to limit watches whose deadline has passed, and says how
+// many: those whose operation was polled since, or could not be for
+// lastPollPatience after [Store.LastPolls].
 func (s *Store) ExpireWatches(ctx context.Context, limit int) (int, error) {
 	n, err := s.endSelected(ctx, selectedWatches{
 		status: WatchExpired, reason: ReasonDeadline, limit: limit,
-		where: `status = 'watching' AND expires_at <= $1 ORDER BY expires_at`, value: s.db.now().UnixMicro(),
+		where: `status = 'watching' AND deadline <= $1 AND EXISTS (SELECT 1 FROM operations o WHERE o.id = operation_ref
+			AND (o.last_polled_at >= deadline OR o.last_poll_asked_at <= $1 - ` +
+			strconv.FormatInt(lastPollPatience.Microseconds(), 10) + `)) ORDER BY deadline`,
+		value: s.db.steady().UnixMicro(),
 	})
 	if err != nil {
 		return 0, fmt.Errorf("expire watches: %w", err)
@@ -129,7 +175,7 @@ func (s *Store) RejectCredential(ctx context.Context, id string, refusedBefore t
 		}
 		now := tx.db.now()
 		body, err := renderBody(EventCredentialRejected, now, credentialRejectedData{
-			CredentialID: c.ID, Name: c.Name, RefusedSince: c.RefusedSince, RejectedAt: now,
+			CredentialID: c.ID, Name: c.Name, RefusedSince: tx.db.dated(c.RefusedSince), RejectedAt: now,
 		})
 		if err != nil {
 			return err

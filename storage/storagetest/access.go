@@ -132,7 +132,9 @@ func testIdempotency(w *world) {
 	reserve(another, storage.ErrIdempotencyMismatch)
 	check(t, w.DropReservation(ctx, key))
 	reserve(another, nil)
-	w.clock.advance(time.Minute)
+	w.clock.advance(11 * time.Second)
+	reserve(another, storage.ErrIdempotencyRunning)
+	w.clock.advance(time.Second)
 	reserve(another, nil) // its process died
 	kept := storage.Answer{Status: 201, ContentType: "application/json", Location: "/x", Body: []byte(`{"secret":"whsec_1"}`)}
 	wantError(t, "keep another's", w.KeepAnswer(ctx, key, kept), storage.ErrIdempotencyRunning)
@@ -181,6 +183,11 @@ func testSecrets(w *world) {
 		TenantID: w.tenant, Name: "e", Secret: storage.CredentialSecret{Email: "a@B.c", APIKey: "other"},
 	}))(t)
 	want(t, "budget of an email", email.BudgetID, same.BudgetID)
+	stranger := must(w.CreateCredential(ctx, storage.NewCredential{
+		TenantID: must(w.EnsureTenant(ctx, "elsewhere"))(t).ID, Name: "e",
+		Secret: storage.CredentialSecret{Email: "a@b.c", APIKey: "made up"},
+	}))(t)
+	want(t, "budget shared with whoever names the email", stranger.BudgetID == email.BudgetID, false)
 	want(t, "auth", email.Auth, storage.AuthAPIKey)
 
 	lost := must(storage.Open(ctx, storage.Config{URL: w.url, Keys: must(storage.ParseKeyring(storage.NewKey()))(t)}))(t)
@@ -200,16 +207,22 @@ func testSecrets(w *world) {
 	}
 }
 
-// rawSecrets reads a table's secrets past the store.
-func rawSecrets(t *testing.T, w *world, table string) []byte {
+// raw is the database past the store.
+func (w *world) raw(t *testing.T) *sql.DB {
 	t.Helper()
 	driver, name := "pgx", w.url
 	if path, ok := strings.CutPrefix(w.url, "sqlite:"); ok {
 		driver, name = "sqlite", path
 	}
 	db := must(sql.Open(driver, name))(t)
-	defer db.Close() //nolint:errcheck // it was only read
-	rows := must(db.QueryContext(t.Context(), `SELECT secret FROM `+table))(t)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// rawSecrets reads a table's secrets past the store.
+func rawSecrets(t *testing.T, w *world, table string) []byte {
+	t.Helper()
+	rows := must(w.raw(t).QueryContext(t.Context(), `SELECT secret FROM `+table))(t)
 	defer rows.Close()
 	var all []byte
 	for rows.Next() {

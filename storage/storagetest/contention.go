@@ -22,6 +22,8 @@ func testCloseOnlyOnce(w *world) {
 		watches := must(w.CreateWatches(t.Context(), slices.Repeat([]storage.NewWatch{w.request(operation)}, 3)))(t)
 		poll := w.take(t)[0]
 		w.clock.advance(time.Hour)
+		must(w.LastPolls(t.Context(), 10))(t)
+		w.clock.advance(10 * time.Minute)
 		together(t, 5, func(ctx context.Context, i int) error {
 			s := processes[i%2]
 			switch i {
@@ -160,7 +162,7 @@ func testLeases(w *world) {
 	want(t, "lease of a group without work", must(w.LeaseGroup(t.Context(), group, "a", time.Minute))(t), false)
 	w.watch(t, "1")
 	want(t, "due", fmt.Sprint(must(w.DueGroups(t.Context(), 10))(t)), fmt.Sprint([]storage.Group{group}))
-	want(t, "oldest", must(w.OldestDue(t.Context()))(t)[storage.PollGroup], start)
+	want(t, "overdue", must(w.Overdue(t.Context()))(t)[storage.PollGroup], w.clock.Now().Sub(start))
 	want(t, "lease", must(w.LeaseGroup(t.Context(), group, "a", time.Minute))(t), true)
 	want(t, "due while leased", len(must(w.DueGroups(t.Context(), 10))(t)), 0)
 	for _, owner := range []string{"a", "b"} {

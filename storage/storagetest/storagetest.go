@@ -25,6 +25,11 @@ func Run(t *testing.T, newURL func(t *testing.T) string) {
 		"BudgetNeverExceeded":     testBudgetNeverExceeded,
 		"BudgetOrder":             testBudgetOrder,
 		"CancelRegisterCloseRace": testCancelRegisterCloseRace,
+		"ClockGraceBegunLate":     testClockGraceBegunLate,
+		"ClockJoined":             testClockJoined,
+		"ClockLastPollKept":       testClockLastPollKept,
+		"ClockLeavesGapOut":       testClockLeavesGapOut,
+		"ClockSteps":              testClockSteps,
 		"CloseOnlyOnce":           testCloseOnlyOnce,
 		"CredentialRefused":       testCredentialRefused,
 		"DeletedDestination":      testDeletedDestination,
@@ -35,6 +40,10 @@ func Run(t *testing.T, newURL func(t *testing.T) string) {
 		"Idempotency":             testIdempotency,
 		"IdempotencyContention":   testIdempotencyContention,
 		"Keys":                    testKeys,
+		"DamagedRow":              testDamagedRow,
+		"LostKey":                 testLostKey,
+		"Reseal":                  testReseal,
+		"ResealStopped":           testResealStopped,
 		"LateDeliveryIsHeld":      testLateDeliveryIsHeld,
 		"LeaseContention":         testLeaseContention,
 		"Leases":                  testLeases,
@@ -55,6 +64,7 @@ func Run(t *testing.T, newURL func(t *testing.T) string) {
 		"Unavailable":             testUnavailable,
 		"UpdateDestination":       testUpdateDestination,
 		"WatchEndings":            testWatchEndings,
+		"Deadlines":               testDeadlines,
 	}
 	for name, test := range suite {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +84,7 @@ type world struct {
 
 	t           *testing.T
 	url         string
-	keys        *storage.Keyring
+	key         string // in the form of ParseKeyring
 	clock       *clock
 	tenant      string
 	credential  storage.Credential
@@ -86,8 +96,7 @@ var start = time.Date(2026, 11, 23, 10, 0, 0, 123456000, time.UTC) //nolint:goch
 
 func newWorld(t *testing.T, url string) *world {
 	t.Helper()
-	keys := must(storage.ParseKeyring(storage.NewKey()))(t)
-	w := &world{t: t, url: url, keys: keys, clock: &clock{now: start}}
+	w := &world{t: t, url: url, key: storage.NewKey(), clock: &clock{now: start}}
 	w.Store = w.open(t)
 	must(w.Migrate(t.Context()))(t)
 	w.tenant = must(w.EnsureTenant(t.Context(), "acme"))(t).ID
@@ -99,13 +108,24 @@ func newWorld(t *testing.T, url string) *world {
 // open is another process on the same database.
 func (w *world) open(t *testing.T) *storage.Store {
 	t.Helper()
-	s := must(storage.Open(t.Context(), storage.Config{URL: w.url, Keys: w.keys, Now: w.clock.Now, MaxConns: 8}))(t)
+	return w.with(t, w.key)
+}
+
+// with is another process on the same database, with the encryption keys.
+func (w *world) with(t *testing.T, keys ...string) *storage.Store {
+	t.Helper()
+	ring := must(storage.ParseKeyring(strings.Join(keys, ",")))(t)
+	s := must(storage.Open(t.Context(), w.config(ring)))(t)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})
 	return s
+}
+
+func (w *world) config(keys *storage.Keyring) storage.Config {
+	return storage.Config{URL: w.url, Keys: keys, Now: w.clock.Now, Elapsed: w.clock.Elapsed, MaxConns: 8}
 }
 
 func (w *world) newCredential(t *testing.T, tenant, token string) storage.Credential {
@@ -246,15 +266,30 @@ func (w *world) feed(t *testing.T, tenant string) []storage.Event {
 
 // clock is a clock that stands still until told.
 type clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu   sync.Mutex
+	now  time.Time
+	step time.Duration
 }
 
 // Now implements storage.Config.Now.
 func (c *clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now
+	return c.now.Add(c.step)
+}
+
+// Elapsed implements storage.Config.Elapsed.
+func (c *clock) Elapsed() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now.Sub(start)
+}
+
+// set sets the clock forward or, by less than nothing, back: no time goes by.
+func (c *clock) set(by time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.step += by
 }
 
 func (c *clock) advance(d time.Duration) time.Time {

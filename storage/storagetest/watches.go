@@ -50,7 +50,8 @@ func testWatchEndings(w *world) {
 	}
 	must(w.CancelWatch(t.Context(), w.tenant, canceled.ID))(t)
 	w.clock.advance(time.Hour)
-	want(t, "expired", must(w.ExpireWatches(t.Context(), 10))(t), 1)
+	want(t, "expired before a last poll", must(w.ExpireWatches(t.Context(), 10))(t), 0)
+	w.expire(t, 1)
 	want(t, "expired again", must(w.ExpireWatches(t.Context(), 10))(t), 0)
 
 	for _, ended := range []struct {
@@ -160,12 +161,12 @@ func testEventBodies(w *world) {
 	silent.Events, silent.Metadata = []string{storage.EventOperationFailed}, nil
 	watch = must(w.CreateWatches(t.Context(), []storage.NewWatch{silent}))(t)[0]
 	w.clock.advance(time.Hour)
-	must(w.ExpireWatches(t.Context(), 10))(t)
+	w.expire(t, 1)
 	event = must(w.Event(t.Context(), w.tenant, w.reload(t, watch).EventID))(t)
-	want(t, "body", string(event.Body), `{"type":"operation.expired","timestamp":"2026-11-23T11:00:00.123456Z",`+
+	want(t, "body", string(event.Body), `{"type":"operation.expired","timestamp":"2026-11-23T11:06:00.123456Z",`+
 		`"data":{"watch_id":"`+watch.ID+`","operation":{"source":"cloudflare.lists",`+
 		`"account_id":"`+strings.Repeat("a", 32)+`","id":"2","status":null,"error":null,"completed_at":null},`+
-		`"reason":"deadline","observed_at":"2026-11-23T11:00:00.123456Z","polls":0,"metadata":{}}}`)
+		`"reason":"deadline","observed_at":"2026-11-23T11:06:00.123456Z","polls":0,"metadata":{}}}`)
 	want(t, "deliveries of an event that is not wanted", len(w.deliveries(t, w.destination)), 1)
 }
 
