@@ -111,9 +111,9 @@ func tlsFailure(err error) string {
 		return "the TLS certificate could not be verified"
 	case errors.As(err, &alert):
 		return "the TLS handshake failed: " + alert.Error()
-	case errors.As(err, &record), strings.Contains(err.Error(), "HTTP response to HTTPS client"):
+	case errors.As(err, &record), strings.Contains(unquoted(err), "HTTP response to HTTPS client"):
 		return "the receiver does not speak TLS on this port"
-	case strings.Contains(err.Error(), "tls: "):
+	case strings.Contains(unquoted(err), "tls: "):
 		return "the TLS handshake failed"
 	}
 	return ""
@@ -130,11 +130,18 @@ func connectionFailure(err error) string {
 		return "the connection failed: " + errno.Error()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the connection was closed before the answer was complete"
-	case strings.Contains(err.Error(), "response headers exceeded"):
+	case strings.Contains(unquoted(err), "response headers exceeded"):
 		return "the answer's headers are too large"
-	case strings.Contains(err.Error(), "malformed"):
+	case strings.Contains(unquoted(err), "malformed"), strings.Contains(unquoted(err), "transport connection broken"):
 		return "the answer is not valid HTTP"
 	default:
 		return "the connection broke before a valid answer"
 	}
+}
+
+// unquoted is what an error says before it begins to quote the other side, which may have chosen its words to
+// look like another error.
+func unquoted(err error) string {
+	text, _, _ := strings.Cut(err.Error(), `"`)
+	return text
 }

@@ -16,12 +16,12 @@ const (
 // reservedHeaders are those a destination may not set, beside the prefixes below: the relay writes them, they
 // belong to one connection (RFC 9110, section 7.6.1), or they change how net/http sends a request: a request
 // with an Idempotency-Key is sent again by itself, and with an Accept-Encoding of our own the answer is not
-// decompressed.
+// decompressed. Proxy is what CGI turns into HTTP_PROXY. They are reserved in every spelling of [plainName].
 //
 //nolint:gochecknoglobals // a constant that Go cannot declare as one
 var reservedHeaders = []string{
 	"accept-encoding", "connection", "date", "expect", "host", "http2-settings", "idempotency-key", "keep-alive",
-	"te", "traceparent", "tracestate", "trailer", "trailers", "transfer-encoding", "upgrade", "user-agent",
+	"proxy", "te", "traceparent", "tracestate", "trailer", "trailers", "transfer-encoding", "upgrade", "user-agent",
 	"x-idempotency-key",
 }
 
@@ -41,9 +41,9 @@ func CheckHeaders(headers map[string]string) []HeaderFault {
 	seen := make(map[string]string, len(headers))
 	for i, name := range slices.Sorted(maps.Keys(headers)) {
 		detail := headerFault(name, headers[name])
-		folded := strings.ToLower(name)
+		folded := plainName(name)
 		if first, twice := seen[folded]; twice && detail == "" {
-			detail = fmt.Sprintf("is given twice, also as %q: header names do not depend on case", first)
+			detail = fmt.Sprintf("is given twice, also as %q: to many receivers both are the same name", first)
 		}
 		if i >= maxHeaders && detail == "" {
 			detail = fmt.Sprintf("is one too many: at most %d headers", maxHeaders)
@@ -56,8 +56,22 @@ func CheckHeaders(headers map[string]string) []HeaderFault {
 	return faults
 }
 
+// plainName is a header's name as the receivers see it that turn headers into variables (CGI, RFC 3875, section
+// 4.1.18, and its heirs): to them Webhook_Id and Webhook.Id are Webhook-Id too.
+func plainName(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == ':', 'a' <= r && r <= 'z', '0' <= r && r <= '9':
+			return r
+		case 'A' <= r && r <= 'Z':
+			return r - 'A' + 'a'
+		}
+		return '-'
+	}, name)
+}
+
 func headerFault(name, value string) string {
-	folded := strings.ToLower(name)
+	folded := plainName(name)
 	for _, prefix := range reservedPrefixes {
 		if strings.HasPrefix(folded, prefix) {
 			return "is set by the relay or belongs to the connection: no name may begin with " + prefix

@@ -28,6 +28,12 @@ func TestCheckHeaders(t *testing.T) {
 		{"Connection", "close", "set by the relay"},
 		{"Keep-Alive", "x", "set by the relay"},
 		{"Proxy-Authorization", "x", "proxy-"},
+		{"Proxy", "http://x", "set by the relay"},
+		{"webhook_id", "x", "webhook-"},
+		{"Webhook.Signature", "x", "webhook-"},
+		{"CONTENT_LENGTH", "1", "content-"},
+		{"Transfer_Encoding", "chunked", "set by the relay"},
+		{"user|agent", "x", "set by the relay"},
 		{"TE", "trailers", "set by the relay"},
 		{"Trailer", "x", "set by the relay"},
 		{"Transfer-Encoding", "chunked", "set by the relay"},
@@ -70,6 +76,10 @@ func TestCheckHeadersTogether(t *testing.T) {
 	}
 	if got := strings.Join(names, " "); got != "Host webhook-id x-key" {
 		t.Errorf("got faults of %q", got)
+	}
+	faults = CheckHeaders(map[string]string{"X-Key": "a", "X_Key": "b"})
+	if len(faults) != 1 || faults[0].Name != "X_Key" || !strings.Contains(faults[0].Detail, `"X-Key"`) {
+		t.Errorf("the same name in two spellings: got %v", faults)
 	}
 	many := make(map[string]string)
 	for i := range maxHeaders + 1 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -18,14 +19,14 @@ const maxSlackAnswer = 1 << 20
 
 // SendSlackWebhook posts the message's facts once to an incoming webhook. Errors are *[Error]: Gone for 404 and
 // 410, Rejected where Slack forbids the post for good, RateLimited for 429, else Passing.
-func (c *Client) SendSlackWebhook(ctx context.Context, url string, msg Message) (Outcome, error) {
-	if _, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil); err != nil {
+func (c *Client) SendSlackWebhook(ctx context.Context, hookURL string, msg Message) (Outcome, error) {
+	if _, err := http.NewRequestWithContext(ctx, http.MethodPost, hookURL, nil); err != nil {
 		return Outcome{}, passing("the destination's Slack URL is not valid")
 	}
 	text := renderSlack(msg.Facts)
 	noUnfurl := false
-	rec := &recorder{next: c.untrusted, userAgent: c.userAgent}
-	err := slack.PostWebhookCustomHTTPContext(ctx, url, rec.client(), &slack.WebhookMessage{
+	rec := &recorder{next: c.untrusted, userAgent: c.userAgent, secrets: slackURLSecrets(hookURL)}
+	err := slack.PostWebhookCustomHTTPContext(ctx, hookURL, rec.client(), &slack.WebhookMessage{
 		Text:        text.fallback,
 		Blocks:      &slack.Blocks{BlockSet: text.blocks},
 		Parse:       "none",
@@ -67,7 +68,7 @@ func (c *Client) SendSlackBot(
 func (c *Client) callSlack(
 	ctx context.Context, token, channel string, options ...slack.MsgOption,
 ) (Outcome, error) {
-	rec := &recorder{next: c.operator, userAgent: c.userAgent, token: token}
+	rec := &recorder{next: c.operator, userAgent: c.userAgent, token: token, secrets: []string{token}}
 	api := slack.New(token, slack.OptionHTTPClient(rec.client()), slack.OptionAPIURL(c.slackURL))
 	postedTo, ts, _, err := api.SendMessageContext(ctx, channel, options...)
 	outcome := rec.outcome()
@@ -182,7 +183,8 @@ func isPermanent(code codeError) bool {
 type recorder struct {
 	next      http.RoundTripper
 	userAgent string
-	token     string // also sent as a bearer token, where Slack's documentation prefers it; slack-go sends a field
+	token     string   // also sent as a bearer token, where Slack's documentation prefers it; slack-go sends a field
+	secrets   []string // see mask
 
 	answered bool // the rest was read in time
 	status   int
@@ -219,5 +221,15 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func (r *recorder) outcome() Outcome {
-	return Outcome{StatusCode: r.status, Body: firstBytes(r.body)}
+	return Outcome{StatusCode: r.status, Body: firstBytes(mask(firstBytes(r.body), r.secrets...))}
+}
+
+// slackURLSecrets is what is secret of an incoming webhook's URL: all of it, and
+// what follows the host.
+func slackURLSecrets(rawURL string) []string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return []string{rawURL}
+	}
+	return []string{rawURL, u.RequestURI(), strings.TrimPrefix(u.RequestURI(), "/")}
 }

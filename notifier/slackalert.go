@@ -17,16 +17,13 @@ func renderAlert(a Alert, link string) slackText {
 		object := slack.NewTextBlockObject(slack.PlainTextType, text, false, false)
 		blocks = append(blocks, slack.NewSectionBlock(object, nil, nil))
 	}
-	fields := make([]Field, 0, len(a.Fields))
-	for _, f := range a.Fields {
-		fields = append(fields, Field{code(f.Name, maxValue), code(f.Value, maxFieldText-maxValue-len("**\n"))})
-	}
-	if len(fields) > 0 {
-		blocks = append(blocks, fieldsSection(fields))
-	}
+	var last []slack.Block
 	if target := linkTo(link, "Open the console"); target != "" {
-		blocks = append(blocks, contextLine(target))
+		last = append(last, contextLine(target))
 	}
+	room := maxMessageText - textOf(blocks) - textOf(last)
+	blocks = append(blocks, fieldSections(a.Fields[:min(len(a.Fields), maxFields)], room)...)
+	blocks = append(blocks, last...)
 	return slackText{fallback: alertSummary(a), blocks: blocks}
 }
 

@@ -2,8 +2,6 @@ package notifier
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -33,14 +31,15 @@ func renderSlack(f Facts) slackText {
 
 func renderOperation(f Facts) slackText {
 	blocks := []slack.Block{header(title(f.Status)), fieldsSection(operationFields(f))}
-	if f.Error != "" {
+	if clean(f.Error, true) != "" {
 		blocks = append(blocks, section("*Error*\n"+preformatted(f.Error, maxSectionText-len("*Error*\n"))))
 	}
 	if f.Reason != "" {
 		blocks = append(blocks, section("*Reason*\n"+reason(f.Reason)))
 	}
-	blocks = append(blocks, metadataSections(f.Metadata)...)
-	blocks = append(blocks, footer(f))
+	last := footer(f)
+	blocks = append(blocks, metadataSections(f.Metadata, maxMessageText-textOf(append(blocks, last)))...)
+	blocks = append(blocks, last)
 	return slackText{fallback: summary(f), blocks: blocks}
 }
 
@@ -116,23 +115,6 @@ func tookText(d time.Duration) string {
 	}
 }
 
-// metadataSections shows the entries in the order of their keys, ten fields to a section.
-func metadataSections(metadata map[string]string) []slack.Block {
-	keys := slices.Sorted(maps.Keys(metadata))
-	var blocks []slack.Block
-	for group := range slices.Chunk(keys[:min(len(keys), maxMetadata)], maxFields) {
-		fields := make([]Field, 0, len(group))
-		for _, key := range group {
-			fields = append(fields, Field{code(key, maxValue), code(metadata[key], maxFieldText-maxValue-len("**\n"))})
-		}
-		blocks = append(blocks, fieldsSection(fields))
-	}
-	if len(keys) > maxMetadata {
-		blocks = append(blocks, contextLine(fmt.Sprintf("The first %d of %d entries of metadata", maxMetadata, len(keys))))
-	}
-	return blocks
-}
-
 func footer(f Facts) slack.Block {
 	parts := []string{}
 	if link := linkTo(f.Link, "Open the watch"); link != "" {
@@ -155,11 +137,11 @@ func summary(f Facts) string {
 	if !f.StartedAt.IsZero() && !f.EndedAt.IsZero() {
 		text += " after " + tookText(f.EndedAt.Sub(f.StartedAt))
 	}
-	if f.Error != "" {
-		text += ": " + plain(f.Error, maxErrorSummary)
+	if said := plain(f.Error, maxErrorSummary); said != "" {
+		text += ": " + said
 	}
-	if f.Reason != "" {
-		text += " (" + plain(f.Reason, maxValue) + ")"
+	if said := plain(f.Reason, maxValue); said != "" {
+		text += " (" + said + ")"
 	}
 	return text
 }

@@ -15,6 +15,7 @@ const (
 	maxFieldText    = 2000
 	maxFields       = 10
 	maxFallbackText = 3000
+	maxLink         = 1000 // ours: nobody's console has longer addresses
 )
 
 const ellipsis = "…"
@@ -90,9 +91,9 @@ func linkTo(address, label string) string {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return ""
 	}
-	target := strings.NewReplacer("|", "%7C", "<", "%3C", ">", "%3E", "`", "%60").Replace(u.String())
-	if len(target) > maxFieldText {
+	target := strings.NewReplacer("|", "%7C", "<", "%3C", ">", "%3E", "`", "%60", "&", "&amp;").Replace(clean(u.String(), false))
+	if len(target) > maxLink {
 		return ""
 	}
-	return "<" + strings.ReplaceAll(target, "&", "&amp;") + "|" + label + ">"
+	return "<" + target + "|" + label + ">"
 }

@@ -6,7 +6,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -34,7 +37,18 @@ func (c *Client) SendWebhook(ctx context.Context, to Webhook, msg Message) (Outc
 	}
 	defer resp.Body.Close()
 	body, err := readBody(resp, maxOutcomeBody)
+	body = firstBytes(mask(body, to.secrets(req.URL)...))
 	return Outcome{StatusCode: resp.StatusCode, Body: body}, webhookVerdict(ctx, resp, err, now)
+}
+
+// secrets are what of the request is not to be kept if the answer echoes it: the values of the headers and of the
+// URL's query.
+func (w Webhook) secrets(u *url.URL) []string {
+	all := slices.Collect(maps.Values(w.Headers))
+	for _, values := range u.Query() {
+		all = append(all, values...)
+	}
+	return append(all, u.RawQuery)
 }
 
 func (c *Client) webhookRequest(ctx context.Context, to Webhook, msg Message, now time.Time) (*http.Request, error) {

@@ -83,8 +83,9 @@ type forbiddenRange struct {
 	why    string
 }
 
-// forbidden follows the IANA special-purpose registries for IPv4 and IPv6 (RFC 6890 and its updates). Ranges
-// that carry an IPv4 address inside (6to4, NAT64, Teredo) are refused whole: a gateway would unwrap them.
+// forbidden holds the whole of the IANA special-purpose registries for IPv4 and IPv6 (RFC 6890 and its updates),
+// what is globally reachable there too: anycast addresses lead to whatever is nearest. Ranges that carry an IPv4
+// address inside (6to4, NAT64, Teredo) are refused whole: a gateway would unwrap them.
 //
 //nolint:gochecknoglobals // a constant that Go cannot declare as one
 var forbidden = []forbiddenRange{
@@ -97,8 +98,11 @@ var forbidden = []forbiddenRange{
 	{netip.MustParsePrefix("172.16.0.0/12"), "private network"},
 	{netip.MustParsePrefix("192.0.0.0/24"), "protocol assignments"},
 	{netip.MustParsePrefix("192.0.2.0/24"), "documentation"},
+	{netip.MustParsePrefix("192.31.196.0/24"), "AS112 sink"},
+	{netip.MustParsePrefix("192.52.193.0/24"), "multicast relays"},
 	{netip.MustParsePrefix("192.88.99.0/24"), "6to4 relays"},
 	{netip.MustParsePrefix("192.168.0.0/16"), "private network"},
+	{netip.MustParsePrefix("192.175.48.0/24"), "AS112 sink"},
 	{netip.MustParsePrefix("198.18.0.0/15"), "benchmarking"},
 	{netip.MustParsePrefix("198.51.100.0/24"), "documentation"},
 	{netip.MustParsePrefix("203.0.113.0/24"), "documentation"},
@@ -119,6 +123,7 @@ var forbidden = []forbiddenRange{
 	{netip.MustParsePrefix("2001::/23"), "protocol assignments"},
 	{netip.MustParsePrefix("2001:db8::/32"), "documentation"},
 	{netip.MustParsePrefix("2002::/16"), "6to4"},
+	{netip.MustParsePrefix("2620:4f:8000::/48"), "AS112 sink"},
 	{netip.MustParsePrefix("3fff::/20"), "documentation"},
 	{netip.MustParsePrefix("fc00::/7"), "unique local"},
 	{netip.MustParsePrefix("fe80::/10"), "link-local"},

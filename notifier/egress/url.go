@@ -44,6 +44,11 @@ func (p Policy) checkURL(ctx context.Context, raw string, resolver *net.Resolver
 	if err := checkName(host); err != nil {
 		return err
 	}
+	if isLocalhost(host) {
+		if err := p.checkLoopback(); err != nil {
+			return err
+		}
+	}
 	return p.checkResolved(ctx, host, resolver)
 }
 
@@ -89,8 +94,8 @@ func checkName(host string) error {
 		if label == "" || len(label) > maxLabelLength {
 			return errors.New("has a host that is not a valid DNS name: its parts must have 1 to 63 characters")
 		}
-		if strings.ContainsFunc(label, notInName) {
-			return errors.New("has a host that is not a valid DNS name: use letters, digits and hyphens, " +
+		if strings.ContainsFunc(label, notInName) || strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") {
+			return errors.New("has a host that is not a valid DNS name: use letters, digits and, between them, hyphens, " +
 				"and write international names in their xn-- form")
 		}
 	}
@@ -115,6 +120,21 @@ func isNumeric(label string) bool {
 	_, err := strconv.ParseUint(label, 0, 64)
 	allDigits := !strings.ContainsFunc(label, func(r rune) bool { return r < '0' || r > '9' })
 	return err == nil || allDigits || strings.HasPrefix(strings.ToLower(label), "0x")
+}
+
+// isLocalhost reports the names that are loopback's without a look-up (RFC 6761, section 6.3): not every resolver
+// knows them all, so that one may seem to lead nowhere at registration.
+func isLocalhost(host string) bool {
+	name := "." + strings.ToLower(strings.TrimSuffix(host, "."))
+	return strings.HasSuffix(name, ".localhost")
+}
+
+// checkLoopback is nil if either loopback address is open.
+func (p Policy) checkLoopback() error {
+	if p.CheckAddr(netip.IPv6Loopback()) == nil {
+		return nil
+	}
+	return explain(p.CheckAddr(netip.AddrFrom4([4]byte{127, 0, 0, 1})))
 }
 
 // checkResolved refuses a name if any of its addresses is forbidden. The answer does not repeat the address:

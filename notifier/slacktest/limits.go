@@ -2,6 +2,7 @@ package slacktest
 
 import (
 	"encoding/json"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -16,6 +17,9 @@ const (
 	maxField           = 2000
 	maxHeader          = 150
 	maxContextElements = 10
+	// All texts of the blocks together. Slack does not publish it: this is between what has been seen to pass and
+	// to be refused (slackapi/bolt-js, issues 2509 and 2867).
+	maxBlocksText = 10_000
 )
 
 type textObject struct {
@@ -38,19 +42,36 @@ func faultOf(text string, raw json.RawMessage) string {
 		return "invalid_blocks_format"
 	}
 	switch {
-	case text == "" && len(blocks) == 0:
+	case strings.TrimSpace(text) == "" && len(blocks) == 0:
 		return "no_text"
 	case length(text) > maxText:
 		return "msg_too_long"
 	case len(blocks) > maxBlocks:
 		return "invalid_blocks"
 	}
+	total := 0
 	for _, b := range blocks {
 		if !b.valid() {
 			return "invalid_blocks"
 		}
+		total += b.length()
+	}
+	if total > maxBlocksText {
+		return "msg_blocks_too_long"
 	}
 	return ""
+}
+
+// length is that of all the block's texts.
+func (b block) length() int {
+	total := 0
+	if b.Text != nil {
+		total = length(b.Text.Text)
+	}
+	for _, t := range append(b.Fields, b.Elements...) {
+		total += length(t.Text)
+	}
+	return total
 }
 
 func (b block) valid() bool {
@@ -81,7 +102,7 @@ func allFit(texts []textObject, limit int) bool {
 
 func (t textObject) fits(limit int) bool {
 	known := t.Type == "plain_text" || t.Type == "mrkdwn"
-	return known && t.Text != "" && utf8.ValidString(t.Text) && length(t.Text) <= limit
+	return known && strings.TrimSpace(t.Text) != "" && utf8.ValidString(t.Text) && length(t.Text) <= limit
 }
 
 func length(text string) int {

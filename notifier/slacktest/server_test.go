@@ -34,7 +34,11 @@ func TestCallsAreHeldToTheLimits(t *testing.T) {
 		name, text, blocks, want string
 	}{
 		{"text", "hi", "", ""},
-		{"blocks", "", repeat(section(3000), 50), ""},
+		{"blocks", "", repeat(section(200), 50), ""},
+		{"longest section", "", repeat(section(3000), 1), ""},
+		{"too much in all", "", repeat(section(201), 50), "msg_blocks_too_long"},
+		{"blank text", " \n", "", "no_text"},
+		{"blank section", "", `[{"type":"section","text":{"type":"mrkdwn","text":" "}}]`, "invalid_blocks"},
 		{"nothing", "", "", "no_text"},
 		{"not JSON", "", "{", "invalid_blocks_format"},
 		{"long text", strings.Repeat("a", 40001), "", "msg_too_long"},
