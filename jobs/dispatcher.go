@@ -70,7 +70,17 @@ func (d *dispatcher) tick(ctx context.Context) error {
 	return errors.Join(d.expire(ctx), d.wakeDue(ctx), d.sweep(ctx))
 }
 
+// expire ends watches at their deadline, after a last look at their operations.
 func (d *dispatcher) expire(ctx context.Context) error {
+	for {
+		asked, err := d.store.LastPolls(ctx, expireMost)
+		if err != nil {
+			return err
+		}
+		if asked < expireMost {
+			break
+		}
+	}
 	for {
 		ended, err := d.store.ExpireWatches(ctx, expireMost)
 		if err != nil || ended < expireMost {

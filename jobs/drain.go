@@ -19,9 +19,10 @@ const (
 	// results while the database is away.
 	recordPause    = 100 * time.Millisecond
 	recordPauseMax = 500 * time.Millisecond
-	// afterOutage is how long no lease is taken once the database is back. Leases
-	// have run out meanwhile, and their holders, who repeat their writing more often
-	// than that, shall record what they have sent before anybody sends it again.
+	// afterOutage is how long no lease is taken once the database is back, if it was
+	// away for long enough that leases can have run out: their holders, who repeat
+	// their writing more often than that, shall record what they have sent before
+	// anybody sends it again.
 	afterOutage = 2 * time.Second
 )
 

@@ -11,12 +11,17 @@ import (
 type outage struct {
 	log  *slog.Logger
 	what string
-	mu   sync.Mutex
-	// since is when the first failure after a success was seen; zero = all well.
+	// harmless is how long it may be away without anything having come of it.
+	harmless time.Duration
+	now      func() time.Time
+
+	mu sync.Mutex
+	// since is when it last answered before the first failure; zero = all well.
 	since time.Time
-	// ended is when the last outage ended.
+	// answered is when it last answered.
+	answered time.Time
+	// ended is when the last outage ended that was not harmless.
 	ended time.Time
-	now   func() time.Time
 }
 
 // failed notes a failure and logs it if it is the first.
@@ -24,7 +29,10 @@ func (o *outage) failed(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.since.IsZero() {
-		o.since = o.now()
+		// The failure may have taken its time.
+		if o.since = o.answered; o.since.IsZero() {
+			o.since = o.now()
+		}
 		o.log.Warn(o.what+" does not answer; what is due stays in the database and is done when it can be", "error", err)
 	}
 }
@@ -33,14 +41,20 @@ func (o *outage) failed(err error) {
 func (o *outage) worked() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.since.IsZero() {
-		o.ended = o.now()
-		o.log.Info(o.what+" answers again", "away", o.ended.Sub(o.since).Round(time.Millisecond))
-		o.since = time.Time{}
+	o.answered = o.now()
+	if o.since.IsZero() {
+		return
+	}
+	away := o.answered.Sub(o.since)
+	o.log.Info(o.what+" answers again", "away", away.Round(time.Millisecond))
+	o.since = time.Time{}
+	if away >= o.harmless {
+		o.ended = o.answered
 	}
 }
 
-// over says whether there is no outage, and none has ended within d.
+// over says whether there is no outage, and none has ended within d but harmless
+// ones.
 func (o *outage) over(d time.Duration) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -88,6 +88,38 @@ func TestOutageIsTwoLines(t *testing.T) {
 	}
 }
 
+// An outage in which no lease can have run out holds nobody up: a database that
+// fails now and then would stop all work.
+func TestAShortOutageIsOverAtOnce(t *testing.T) {
+	t.Parallel()
+	log, _ := newLog()
+	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	o := &outage{log: log, what: "the database", harmless: 5 * time.Second, now: func() time.Time { return now }}
+	for _, c := range []struct {
+		answers, fails time.Duration // what passes before each
+		over           bool
+	}{
+		{time.Second, 250 * time.Millisecond, true},
+		{time.Second, 4 * time.Second, true},
+		{time.Second, 5 * time.Second, false},
+	} {
+		now = now.Add(c.answers)
+		o.worked()
+		now = now.Add(c.fails) // the failure took all that time
+		o.failed(errors.New("timeout"))
+		if o.over(0) {
+			t.Error("over while it lasts")
+		}
+		o.worked()
+		if got := o.over(2 * time.Second); got != c.over {
+			t.Errorf("after %v: over is %v, want %v", c.fails, got, c.over)
+		}
+	}
+	if now = now.Add(2 * time.Second); !o.over(2 * time.Second) {
+		t.Error("not over after its pause")
+	}
+}
+
 func TestOutageOfManyAtOnce(t *testing.T) {
 	t.Parallel()
 	log, written := newLog()

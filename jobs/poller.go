@@ -160,7 +160,7 @@ func (p *poller) heed(ctx context.Context, budget string, results []polled) erro
 	}
 	if locked != nil {
 		p.log.Warn("the upstream rate-limits a credential; all its operations rest",
-			"credential_id", locked.due.CredentialID, "until", locked.Next, "answer", locked.answer.Problem)
+			"credential_id", locked.due.CredentialID, "until", p.store.Dated(locked.Next), "answer", locked.answer.Problem)
 		return p.store.ParkBudget(ctx, budget, locked.Next)
 	}
 	if low != nil {

@@ -120,27 +120,38 @@ func TestWorkersShareLimits(t *testing.T) {
 	}
 }
 
-// A worker that dies while it polls is followed by another within its lease.
+// A worker that dies while it polls is followed by another within its lease,
+// whatever the clock is set to meanwhile.
 func TestTakeOverOfPolls(t *testing.T) {
 	t.Parallel()
-	b := postgresBackend()
-	r := newRelay(t, b)
+	for name, step := range map[string]time.Duration{"": 0, "clock set forward": time.Hour, "clock set back": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			takeOverOfPolls(t, step)
+		})
+	}
+}
+
+func takeOverOfPolls(t *testing.T, step time.Duration) {
+	t.Helper()
+	r := newRelay(t, postgresBackend())
 	to := r.webhook(nil)
 	r.add("op", simulator.Plan{Misbehaviour: simulator.Misbehaviour{Name: "hang", Times: 1}})
 	w := r.start()
-	watch := r.watch(r.credential("token"), []string{"op"}, to.id)[0]
+	watch := r.watchFor(2*time.Hour, r.credential("token"), []string{"op"}, to.id)[0]
 	eventually(t, func() bool { return len(r.upstream.Requests()) == 1 }, nil, "a poll")
 	dead, cancel := context.WithCancel(t.Context())
 	cancel()
 	if w.Stop(dead) == nil {
 		t.Error("it waited")
 	}
+	r.step.Store(int64(step))
 	r.start()
 	if watch = r.ended(watch); watch.Status != storage.WatchCompleted || watch.Polls != 1 {
 		t.Errorf("got %+v", watch)
 	}
 	requests := r.upstream.Requests()
-	if took := requests[1].Time.Sub(requests[0].Time); took > 2*leaseTTL {
+	if took := requests[1].Time.Sub(requests[0].Time); took < leaseTTL-leaseRenew || took > 2*leaseTTL {
 		t.Errorf("taken over after %v", took)
 	}
 }

@@ -117,7 +117,7 @@ func (v *visit) count(results []storage.AttemptResult) {
 func (v *visit) logAttempt(due *storage.DueDelivery, a storage.AttemptResult) {
 	v.log.Debug("attempt", "delivery_id", due.ID, "event_id", due.EventID, "destination_id", v.group.ID,
 		"attempt", a.Attempt.Number, "status", a.Status, "status_code", a.Attempt.StatusCode,
-		"error", a.Attempt.Error, "next_attempt_at", a.NextAttemptAt)
+		"error", a.Attempt.Error, "next_attempt_at", v.store.Dated(a.NextAttemptAt))
 	if a.Status == storage.DeliveryFailed {
 		v.log.Warn("a delivery has used up its schedule; redeliver it when the receiver is well again",
 			"delivery_id", due.ID, "event_id", due.EventID, "destination_id", v.group.ID,

@@ -63,7 +63,6 @@ type Config struct {
 	CheckInterval time.Duration
 	Logger        *slog.Logger
 	Metrics       prometheus.Registerer // nil for none
-	Now           func() time.Time      // nil for time.Now
 }
 
 // Worker polls and delivers until it is stopped.
@@ -71,7 +70,7 @@ type Worker struct {
 	store     *storage.Store
 	waker     *Waker
 	log       *slog.Logger
-	now       func() time.Time
+	now       func() time.Time // steady, as all that is called now here
 	owner     string
 	crew      *crew
 	poller    *poller
@@ -95,9 +94,6 @@ type turn struct {
 // StartWorker starts working. It needs neither Redis nor the database to answer
 // yet.
 func StartWorker(cfg Config) (*Worker, error) {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
 	w := newWorker(cfg)
 	for kind, n := range map[storage.GroupKind]int{storage.PollGroup: pollShifts, storage.DeliverGroup: deliverShifts} {
 		server := asynq.NewServerFromRedisClient(cfg.Redis, asynq.Config{
@@ -115,7 +111,7 @@ func StartWorker(cfg Config) (*Worker, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.stopTick = cancel
-	d := &dispatcher{store: cfg.Store, waker: cfg.Waker, crew: w.crew, now: cfg.Now, away: w.away, log: cfg.Logger}
+	d := &dispatcher{store: cfg.Store, waker: cfg.Waker, crew: w.crew, now: cfg.Store.Steady, away: w.away, log: cfg.Logger}
 	w.ticking.Go(func() { d.run(ctx) })
 	return w, nil
 }
@@ -126,8 +122,8 @@ func newWorker(cfg Config) *Worker {
 	}
 	m := newMetrics(cfg.Metrics, cfg.Waker)
 	w := &Worker{
-		store: cfg.Store, waker: cfg.Waker, log: cfg.Logger, now: cfg.Now, owner: rand.Text(),
-		away: &outage{log: cfg.Logger, what: "the database", now: cfg.Now},
+		store: cfg.Store, waker: cfg.Waker, log: cfg.Logger, now: cfg.Store.Steady, owner: rand.Text(),
+		away: &outage{log: cfg.Logger, what: "the database", now: cfg.Store.Steady, harmless: leaseTTL / 2},
 	}
 	work, cancelWork := context.WithCancel(context.Background())
 	w.cancelWork = cancelWork
@@ -135,12 +131,12 @@ func newWorker(cfg Config) *Worker {
 	w.poller = &poller{
 		store: cfg.Store, source: cfg.Source, policy: cfg.Poll, budget: cfg.Budget,
 		egress:  rate.NewLimiter(rate.Limit(perSecond), 1),
-		secrets: newCache[storage.CredentialSecret](credentialTTL, cfg.Now),
-		now:     cfg.Now, log: cfg.Logger, metrics: m,
+		secrets: newCache[storage.CredentialSecret](credentialTTL, cfg.Store.Steady),
+		now:     cfg.Store.Steady, log: cfg.Logger, metrics: m,
 	}
 	w.deliverer = &deliverer{
 		store: cfg.Store, notifier: cfg.Notifier, schedule: cfg.Retry, timeout: cfg.Timeout,
-		disableAfter: cfg.DisableAfter, links: links(cfg.ConsoleURL), now: cfg.Now, log: cfg.Logger, metrics: m,
+		disableAfter: cfg.DisableAfter, links: links(cfg.ConsoleURL), now: cfg.Store.Steady, log: cfg.Logger, metrics: m,
 	}
 	w.crew = newCrew(map[storage.GroupKind]int{storage.PollGroup: pollShifts, storage.DeliverGroup: deliverShifts},
 		func(stop context.Context, g storage.Group, woken <-chan struct{}) { w.shift(stop, work, g, woken) })
@@ -213,6 +209,10 @@ func (w *Worker) visit(stop, work context.Context, g storage.Group, woken <-chan
 		return time.Time{}, nil
 	}
 	ok, err := w.store.LeaseGroup(work, g, w.owner, leaseTTL)
+	if errors.Is(err, storage.ErrOutcomeUnknown) {
+		_, releaseErr := w.release(work, g, time.Time{})
+		return time.Time{}, errors.Join(err, releaseErr)
+	}
 	if err != nil || !ok {
 		return time.Time{}, err
 	}
@@ -236,11 +236,25 @@ func (w *Worker) visit(stop, work context.Context, g storage.Group, woken <-chan
 	if errors.Is(err, storage.ErrLeaseLost) || !t.leased.Load() {
 		return time.Time{}, nil
 	}
-	if pause := w.now().Add(errorPause); err != nil && pause.After(notBefore) {
+	if pause := w.now().Add(errorPause); err != nil && !storage.Unavailable(err) && pause.After(notBefore) {
 		notBefore = pause
 	}
-	next, releaseErr := w.store.ReleaseGroup(work, g, w.owner, notBefore)
+	next, releaseErr := w.release(work, g, notBefore)
 	return next, errors.Join(err, releaseErr)
+}
+
+// release gives the group's lease back, as soon as the database takes it: a lease
+// that is not given back keeps everybody from the group until it has run out.
+func (w *Worker) release(work context.Context, g storage.Group, notBefore time.Time) (next time.Time, err error) {
+	for end := time.Now().Add(leaseTTL); ; {
+		next, err = w.store.ReleaseGroup(work, g, w.owner, notBefore)
+		switch {
+		case errors.Is(err, storage.ErrLeaseLost):
+			return time.Time{}, nil
+		case err == nil, !storage.Unavailable(err), time.Now().After(end), !wait(work, recordPauseMax):
+			return next, err
+		}
+	}
 }
 
 // report logs why a group's work failed: an absent database once for all groups,

@@ -12,8 +12,11 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"oprelay/deploy/testenv"
 	"oprelay/jobs/cloudflare"
@@ -71,7 +74,9 @@ type relay struct {
 	slack    *slacktest.Server
 	log      *slog.Logger
 	lines    *lines
-	config   Config // of the workers that are started from now on
+	config   Config       // of the workers that are started from now on
+	hook     redis.Hook   // of their Redis clients; nil for none
+	step     atomic.Int64 // how far the wall clock is set from the right time
 
 	mu    sync.Mutex
 	wakes []func([]storage.Group) // of the workers
@@ -85,8 +90,11 @@ func newRelay(t *testing.T, b backend) *relay {
 	if err != nil {
 		t.Fatal(err)
 	}
+	began := time.Now()
 	r := &relay{t: t, redisURL: b.redis(t), slack: slacktest.New(slacktest.Options{})}
-	r.store, err = storage.Open(t.Context(), storage.Config{URL: b.database(t), Keys: keys, OnDue: r.due})
+	r.store, err = storage.Open(t.Context(), storage.Config{
+		URL: b.database(t), Keys: keys, OnDue: r.due, Now: r.wall, Elapsed: func() time.Duration { return time.Since(began) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,6 +115,9 @@ func newRelay(t *testing.T, b backend) *relay {
 	r.config = r.hurried()
 	return r
 }
+
+// wall is the time as the relay's clock is set.
+func (r *relay) wall() time.Time { return time.Now().Round(0).Add(time.Duration(r.step.Load())) }
 
 // due tells every worker, as if each had committed.
 func (r *relay) due(groups []storage.Group) {
@@ -150,6 +161,9 @@ func (r *relay) start() *Worker {
 	r.t.Helper()
 	config := r.config
 	config.Redis = openRedis(r.t, r.redisURL)
+	if r.hook != nil {
+		config.Redis.AddHook(r.hook)
+	}
 	config.Waker = StartWaker(config.Redis, r.log, time.Now)
 	w, err := StartWorker(config)
 	if err != nil {

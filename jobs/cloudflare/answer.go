@@ -74,6 +74,15 @@ type Quota struct {
 	Reset time.Duration
 }
 
+// clear makes what the upstream wrote fit to store and to send on. The secrets go
+// before the cut, which may leave half of one, and after what text drops, which
+// may stand in the middle of one.
+func (a Answer) clear(cred Credential) Answer {
+	a.Problem = line(cred.redact(a.Problem))
+	a.Error = cut(cred.redact(text(a.Error)), maxErrorBytes)
+	return a
+}
+
 // line makes one line of at most maxProblemBytes out of anything.
 func line(s string) string {
 	return cut(strings.Join(strings.FieldsFunc(strings.ToValidUTF8(s, "\uFFFD"), func(r rune) bool {
@@ -81,9 +90,9 @@ func line(s string) string {
 	}), " "), maxProblemBytes)
 }
 
-// text makes what an upstream wrote safe to store and to send on.
+// text makes what databases and JSON can hold out of anything.
 func text(s string) string {
-	return cut(strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", ""), maxErrorBytes)
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "")
 }
 
 // cut shortens s to at most limit bytes without splitting a rune.

@@ -95,10 +95,7 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 // timeout, or as long as ctx lasts; a poll cut short by ctx is Inconclusive.
 // Without a usable credential or id nothing is sent.
 func (c *Client) Poll(ctx context.Context, cred Credential, accountID, operationID string) Answer {
-	answer := c.poll(ctx, cred, accountID, operationID)
-	answer.Problem = line(cred.redact(answer.Problem))
-	answer.Error = text(cred.redact(answer.Error))
-	return answer
+	return c.poll(ctx, cred, accountID, operationID).clear(cred)
 }
 
 func (c *Client) poll(ctx context.Context, cred Credential, accountID, operationID string) Answer {

@@ -1,19 +1,25 @@
 package cloudflare
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 )
 
 const (
 	redacted = "[redacted]"
 
-	// shortestSecret keeps a nonsense secret of a few letters from blanking
-	// half of every message that passes through [Credential.redact].
-	shortestSecret = 8
+	// shortestSecret keeps a nonsense secret of a letter or two from blanking half
+	// of every message that passes through [Credential.redact]. Real ones have 37
+	// characters or more.
+	shortestSecret = 4
 )
 
 // Credential is what a poll authenticates with: an API token, or the email and
@@ -59,14 +65,39 @@ func (c Credential) authorize(h http.Header) {
 	h.Set("X-Auth-Key", c.APIKey)
 }
 
-// redact removes the credential's secrets from what an upstream sent back.
+// redact removes the credential from what an upstream sent back, as it is, in one
+// case, or escaped. The email too: nobody is shown it, and what the upstream says
+// goes to every destination.
 func (c Credential) redact(s string) string {
-	for _, secret := range [...]string{c.APIToken, c.APIKey} {
+	if s == "" {
+		return ""
+	}
+	var forms []string
+	for _, secret := range [...]string{c.APIToken, c.APIKey, c.Email} {
 		if len(secret) >= shortestSecret {
-			s = strings.ReplaceAll(s, secret, redacted)
+			forms = append(forms, formsOf(secret)...)
 		}
 	}
-	return s
+	// The longest first, for one secret may begin with another.
+	slices.SortFunc(forms, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	pairs := make([]string, 0, 2*len(forms))
+	for _, form := range forms {
+		pairs = append(pairs, form, redacted)
+	}
+	return strings.NewReplacer(pairs...).Replace(s)
+}
+
+// formsOf is how an upstream, or this package in quoting it, may write a secret.
+func formsOf(secret string) []string {
+	var forms []string
+	for _, s := range [...]string{secret, strings.ToLower(secret), strings.ToUpper(secret)} {
+		quoted := strconv.Quote(s)
+		forms = append(forms, s, quoted[1:len(quoted)-1], url.QueryEscape(s), url.PathEscape(s))
+		if encoded, err := json.Marshal(s); err == nil {
+			forms = append(forms, string(encoded[1:len(encoded)-1]))
+		}
+	}
+	return forms
 }
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }

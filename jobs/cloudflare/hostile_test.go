@@ -3,8 +3,10 @@ package cloudflare_test
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -59,39 +61,71 @@ func TestPollHangsUpOnHugeBodies(t *testing.T) {
 // relay stores, shows and sends on.
 func TestPollKeepsSecretsOutOfItsAnswer(t *testing.T) {
 	t.Parallel()
-	echo := func(status int, format string) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			secret := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") + r.Header.Get("X-Auth-Key")
-			reply(status, fmt.Sprintf(format, secret))(w, r)
-		}
-	}
-	notHTTP := func(w http.ResponseWriter, r *http.Request) {
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		_, _ = fmt.Fprintf(conn, "%s %s\r\n\r\n", r.Header.Get("Authorization"), r.Header.Get("X-Auth-Key"))
-		_ = conn.Close()
-	}
-	for name, handler := range map[string]http.HandlerFunc{
-		"error of a failed operation": echo(200, `{"success":true,"result":{"id":"`+operation+`","status":"failed","error":"denied: %s"}}`),
-		"foreign id":                  echo(200, `{"success":true,"result":{"id":"%s","status":"failed"}}`),
-		"envelope":                    echo(403, `{"success":false,"errors":[{"code":9109,"message":"no such token: %s"}]}`),
-		"cut in the middle":           echo(403, `{"errors":[{"code":1,"message":"`+strings.Repeat("x", 285)+`%s"}]}`),
-		"not HTTP":                    notHTTP,
+	for name, cred := range map[string]cloudflare.Credential{
+		"token":          {APIToken: "Kx3-_dPq8mZt5vYw2nRb7cHj4gLs9fTa6uEe1oQi"},
+		"short token":    {APIToken: "Kx3_dP"},
+		"pair":           {Email: "Jo.Doe+lists@Example.com", APIKey: "1234567893feefc5f0q5000bfo0c38d90bbeb"},
+		"one in another": {Email: "jodoe@example.com", APIKey: "jodoe@example.com/key"},
+		"quoted":         {APIToken: `"Kx3\dPq8&mZt<é>`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client := serve(t, handler)
-			for _, cred := range []cloudflare.Credential{testToken(), testPair()} {
-				got := fmt.Sprintf("%+v", client.Poll(t.Context(), cred, account, operation))
-				if strings.Contains(got, "-mark") {
-					t.Error(got)
+			for place, handler := range echoes() {
+				answer := serve(t, handler).Poll(t.Context(), cred, account, operation)
+				got := strings.ToLower(fmt.Sprintf("%+v", answer))
+				for _, secret := range []string{cred.APIToken, cred.APIKey, cred.Email} {
+					for _, half := range []string{secret[:len(secret)/2], secret[len(secret)/2:]} {
+						if half != "" && strings.Contains(got, strings.ToLower(half)) {
+							t.Errorf("%s: %q is in %s", place, half, got)
+						}
+					}
+				}
+				if !strings.Contains(got, "[redacted]") && place != "cut in the middle" {
+					t.Errorf("%s: nothing was echoed in %s", place, got)
 				}
 			}
 		})
 	}
+}
+
+// echoes are upstreams that send the credential back, by where they do it.
+func echoes() map[string]http.HandlerFunc {
+	echo := func(status int, format string, write func(string) string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			quoted, _ := json.Marshal(write(sent(r)))
+			reply(status, fmt.Sprintf(format, quoted[1:len(quoted)-1]))(w, r)
+		}
+	}
+	plain := func(s string) string { return s }
+	failed := `{"success":true,"result":{"id":"` + operation + `","status":"failed","error":%s}}`
+	inError := fmt.Sprintf(failed, `"denied: %s"`)
+	return map[string]http.HandlerFunc{
+		"error of a failed operation": echo(200, inError, plain),
+		"error that is an object":     echo(200, fmt.Sprintf(failed, `{"denied":"%s"}`), plain),
+		"in lower case":               echo(200, inError, strings.ToLower),
+		"in upper case":               echo(200, inError, strings.ToUpper),
+		"in a query":                  echo(200, inError, url.QueryEscape),
+		"with NUL between":            echo(200, inError, func(s string) string { return s[:3] + "\x00" + s[3:] }),
+		"foreign id":                  echo(200, `{"success":true,"result":{"id":"%s","status":"failed"}}`, plain),
+		"status":                      echo(200, `{"success":true,"result":{"id":"`+operation+`","status":"%s"}}`, plain),
+		"envelope":                    echo(403, `{"success":false,"errors":[{"code":9109,"message":"no such token: %s"}]}`, plain),
+		"chain of errors":             echo(400, `{"errors":[{"code":6003,"error_chain":[{"code":6111,"message":"%s"}]}]}`, plain),
+		"cut in the middle":           echo(403, `{"errors":[{"code":1,"message":"`+strings.Repeat("x", 285)+`%s"}]}`, plain),
+		"not HTTP": func(w http.ResponseWriter, r *http.Request) {
+			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				_, _ = fmt.Fprintf(conn, "%s\r\n\r\n", sent(r))
+				_ = conn.Close()
+			}
+		},
+	}
+}
+
+// sent is the credential of a request.
+func sent(r *http.Request) string {
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		return token
+	}
+	return r.Header.Get("X-Auth-Key") + " " + r.Header.Get("X-Auth-Email")
 }
 
 func TestPollCutsWhatTheUpstreamSays(t *testing.T) {
