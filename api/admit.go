@@ -37,7 +37,7 @@ func requestOf(c echo.Context) *request {
 }
 
 // admit lets a request through to its handler in the order that the API
-// promises: 401, 403, 404 for an id that cannot exist, 415, 413, 400 for what
+// promises: 401, 429, 403, 404 for an id that cannot exist, 415, 413, 400 for what
 // is not JSON, 422 for parameters. The body's values are checked by decode,
 // together with what only the handler can check.
 func (s *Server) admit(o *operation) echo.MiddlewareFunc {
@@ -45,10 +45,17 @@ func (s *Server) admit(o *operation) echo.MiddlewareFunc {
 		return func(c echo.Context) error {
 			key, err := s.authenticate(c)
 			if err != nil {
+				if c.Request().ContentLength != 0 {
+					// Else net/http waits for the body before it answers.
+					c.Response().Header().Set(echo.HeaderConnection, "close")
+				}
 				return err
 			}
 			r := &request{operation: o, key: key}
 			c.Set(requestKey, r)
+			if err := s.gate.charge(c, key); err != nil {
+				return err
+			}
 			if !covers(key.Scopes, o.scope) {
 				return &scopeError{needed: o.scope}
 			}
@@ -92,7 +99,7 @@ func (o *operation) checkParameters(c echo.Context) error {
 	}
 	for _, name := range sortedKeys(query) {
 		if p := o.params.GetByInAndName(openapi3.ParameterInQuery, name); p == nil {
-			f.addf("?"+name, "is not a parameter of this request%s", oneOf("; known: ", o.queryNames()))
+			f.addf("?"+shorten(name), "is not a parameter of this request%s", oneOf("; known: ", o.queryNames()))
 		}
 	}
 	for _, p := range o.params {

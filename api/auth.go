@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
@@ -35,11 +34,7 @@ func (s *Server) authenticate(c echo.Context) (storage.Key, error) {
 	if !strings.EqualFold(scheme, "Bearer") || presented == "" {
 		return storage.Key{}, &unauthorizedError{}
 	}
-	key, err := s.store.Authenticate(c.Request().Context(), presented)
-	if errors.Is(err, storage.ErrNotFound) {
-		return storage.Key{}, &unauthorizedError{presented: true}
-	}
-	return key, err
+	return s.gate.authenticate(c, presented, s.store.Authenticate)
 }
 
 // covers says whether the scopes of a key reach the one that is needed: write

@@ -94,12 +94,27 @@ func TestAStoreThatIsAwayIs503AndStoresNothing(t *testing.T) {
 	}
 
 	w.set(false)
+	r.awaitReady()
 	if after := r.rows(); !maps.Equal(before, after) {
 		t.Errorf("something was stored: %v, before %v", after, before)
 	}
 	if answer := r.do(r.write, http.MethodPost, "/v1/credentials", body, key("k")); answer.status != http.StatusCreated {
 		t.Errorf("the same request afterwards: %d %s", answer.status, answer.body)
 	}
+}
+
+// awaitReady waits until the relay has noticed that its database is back.
+func (r *relay) awaitReady() {
+	r.t.Helper()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for range 1000 {
+		if r.do("", http.MethodGet, "/readyz", "").status == http.StatusOK {
+			return
+		}
+		<-again.C
+	}
+	r.t.Fatal("the relay does not notice that its database is back")
 }
 
 // cutter cuts a wire when it is asked about a URL.

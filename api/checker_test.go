@@ -21,7 +21,7 @@ type checker struct {
 	router routers.Router
 }
 
-func readDocument(t *testing.T) *openapi3.T {
+func readDocument(t testing.TB) *openapi3.T {
 	t.Helper()
 	document, err := openapi3.NewLoader().LoadFromFile("openapi.yaml")
 	must(t, err)
@@ -29,7 +29,7 @@ func readDocument(t *testing.T) *openapi3.T {
 	return document
 }
 
-func newChecker(t *testing.T) *checker {
+func newChecker(t testing.TB) *checker {
 	t.Helper()
 	document := readDocument(t)
 	document.Servers = nil // any host

@@ -63,20 +63,36 @@ func invalid(pointer, detail string) error {
 	return f.err()
 }
 
-// at is the JSON pointer made of the steps (RFC 6901).
+// maxStep bounds what an answer repeats of a name from outside, in bytes.
+const maxStep = 200
+
+// at is the JSON pointer made of the steps.
 func at(steps ...any) string {
 	var pointer strings.Builder
-	escape := strings.NewReplacer("~", "~0", "/", "~1")
 	for _, step := range steps {
 		pointer.WriteByte('/')
 		switch step := step.(type) {
 		case int:
 			pointer.WriteString(strconv.Itoa(step))
 		case string:
-			pointer.WriteString(escape.Replace(step))
+			pointer.WriteString(escape(step))
 		}
 	}
 	return pointer.String()
+}
+
+// escape is one step of a JSON pointer (RFC 6901). A long one is cut: it is for
+// people, who know it by its beginning.
+func escape(step string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(shorten(step), "~", "~0"), "/", "~1")
+}
+
+// shorten cuts a name after the last character that ends within maxStep.
+func shorten(name string) string {
+	if len(name) <= maxStep {
+		return name
+	}
+	return strings.ToValidUTF8(name[:maxStep], "") + "…"
 }
 
 // addSchema notes what checking a body against its schema has found.
@@ -95,18 +111,17 @@ func (f *faults) addSchema(body *openapi3.Schema, err error) {
 }
 
 func (f *faults) addSchemaError(body *openapi3.Schema, err *openapi3.SchemaError) {
-	steps := make([]any, 0, len(err.JSONPointer()))
-	for _, step := range err.JSONPointer() {
-		steps = append(steps, step)
+	path, pointer := err.JSONPointer(), ""
+	if len(path) > 0 {
+		pointer = "/" + strings.Join(each(path, escape), "/")
 	}
-	pointer := at(steps...)
 	switch err.SchemaField {
 	case "properties":
 		f.addUnknownFields(pointer, err)
 	case "uniqueItems":
 		f.addDuplicates(pointer, err)
 	case "nullable":
-		f.addf(pointer, "%s", explainNull(err.Schema, optional(body, err.JSONPointer())))
+		f.addf(pointer, "%s", explainNull(err.Schema, optional(body, path)))
 	default:
 		f.addf(pointer, "%s", explain(err))
 	}

@@ -156,7 +156,7 @@ func TestADestinationKeepsItsKind(t *testing.T) {
 func TestADeliveryToADeletedDestinationCannotGoOutAgain(t *testing.T) {
 	t.Parallel()
 	r := newRelay(t)
-	ids := r.oneOfEach()
+	ids := r.oneOfEach(r.admin)
 	if answer := r.do(r.write, http.MethodDelete, "/v1/destinations/"+ids["destination_id"], ""); answer.status != http.StatusNoContent {
 		t.Fatalf("delete: %d %s", answer.status, answer.body)
 	}

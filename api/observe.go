@@ -105,12 +105,17 @@ func (s *Server) log(c echo.Context, elapsed time.Duration, err error) {
 	s.logger.LogAttrs(c.Request().Context(), level(c, status, err), "request", attrs...)
 }
 
-// level is error for faults of ours, info for what clients ask, debug for
-// what machines ask all the time.
+// level is error for faults of ours, info for what clients ask, debug for what
+// machines ask all the time, or an abuser who was told to wait.
 func level(c echo.Context, status int, err error) slog.Level {
+	var limited *limitedError
 	switch {
 	case errors.Is(err, context.Canceled): // the client hung up
 		return slog.LevelInfo
+	case errors.Is(err, errNotReady): // asked by whoever likes, without a key; away logs the changes
+		return slog.LevelDebug
+	case errors.As(err, &limited) && limited.kind == problemWrongKeys:
+		return slog.LevelDebug
 	case status >= http.StatusInternalServerError:
 		return slog.LevelError
 	case !strings.HasPrefix(c.Path(), "/v1/"):

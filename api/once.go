@@ -23,7 +23,7 @@ const (
 	// While the database is away giving up is repeated, until the reservation
 	// has run out by itself: at most so many reservations at once.
 	dropEvery = time.Second
-	dropTries = 60
+	dropTries = 12
 	dropsMost = 256
 )
 

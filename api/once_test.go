@@ -178,3 +178,42 @@ func TestAClientThatHangsUpLeavesNoReservation(t *testing.T) {
 		}
 	}
 }
+
+// A request whose process was killed can be repeated seconds later. Should it live
+// after all, only one of the two is kept.
+func TestAnAbandonedRequestIsTakenOver(t *testing.T) {
+	t.Parallel()
+	g := &gate{entered: make(chan struct{}), open: make(chan struct{})}
+	r := newRelay(t, func(c *api.Config) { c.Egress = g })
+	before := r.rows()
+	const body = `{"type":"webhook","name":"x","url":"` + publicURL + `"}`
+	statuses := make(chan int, 2)
+	post := func() {
+		answer, err := r.try(t.Context(), r.write, http.MethodPost, "/v1/destinations", body, key("k"))
+		if err != nil {
+			t.Error(err)
+		}
+		statuses <- answer.status
+	}
+	go post()
+	<-g.entered
+	r.clock.advance(12 * time.Second)
+	go post()
+	select {
+	case <-g.entered:
+	case status := <-statuses:
+		t.Fatalf("the second is answered %d, and does not take over", status)
+	}
+	close(g.open)
+	first, second := <-statuses, <-statuses
+	if min(first, second) != http.StatusCreated || max(first, second) != http.StatusConflict {
+		t.Errorf("answered %d and %d, want one 201 and one 409", first, second)
+	}
+	if n := r.rows()["/v1/destinations"] - before["/v1/destinations"]; n != 1 {
+		t.Errorf("%d destinations were stored, want 1", n)
+	}
+	again := r.do(r.write, http.MethodPost, "/v1/destinations", body, key("k"))
+	if again.status != http.StatusCreated || again.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("repeated: %d %s", again.status, again.body)
+	}
+}

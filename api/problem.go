@@ -87,6 +87,15 @@ var (
 		"At most 64 requests of a key may wait for the end of a watch at once. " +
 			"Repeat the request after the time in Retry-After, or ask without wait.",
 	}
+	problemRateLimited = problemKind{
+		"rate-limited", http.StatusTooManyRequests, "Too many requests with this API key",
+		"The header RateLimit-Policy says how many may be made. Repeat the request after the time in Retry-After.",
+	}
+	problemWrongKeys = problemKind{
+		"too-many-wrong-keys", http.StatusTooManyRequests, "Too many wrong API keys from this address",
+		"Unknown and revoked keys are counted by the client's address. Correct the key: a valid one is served at once. " +
+			"With another wrong one, wait for the time in Retry-After.",
+	}
 	problemInternal = problemKind{
 		"internal", http.StatusInternalServerError, "A fault of the relay",
 		"The cause is in the relay's log under the request_id.",
@@ -95,6 +104,11 @@ var (
 		"unavailable", http.StatusServiceUnavailable, "A part that the relay needs does not answer",
 		"Nothing was stored. Repeat the request after the time in Retry-After.",
 	}
+	problemOutcomeUnknown = problemKind{
+		"outcome-unknown", http.StatusServiceUnavailable, "The database went away while it stored the request",
+		"It may have been stored or not. Repeat the request after the time in Retry-After: " +
+			"with its Idempotency-Key it is done once; without one, look first whether it was done.",
+	}
 )
 
 // problemKinds lists every kind, for the page that explains them.
@@ -102,7 +116,8 @@ func problemKinds() []problemKind {
 	return []problemKind{
 		problemNotJSON, problemUnauthorized, problemForbidden, problemNotFound, problemMethod, problemInUse,
 		problemGone, problemDestinationDeleted, problemRunning, problemTooLarge, problemNotJSONType, problemInvalid,
-		problemReusedKey, problemTooManyWaiting, problemInternal, problemUnavailable,
+		problemReusedKey, problemTooManyWaiting, problemRateLimited, problemWrongKeys, problemInternal, problemUnavailable,
+		problemOutcomeUnknown,
 	}
 }
 
@@ -127,6 +142,7 @@ func sentinels() []struct {
 		{storage.ErrNotFound, problemNotFound, 0},
 		{storage.ErrInUse, problemInUse, 0},
 		{storage.ErrDestinationDeleted, problemDestinationDeleted, 0},
+		{storage.ErrOutcomeUnknown, problemOutcomeUnknown, retryUnavailable},
 		{storage.ErrIdempotencyRunning, problemRunning, retryRunning},
 		{storage.ErrIdempotencyMismatch, problemReusedKey, 0},
 		{errNotJSONType, problemNotJSONType, 0},
@@ -157,6 +173,7 @@ func problemOf(err error) occurrence {
 		noJSON  *notJSONError
 		noKey   *unauthorizedError
 		noScope *scopeError
+		limited *limitedError
 	)
 	switch {
 	case errors.As(err, &wrong):
@@ -167,6 +184,8 @@ func problemOf(err error) occurrence {
 		return occurrence{kind: problemUnauthorized, detail: noKey.detail(), challenge: noKey.challenge()}
 	case errors.As(err, &noScope):
 		return occurrence{kind: problemForbidden, detail: noScope.detail(), challenge: noScope.challenge()}
+	case errors.As(err, &limited):
+		return occurrence{kind: limited.kind, detail: limited.kind.detail, retryAfter: limited.seconds()}
 	case errors.Is(err, errNotReady):
 		return occurrence{kind: problemUnavailable, detail: err.Error(), retryAfter: retryUnavailable}
 	}

@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// first is the id of the first row of a list.
-func (r *relay) first(path string) string {
+// firstOf is the id of the first row of a list, as a key sees it.
+func (r *relay) firstOf(key, path string) string {
 	r.t.Helper()
 	var list struct{ Data []struct{ ID string } }
-	answer := r.do(r.admin, http.MethodGet, path, "")
+	answer := r.do(key, http.MethodGet, path, "")
 	must(r.t, json.Unmarshal(answer.body, &list))
 	if len(list.Data) == 0 {
 		r.t.Fatalf("%s is empty", path)
@@ -98,7 +98,7 @@ func watchRefusals(credentialID, destinationID, otherCredential, otherDestinatio
 		{"timeout absurd", path, with("timeout_seconds", `1e999`), nil, invalid, []string{"/timeout_seconds"}, "from 60 to 2592000"},
 		{"timeout with a fraction", path, with("timeout_seconds", `60.5`), nil, invalid, []string{"/timeout_seconds"}, "whole number"},
 		{"timeout in words", path, with("timeout_seconds", `"1h"`), nil, invalid, []string{"/timeout_seconds"}, "whole number"},
-		{"no events", path, with("events", `[]`), nil, invalid, []string{"/events"}, "at least 1 item"},
+		{"no events", path, with("events", `[]`), nil, invalid, []string{"/events"}, "1 to 4 items"},
 		{"unknown event", path, with("events", `["operation.completed","destination.test"]`), nil, invalid, []string{"/events/1"}, "one of: operation.completed"},
 		{"metadata too large", path, with("metadata", `{"k":"`+strings.Repeat("x", 8192)+`"}`), nil, invalid, []string{"/metadata"}, "8 KiB"},
 		{"metadata with too many keys", path, with("metadata", `{`+strings.Join(keys, ",")+`}`), nil, invalid, []string{"/metadata"}, "at most 50 keys"},
@@ -191,6 +191,7 @@ func credentialRefusals() []refusal {
 	return []refusal{
 		{"a credential without secret", path, `{"name":"x"}`, nil, invalid, []string{"/api_token"}, "email and api_key"},
 		{"a credential both ways", path, `{"name":"x","api_token":"t","email":"a@b","api_key":"k"}`, nil, invalid, []string{"/email", "/api_key"}, "either"},
+		{"a field in other letters", path, `{"name":"x","API_TOKEN":"t"}`, nil, invalid, []string{"/API_TOKEN", "/api_token"}, "not a field"},
 		{"a list for a credential", path, `[]`, nil, invalid, []string{""}, "must be an object"},
 		{"a string for a credential", path, `"x\u0000"`, nil, invalid, []string{""}, "must be an object"},
 		{"an email without key", path, `{"name":"x","email":"a@b"}`, nil, invalid, []string{"/api_key"}, "required"},

@@ -32,7 +32,7 @@ const (
 
 // relay is the API on a SQLite store of its own, over HTTP.
 type relay struct {
-	t      *testing.T
+	t      testing.TB
 	store  *storage.Store
 	server *api.Server
 	url    string
@@ -45,13 +45,13 @@ type relay struct {
 }
 
 // newRelay starts a relay; each change may adapt its configuration.
-func newRelay(t *testing.T, changes ...func(*api.Config)) *relay {
+func newRelay(t testing.TB, changes ...func(*api.Config)) *relay {
 	t.Helper()
 	return newRelayOn(t, "sqlite:"+filepath.Join(t.TempDir(), "relay.db"), changes...)
 }
 
 // newRelayOn is newRelay on an empty database of the caller's choice.
-func newRelayOn(t *testing.T, databaseURL string, changes ...func(*api.Config)) *relay {
+func newRelayOn(t testing.TB, databaseURL string, changes ...func(*api.Config)) *relay {
 	t.Helper()
 	r := &relay{t: t, log: &syncBuffer{}, clock: &clock{now: time.Now().UTC().Truncate(time.Microsecond)}}
 	keys, err := storage.ParseKeyring(storage.NewKey())
@@ -206,11 +206,14 @@ func (r *relay) made(key, path, body string) string {
 	return row.ID
 }
 
-// expire lets every watch reach its deadline.
+// expire lets every watch reach its deadline, and nobody take a last look.
 func (r *relay) expire() {
 	r.t.Helper()
 	r.clock.advance(2 * time.Minute)
-	_, err := r.store.ExpireWatches(r.t.Context(), 1000)
+	_, err := r.store.LastPolls(r.t.Context(), 1000)
+	must(r.t, err)
+	r.clock.advance(6 * time.Minute)
+	_, err = r.store.ExpireWatches(r.t.Context(), 1000)
 	must(r.t, err)
 }
 
@@ -226,7 +229,7 @@ func (r *relay) rows() map[string]int {
 	return counts
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -295,8 +295,9 @@ type DestinationPatch struct {
 	// Channel The channel's id (best) or its name.
 	Channel *Channel `json:"channel,omitempty"`
 
-	// Headers Headers to send along, e.g. an authorization. The names that the relay sets itself are
-	// refused.
+	// Headers Headers to send along, e.g. an authorization. Refused are the names that the relay sets itself or
+	// that belong to the connection, in every spelling (`webhook_id` is `Webhook-Id`), and values
+	// of anything but printable ASCII.
 	Headers *Headers `json:"headers,omitempty"`
 
 	// MaxInFlight At most so many attempts at once.
@@ -367,8 +368,9 @@ type Fault struct {
 	Pointer string `json:"pointer"`
 }
 
-// Headers Headers to send along, e.g. an authorization. The names that the relay sets itself are
-// refused.
+// Headers Headers to send along, e.g. an authorization. Refused are the names that the relay sets itself or
+// that belong to the connection, in every spelling (`webhook_id` is `Webhook-Id`), and values
+// of anything but printable ASCII.
 type Headers map[string]string
 
 // Health defines model for Health.
@@ -460,8 +462,9 @@ type NewDestination struct {
 	// Channel The channel's id (best) or its name.
 	Channel *Channel `json:"channel,omitempty"`
 
-	// Headers Headers to send along, e.g. an authorization. The names that the relay sets itself are
-	// refused.
+	// Headers Headers to send along, e.g. an authorization. Refused are the names that the relay sets itself or
+	// that belong to the connection, in every spelling (`webhook_id` is `Webhook-Id`), and values
+	// of anything but printable ASCII.
 	Headers *Headers `json:"headers,omitempty"`
 
 	// MaxInFlight At most so many attempts at once.
@@ -727,8 +730,8 @@ type NotJSONType = Problem
 // TooLarge An error, as RFC 9457 has it.
 type TooLarge = Problem
 
-// TooManyWaiting An error, as RFC 9457 has it.
-type TooManyWaiting = Problem
+// TooManyRequests An error, as RFC 9457 has it.
+type TooManyRequests = Problem
 
 // Unauthorized An error, as RFC 9457 has it.
 type Unauthorized = Problem

@@ -10,6 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/singleflight"
 
 	"oprelay/storage"
 )
@@ -29,6 +30,8 @@ type Config struct {
 	// Ready are the parts beside the database that GET /readyz asks, by the
 	// name it tells ("redis").
 	Ready map[string]func(context.Context) error
+	// Limits are what callers are held to; the zero Limits are none.
+	Limits Limits
 	// Metrics is where the API's own metrics are registered; nil for none.
 	Metrics prometheus.Registerer
 	// Gatherer is what GET /metrics shows; nil leaves /metrics to another
@@ -47,6 +50,10 @@ type Server struct {
 	docs     docsPage
 	echo     *echo.Echo
 	waiters  waiters
+	gate     *gate
+	asking   singleflight.Group // GET /readyz
+	unready  unready
+	scrapes  chan struct{} // holds one for each GET /metrics under way
 
 	drainOnce sync.Once
 	draining  chan struct{}
@@ -73,7 +80,12 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	gate, err := newGate(config.Limits)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
+		gate:     gate,
 		store:    config.Store,
 		logger:   config.Logger,
 		egress:   config.Egress,
@@ -82,9 +94,11 @@ func New(config Config) (*Server, error) {
 		gatherer: config.Gatherer,
 		docs:     docs,
 		draining: make(chan struct{}),
+		scrapes:  make(chan struct{}, scrapesMost),
 		dropping: make(chan struct{}, dropsMost),
 	}
 	s.echo = s.routes(document)
+	s.echo.IPExtractor = clientAddress(config.Limits.TrustedProxies)
 	return s, nil
 }
 

@@ -17,17 +17,58 @@ import (
 // readyTimeout is how long a part may take to answer GET /readyz.
 const readyTimeout = 2 * time.Second
 
+// scrapesMost bounds the requests for metrics at once: each asks the database.
+const scrapesMost = 4
+
 // GetHealth says that the process lives: GET /healthz.
 func (s *Server) GetHealth(c echo.Context) error {
 	return respond(c, Health{Status: Ok})
 }
 
 // GetReadiness says whether every part answers, and else which does not:
-// GET /readyz.
+// GET /readyz. Requests that come while the parts are being asked share the
+// answer: no key is needed to ask, and a part that hangs is asked once and not
+// once by each.
 func (s *Server) GetReadiness(c echo.Context) error {
+	ctx := c.Request().Context()
+	answer := s.asking.DoChan("", func() (any, error) { return s.away(context.WithoutCancel(ctx)), nil })
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case found := <-answer:
+		if away, _ := found.Val.([]string); len(away) > 0 {
+			return fmt.Errorf("%w: %s does not answer", errNotReady, strings.Join(away, ", "))
+		}
+	}
+	return respond(c, Health{Status: Ok})
+}
+
+// unready remembers which parts do not answer.
+type unready struct {
+	mu    sync.Mutex
+	parts map[string]bool
+}
+
+// changed keeps a part's state, and says whether it was another before.
+func (u *unready) changed(part string, away bool) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.parts[part] == away {
+		return false
+	}
+	if u.parts == nil {
+		u.parts = make(map[string]bool)
+	}
+	u.parts[part] = away
+	return true
+}
+
+// away asks every part, and names those that do not answer. It logs when that
+// changes, and not what each asks: whoever needs no key must not fill the log.
+func (s *Server) away(ctx context.Context) []string {
 	checks := map[string]func(context.Context) error{"database": s.store.Ping}
 	maps.Copy(checks, s.ready)
-	ctx, cancel := context.WithTimeout(c.Request().Context(), readyTimeout)
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	var (
 		mu   sync.Mutex
@@ -36,8 +77,14 @@ func (s *Server) GetReadiness(c echo.Context) error {
 	)
 	for name, check := range checks {
 		all.Go(func() {
-			if err := check(ctx); err != nil {
+			err := check(ctx)
+			switch changed := s.unready.changed(name, err != nil); {
+			case changed && err != nil:
 				s.logger.WarnContext(ctx, "not ready", "part", name, "error", err)
+			case changed:
+				s.logger.InfoContext(ctx, "ready again", "part", name)
+			}
+			if err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				away = append(away, name)
@@ -45,11 +92,8 @@ func (s *Server) GetReadiness(c echo.Context) error {
 		})
 	}
 	all.Wait()
-	if len(away) > 0 {
-		slices.Sort(away)
-		return fmt.Errorf("%w: %s does not answer", errNotReady, strings.Join(away, ", "))
-	}
-	return respond(c, Health{Status: Ok})
+	slices.Sort(away)
+	return away
 }
 
 // GetMetrics shows the metrics, unless they are on another listener:
@@ -57,6 +101,12 @@ func (s *Server) GetReadiness(c echo.Context) error {
 func (s *Server) GetMetrics(c echo.Context) error {
 	if s.gatherer == nil {
 		return echo.ErrNotFound
+	}
+	select {
+	case s.scrapes <- struct{}{}:
+		defer func() { <-s.scrapes }()
+	default:
+		return fmt.Errorf("%w: %d requests for metrics are under way", errNotReady, scrapesMost)
 	}
 	promhttp.HandlerFor(s.gatherer, promhttp.HandlerOpts{}).ServeHTTP(c.Response(), c.Request())
 	return nil

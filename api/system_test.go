@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -98,6 +101,135 @@ func TestReadinessNamesWhatIsAway(t *testing.T) {
 	answer := r.do("", http.MethodGet, "/readyz", "")
 	if answer.status != http.StatusServiceUnavailable || !contains(answer, "redis does not answer") || contains(answer, "10.0.0.7") {
 		t.Errorf("%d %s", answer.status, answer.body)
+	}
+}
+
+// Whoever hammers a page that needs no key does not fill the log.
+func TestReadinessIsLoggedWhenItChanges(t *testing.T) {
+	t.Parallel()
+	var away atomic.Bool
+	r := newRelay(t, func(c *api.Config) {
+		c.Ready = map[string]func(context.Context) error{"redis": func(context.Context) error {
+			if away.Load() {
+				return errors.New("refused")
+			}
+			return nil
+		}}
+	})
+	for _, state := range []struct {
+		away   bool
+		status int
+		line   string
+		lines  int // with that of the states before
+	}{
+		{false, 200, "", 0},
+		{true, 503, `"level":"WARN","msg":"not ready","part":"redis","error":"refused"`, 1},
+		{false, 200, `"level":"INFO","msg":"ready again","part":"redis"`, 2},
+		{true, 503, `"level":"WARN","msg":"not ready","part":"redis","error":"refused"`, 3},
+	} {
+		away.Store(state.away)
+		for range 5 {
+			if answer := r.do("", http.MethodGet, "/readyz", ""); answer.status != state.status {
+				t.Errorf("%d, want %d: %s", answer.status, state.status, answer.body)
+			}
+		}
+		log := r.log.String()
+		lines := strings.Count(log, "\n") - strings.Count(log, `"level":"DEBUG"`)
+		if lines != state.lines || !strings.Contains(log, state.line) {
+			t.Errorf("%d lines that are not for debugging, want %d with %s:\n%s", lines, state.lines, state.line, log)
+		}
+	}
+}
+
+// Whoever hammers a page that needs no key asks a part that hangs but once.
+func TestReadinessIsAskedOnceAtATime(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	entered, open := make(chan struct{}, 100), make(chan struct{})
+	r := newRelay(t, func(c *api.Config) {
+		c.Ready = map[string]func(context.Context) error{"redis": func(context.Context) error {
+			asked.Add(1)
+			entered <- struct{}{}
+			<-open
+			return nil
+		}}
+	})
+	const many = 50
+	var all sync.WaitGroup
+	waiting := make(chan struct{}, many)
+	for range many {
+		ctx := &telling{Context: t.Context(), waiting: waiting}
+		all.Go(func() {
+			answer := httptest.NewRecorder()
+			r.server.ServeHTTP(answer, httptest.NewRequestWithContext(ctx, http.MethodGet, "/readyz", http.NoBody))
+			if answer.Code != http.StatusOK {
+				t.Errorf("%d %s", answer.Code, answer.Body)
+			}
+		})
+	}
+	<-entered
+	for range many {
+		<-waiting
+	}
+	gone, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	if _, err := r.try(gone, "", http.MethodGet, "/readyz", ""); err == nil {
+		t.Error("a client that hung up was answered")
+	}
+	close(open)
+	all.Wait()
+	if n := asked.Load(); n != 1 {
+		t.Errorf("%d requests asked %d times, want once", many, n)
+	}
+}
+
+// telling is a context that tells when somebody waits for its end.
+type telling struct {
+	context.Context
+
+	once    sync.Once
+	waiting chan<- struct{}
+}
+
+func (c *telling) Done() <-chan struct{} {
+	c.once.Do(func() { c.waiting <- struct{}{} })
+	return c.Context.Done()
+}
+
+func TestMetricsAreGatheredForAFewAtOnce(t *testing.T) {
+	t.Parallel()
+	entered, open := make(chan struct{}, 100), make(chan struct{})
+	r := newRelay(t, func(c *api.Config) {
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "slow", Help: "Waits."}, func() float64 {
+			entered <- struct{}{}
+			<-open
+			return 1
+		}))
+		c.Gatherer = registry
+	})
+	const most = 4
+	statuses := make(chan int, most)
+	for range most {
+		go func() {
+			answer, err := r.try(context.WithoutCancel(t.Context()), "", http.MethodGet, "/metrics", "")
+			if err != nil {
+				t.Error(err)
+			}
+			statuses <- answer.status
+		}()
+	}
+	for range most {
+		<-entered
+	}
+	if answer := r.do("", http.MethodGet, "/metrics", ""); answer.status != http.StatusServiceUnavailable || answer.header.Get("Retry-After") == "" {
+		t.Errorf("one more: %d %s", answer.status, answer.body)
+	}
+	close(open)
+	for range most {
+		if status := <-statuses; status != http.StatusOK {
+			t.Errorf("%d", status)
+		}
 	}
 }
 

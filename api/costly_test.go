@@ -1,0 +1,101 @@
+package api
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// listed is n values with commas between them; each may use its number.
+func listed(n int, format string) string {
+	values := make([]string, 0, n)
+	for i := range n {
+		values = append(values, strings.ReplaceAll(format, "#", strconv.Itoa(i)))
+	}
+	return strings.Join(values, ",")
+}
+
+// costly are bodies of up to 1 MiB in which everything is wrong, with the
+// first fault and the most that may be named.
+func costly() []struct {
+	name, operation, body string
+	first                 Fault
+	most                  int
+} {
+	long := strings.Repeat("é", 500000)
+	watch := `{"destination_ids":[` + listed(20, `0`) + `],"metadata":{` + listed(50, `"m#":0`) + `}}`
+	unknown := "is not a field of this request; known: account_id, credential_id, destination_ids, events, metadata, operation_id, timeout_seconds"
+	return []struct {
+		name, operation, body string
+		first                 Fault
+		most                  int
+	}{
+		{"too many watches", "createWatches", `{"watches":[` + listed(200000, `{}`) + `]}`, Fault{"must have 1 to 1000 items", "/watches"}, 1 + 1001*4},
+		{"everything wrong in every watch", "createWatches", `{"watches":[` + listed(1000, watch) + `]}`, Fault{"must be a string", "/watches/0/destination_ids/0"}, maxFaults},
+		{"unknown fields", "createWatch", `{` + listed(80000, `"f#":0`) + `}`, Fault{unknown, "/f0"}, maxUnknown + 4},
+		{"unknown fields in every watch", "createWatches", `{"watches":[` + listed(1000, `{`+listed(100, `"f#":0`)+`}`) + `]}`, Fault{unknown, "/watches/0/f0"}, maxFaults},
+		{"much in an unknown field", "createWatch", `{"f":[` + listed(110000, `"\u0001"`) + `]}`, Fault{unknown, "/f"}, 1 + 4},
+		{"unknown fields where none is known", "testDestination", `{` + listed(80000, `"f#":0`) + `}`, Fault{"is not a field of this request", "/f0"}, maxUnknown},
+		{"too many scopes", "createKey", `{"scopes":[` + listed(200000, `"x"`) + `]}`, Fault{"must have 1 to 3 items", "/scopes"}, 1 + 4 + 1},
+		{"too many events", "createWatch", `{"events":[` + listed(200000, `"x"`) + `]}`, Fault{"must have 1 to 4 items", "/events"}, 1 + 5 + 4},
+		{"too much metadata", "createWatch", `{"metadata":{` + listed(66000, `"m#":0`) + `}}`, Fault{"must have at most 50 keys", "/metadata"}, 1 + 51 + 4},
+		{"too many headers", "createDestination", `{"headers":{` + listed(66000, `"h#":0`) + `}}`, Fault{"must have at most 32 keys", "/headers"}, 1 + 33 + 2},
+		{"a list for a map", "createWatch", `{"metadata":[` + listed(200000, `{}`) + `]}`, Fault{"must be an object", "/metadata"}, 1 + 4},
+		{"a map for a list", "createWatch", `{"events":{` + listed(66000, `"e#":0`) + `}}`, Fault{"must be a list", "/events"}, 1 + 4},
+		{"a list for a body", "createWatch", `[` + listed(200000, `{}`) + `]`, Fault{"must be an object", ""}, 1},
+		{"a long field", "createWatch", `{"` + long + `":0}`, Fault{unknown, "/" + long[:maxStep] + "…"}, 1 + 4},
+		{"a long key", "createWatch", `{"metadata":{"x` + long + `":0}}`, Fault{"must be a string", "/metadata/x" + long[:maxStep-2] + "…"}, 1 + 4},
+		{"a long header", "createDestination", `{"headers":{"` + long + `":0}}`, Fault{"must be a string", "/headers/" + long[:maxStep] + "…"}, 1 + 2},
+	}
+}
+
+// What a body makes the relay do is in proportion to its bytes, whatever is wrong in it. Of 200,000 empty watches each took
+// 104 allocations.
+//
+//nolint:paralleltest // it measures the allocations of the whole process
+func TestABodyCostsInProportion(t *testing.T) {
+	document, err := loadDocument()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range costly() {
+		t.Run(test.name, func(t *testing.T) {
+			tree, err := parseJSON([]byte(test.body))
+			if err != nil || len(test.body) > maxBody {
+				t.Fatalf("%d bytes: %v", len(test.body), err)
+			}
+			r := &request{operation: document.operations[test.operation], tree: tree}
+			var f *faults
+			allocations := testing.AllocsPerRun(1, func() {
+				var body map[string]any
+				f = r.decode(&body)
+			})
+			if most := float64(4 * len(test.body)); allocations > most {
+				t.Errorf("%.0f allocations for %d bytes", allocations, len(test.body))
+			}
+			if len(f.list) == 0 || f.list[0] != test.first {
+				t.Fatalf("first of the faults: %.300v, want %v", f.list[:min(1, len(f.list))], test.first)
+			}
+			if len(f.list) > test.most {
+				t.Errorf("%d faults are named, want at most %d", len(f.list), test.most)
+			}
+			t.Logf("%.2f allocations per byte", allocations/float64(len(test.body)))
+		})
+	}
+}
+
+func TestNamesAreCut(t *testing.T) {
+	t.Parallel()
+	short, long := strings.Repeat("n", maxStep), strings.Repeat("\x80", 2*maxStep)
+	for _, test := range []struct{ name, want string }{
+		{"", ""},
+		{short, short},
+		{short + "n", short + "…"},
+		{short[1:] + "é", short[1:] + "…"},
+		{long, "…"}, // of a query; a body is UTF-8
+	} {
+		if got := shorten(test.name); got != test.want {
+			t.Errorf("%q is cut to %q", test.name, got)
+		}
+	}
+}
