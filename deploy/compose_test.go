@@ -1,11 +1,9 @@
 package deploy_test
 
 import (
-	"bytes"
 	"maps"
 	"net/url"
 	"os"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -146,14 +144,7 @@ func TestComposeHoldsNoSecret(t *testing.T) {
 // A variable that the program does not know would be a typing error.
 func TestComposeSetsVariablesThatTheProgramKnows(t *testing.T) {
 	t.Parallel()
-	var stderr bytes.Buffer
-	program := exec.CommandContext(t.Context(), "go", "run", module+"/cmd/relay", "config", "variables")
-	program.Stderr = &stderr
-	printed, err := program.Output()
-	if err != nil {
-		t.Fatalf("relay config variables: %v\n%s", err, stderr.String())
-	}
-	known := strings.Fields(string(printed))
+	known := strings.Fields(relayOutput(t, "config", "variables"))
 	for name, service := range mustLoad(t).Services {
 		for variable := range service.Environment {
 			if strings.HasPrefix(variable, "RELAY_") && !slices.Contains(known, variable) {

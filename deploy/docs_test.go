@@ -50,14 +50,16 @@ func TestDocsNameWhatExists(t *testing.T) {
 
 // documentedElsewhere are variables of the tests and of the reader's own shell.
 func documentedElsewhere(name string) bool {
-	return strings.HasPrefix(name, "RELAY_TEST_") || name == "RELAY_API_KEY" ||
+	return strings.HasPrefix(name, "RELAY_TEST_") || strings.HasPrefix(name, "RELAY_CHAOS_") || name == "RELAY_API_KEY" ||
 		slices.Contains([]string{"RELAY_PORT", "RELAY_SERVICE_HOST"}, name) // Kubernetes's
 }
 
-// relayOutput runs the program from its source.
+// relayOutput runs the program from its source, with -race because that is how
+// its packages have been compiled for the other tests.
 func relayOutput(t *testing.T, args ...string) string {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), "go", append([]string{"run", module + "/cmd/relay"}, args...)...)
+	command := exec.CommandContext(t.Context(), "go", append([]string{"run", "-race", module + "/cmd/relay"}, args...)...)
+	command.Stderr = t.Output()
 	out, err := command.Output()
 	if err != nil {
 		t.Fatalf("relay %s: %v", strings.Join(args, " "), err)
@@ -69,10 +71,10 @@ func markdown(t *testing.T) []string {
 	t.Helper()
 	var files []string
 	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && entry.Name() != ".." {
+		if err == nil && entry.IsDir() && slices.Contains([]string{".bin", ".git", "node_modules"}, entry.Name()) {
 			return fs.SkipDir
 		}
-		if err == nil && strings.HasSuffix(path, ".md") && !strings.Contains(path, "node_modules") {
+		if err == nil && strings.HasSuffix(path, ".md") {
 			files = append(files, path)
 		}
 		return err

@@ -52,6 +52,14 @@ func Postgres(t testing.TB) (databaseURL string) {
 //nolint:gochecknoglobals // package testing has no other place that outlives a test without a TestMain in every package
 var sharedCluster = sync.OnceValues(StartPostgres)
 
+// Execute runs the statements in the database at the URL, with psql.
+func Execute(t testing.TB, databaseURL, statements string) {
+	t.Helper()
+	if err := execute(t.Context(), databaseURL, statements); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // execute runs one statement with PostgreSQL's own client, so that the driver
 // stays the storage package's alone.
 func execute(ctx context.Context, server, statement string) error {

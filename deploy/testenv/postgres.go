@@ -29,21 +29,43 @@ type Cluster struct {
 // go, with Close or with the calling process. The error is ErrNotInstalled where
 // there is nothing to start.
 func StartPostgres() (*Cluster, error) {
-	initdb, err := postgresProgram("initdb")
-	if err != nil {
-		return nil, err
-	}
-	postgres, err := postgresProgram("postgres")
-	if err != nil {
-		return nil, err
-	}
 	folder, err := os.MkdirTemp("", "oprelay-postgres-")
 	if err != nil {
 		return nil, fmt.Errorf("start PostgreSQL: %w", err)
 	}
+	server, err := initPostgres(folder)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(folder))
+	}
+	port := freePort()
+	p, err := start(command{user: server.account, stopSignal: "QUIT", folder: folder, args: server.arguments(port,
+		"max_connections=1000", "fsync=off", "synchronous_commit=off", "full_page_writes=off")})
+	if err != nil {
+		return nil, err
+	}
+	return &Cluster{process: p, URL: postgresURL(port)}, nil
+}
+
+// initialized is a PostgreSQL whose data folder is made.
+type initialized struct {
+	program, data string
+	account       *syscall.Credential // who runs it
+}
+
+// initPostgres makes the data of a new server in the folder, which it gives to
+// the account that runs it.
+func initPostgres(folder string) (initialized, error) {
+	initdb, err := postgresProgram("initdb")
+	if err != nil {
+		return initialized{}, err
+	}
+	postgres, err := postgresProgram("postgres")
+	if err != nil {
+		return initialized{}, err
+	}
 	account, err := unprivileged(folder)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start PostgreSQL: %w", err), os.RemoveAll(folder))
+		return initialized{}, fmt.Errorf("start PostgreSQL: %w", err)
 	}
 	data := filepath.Join(folder, "data")
 	create := exec.Command(initdb, "--pgdata", data, "--username", "postgres", //nolint:noctx // ends by itself
@@ -51,18 +73,26 @@ func StartPostgres() (*Cluster, error) {
 	create.Dir = folder
 	create.SysProcAttr = &syscall.SysProcAttr{Credential: account}
 	if printed, err := create.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("initdb: %w\n%s", err, printed), os.RemoveAll(folder))
+		return initialized{}, fmt.Errorf("initdb: %w\n%s", err, printed)
 	}
-	port := freePort()
-	p, err := start(command{user: account, stopSignal: "QUIT", folder: folder, args: []string{
-		postgres, "-D", data, "-p", port,
-		"-c", "listen_addresses=" + loopback, "-c", "unix_socket_directories=", "-c", "max_connections=300",
-		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off",
-	}})
-	if err != nil {
-		return nil, err
+	return initialized{program: postgres, data: data, account: account}, nil
+}
+
+// arguments is how to run the server on the port, with settings of the form
+// name=value.
+func (i initialized) arguments(port string, settings ...string) []string {
+	arguments := []string{
+		i.program, "-D", i.data, "-p", port, "-c", "listen_addresses=" + loopback, "-c", "unix_socket_directories=",
 	}
-	return &Cluster{process: p, URL: "postgres://postgres@" + net.JoinHostPort(loopback, port) + "/postgres?sslmode=disable"}, nil
+	for _, setting := range settings {
+		arguments = append(arguments, "-c", setting)
+	}
+	return arguments
+}
+
+// postgresURL is the maintenance database of the server on the port.
+func postgresURL(port string) string {
+	return "postgres://postgres@" + net.JoinHostPort(loopback, port) + "/postgres?sslmode=disable"
 }
 
 // Close stops the server and removes its files.

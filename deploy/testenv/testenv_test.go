@@ -128,6 +128,38 @@ func TestClusterEndsWithClose(t *testing.T) {
 	}
 }
 
+// Killed, stopped and restarted, it keeps what was committed.
+func TestPostgresSurvivesItsFaults(t *testing.T) {
+	t.Parallel()
+	server := testenv.StartPostgresServer(t, "max_connections=20")
+	if n := query(t, server.URL, "SHOW max_connections"); n != "20" {
+		t.Errorf("max_connections = %s, want 20", n)
+	}
+	query(t, server.URL, "CREATE TABLE t (n int); INSERT INTO t VALUES (1)")
+	server.Kill()
+	server.Kill()
+	if _, err := psql(t.Context(), server.URL, "SELECT 1"); err == nil {
+		t.Error("the killed server answered")
+	}
+	server.Restart()
+	query(t, server.URL, "INSERT INTO t VALUES (2)")
+	server.Restart()
+	if sum := query(t, server.URL, "SELECT sum(n) FROM t"); sum != "3" {
+		t.Errorf("after two restarts the sum is %s, want 3", sum)
+	}
+
+	server.Pause()
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if printed, err := psql(short, server.URL, "SELECT 1"); err == nil {
+		t.Errorf("the paused server answered %s", printed)
+	}
+	server.Resume()
+	if one := query(t, server.URL, "SELECT 1"); one != "1" {
+		t.Errorf("the resumed server answered %s", one)
+	}
+}
+
 func connect(t *testing.T, url string) *redis.Client {
 	t.Helper()
 	options, err := redis.ParseURL(url)
@@ -151,9 +183,14 @@ func isTimeout(err error) bool {
 
 func query(t *testing.T, databaseURL, statement string) string {
 	t.Helper()
-	printed, err := exec.CommandContext(t.Context(), "psql", "-XAtq", "-d", databaseURL, "-c", statement).CombinedOutput()
+	printed, err := psql(t.Context(), databaseURL, statement)
 	if err != nil {
 		t.Fatalf("%s: %v: %s", statement, err, printed)
 	}
-	return strings.TrimSpace(string(printed))
+	return printed
+}
+
+func psql(ctx context.Context, databaseURL, statement string) (string, error) {
+	printed, err := exec.CommandContext(ctx, "psql", "-XAtq", "-d", databaseURL, "-c", statement).CombinedOutput()
+	return strings.TrimSpace(string(printed)), err
 }

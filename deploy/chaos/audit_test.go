@@ -1,0 +1,141 @@
+package chaos
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"oprelay/api/client"
+)
+
+// settle waits until every watch in the books was told to all its destinations.
+func (r *rig) settle(t *testing.T, b *books) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		open, changed := b.open()
+		if open == 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Errorf("%d watches were not told to all their destinations within %s", open, patience)
+			return
+		}
+	}
+}
+
+// ledger is what the API tells of all that there ever was.
+type ledger struct {
+	watches map[string][]client.Watch // by operation
+	events  map[string][]client.Event // terminal ones, by watch
+}
+
+func (r *rig) ledger(t *testing.T) ledger {
+	t.Helper()
+	l := ledger{watches: map[string][]client.Watch{}, events: map[string][]client.Event{}}
+	for params := (&client.ListWatchesParams{Limit: new(200)}); ; {
+		page, err := r.client.ListWatchesWithResponse(t.Context(), params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if page.JSON200 == nil {
+			t.Fatalf("list the watches: %s", page.Body)
+		}
+		for _, w := range page.JSON200.Data {
+			l.watches[w.Operation.ID] = append(l.watches[w.Operation.ID], w)
+		}
+		if params.Cursor = page.JSON200.NextCursor; params.Cursor == nil {
+			break
+		}
+	}
+	for params := (&client.ListEventsParams{Limit: new(200)}); ; {
+		page, err := r.client.ListEventsWithResponse(t.Context(), params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if page.JSON200 == nil {
+			t.Fatalf("list the events: %s", page.Body)
+		}
+		if len(page.JSON200.Data) == 0 {
+			return l
+		}
+		for _, e := range page.JSON200.Data {
+			if e.WatchID != nil {
+				l.events[*e.WatchID] = append(l.events[*e.WatchID], e)
+			}
+		}
+		params.After = &page.JSON200.Data[len(page.JSON200.Data)-1].ID
+	}
+}
+
+// audit compares the books with what the API and the receivers tell. kills are
+// when processes were killed: a send that was in flight then may be repeated.
+func (r *rig) audit(t *testing.T, b *books, kills []time.Time) row {
+	t.Helper()
+	told := r.ledger(t)
+	var result row
+	for _, e := range b.all() {
+		result.watches++
+		watches := told.watches[e.operation]
+		if len(watches) != 1 || watches[0].ID != e.watch {
+			t.Errorf("operation %s has %d watches, want one, %s", e.operation, len(watches), e.watch)
+			result.lost++
+			continue
+		}
+		events := told.events[e.watch]
+		result.events += len(events)
+		if w := watches[0]; w.Status != e.status || len(events) != 1 || w.EventID == nil || *w.EventID != events[0].ID {
+			t.Errorf("watch %s is %s with %d events, want %s with one", e.watch, w.Status, len(events), e.status)
+			result.lost++
+			continue
+		}
+		r.auditReceipts(t, e, events[0].ID, kills, &result)
+	}
+	for _, operation := range b.refused {
+		if n := len(told.watches[operation]); n > 0 {
+			t.Errorf("operation %s has %d watches, though its registration was answered 503", operation, n)
+		}
+	}
+	r.receive.mu.Lock()
+	defer r.receive.mu.Unlock()
+	for _, wrong := range r.receive.wrong {
+		t.Error(wrong)
+	}
+	result.refused, result.memory = b.refusal, r.memory()
+	return result
+}
+
+// auditReceipts judges what the destinations of one watch got.
+func (r *rig) auditReceipts(t *testing.T, e entry, event string, kills []time.Time, result *row) {
+	t.Helper()
+	for i, got := range r.receive.of(e.operation, e.destinations) {
+		if got == nil {
+			t.Errorf("event %s never arrived at %s", event, e.destinations[i])
+			result.lost++
+			continue
+		}
+		said := got.message
+		if got.event != event || said.Type != "operation."+string(e.status) || said.Data.WatchID != e.watch || !equal(said.Data.Operation.Error, e.upstream) {
+			t.Errorf("%s got of watch %s: event %s, %+v; want event %s, %s", got.destination, e.watch, got.event, said, event, e.status)
+		}
+		for _, at := range got.accepted[:len(got.accepted)-1] {
+			result.doubled++
+			if inFlight(at, kills) {
+				result.inFlight++
+			}
+		}
+	}
+}
+
+// inFlight says whether a send that arrived then can have been in flight at a
+// kill: sent, but its outcome not yet recorded.
+func inFlight(at time.Time, kills []time.Time) bool {
+	const recording = 2 * time.Second
+	return slices.ContainsFunc(kills, func(kill time.Time) bool { return at.Before(kill) && kill.Sub(at) < recording })
+}
+
+func equal(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }

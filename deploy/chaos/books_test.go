@@ -1,0 +1,115 @@
+package chaos
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"oprelay/api/client"
+)
+
+// entry is one watch whose outcome is known.
+type entry struct {
+	operation    string
+	destinations []string // the paths of its receivers
+	status       client.WatchStatus
+	upstream     *string   // the error that the operation fails with
+	asked, over  time.Time // when it was asked for, and when its operation has ended
+	watch        string    // its id, once registered
+	told         time.Time // when the last of its destinations accepted it
+	missing      int       // destinations that have not
+}
+
+// books are what was asked of the relay.
+type books struct {
+	mu      sync.Mutex
+	entries map[string]*entry // by operation
+	refused []string          // operations that were answered 503 and not asked for again
+	refusal int               // answers of 503
+	changed chan struct{}     // closed and replaced whenever an entry is settled or added
+}
+
+func newBooks() *books { return &books{entries: map[string]*entry{}, changed: make(chan struct{})} }
+
+func (b *books) enter(entries ...*entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range entries {
+		e.missing = len(e.destinations)
+		b.entries[e.operation] = e
+	}
+}
+
+// strike takes entries out that the relay refused to take.
+func (b *books) strike(entries ...*entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range entries {
+		delete(b.entries, e.operation)
+		b.refused = append(b.refused, e.operation)
+	}
+	b.notify()
+}
+
+// told notes that one more destination of the operation has accepted it.
+func (b *books) told(operation string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entries[operation]
+	if e == nil { // judged by the audit
+		return
+	}
+	if e.missing--; e.missing == 0 {
+		e.told = time.Now()
+		b.notify()
+	}
+}
+
+func (b *books) notify() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// open is how many entries are not settled, and a channel that is closed when
+// there may be fewer.
+func (b *books) open() (n int, changed <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.entries {
+		if e.missing > 0 {
+			n++
+		}
+	}
+	return n, b.changed
+}
+
+func (b *books) all() []entry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make([]entry, 0, len(b.entries))
+	for _, e := range b.entries {
+		all = append(all, *e)
+	}
+	return all
+}
+
+// recovery is the longest that a watch went untold which had been asked for before
+// a mark: a moment from which on the relay had all it needs. It counts from the
+// last mark before it was told, or from the end of its operation.
+func (b *books) recovery(marks []time.Time) (longest time.Duration) {
+	for _, e := range b.all() {
+		for _, mark := range slices.Backward(marks) {
+			if e.told.Before(mark) {
+				continue
+			}
+			if e.over.After(mark) {
+				mark = e.over
+			}
+			if e.asked.Before(mark) {
+				longest = max(longest, e.told.Sub(mark))
+			}
+			break
+		}
+	}
+	return longest
+}

@@ -1,0 +1,92 @@
+package chaos
+
+import (
+	"testing"
+	"time"
+
+	"oprelay/jobs/cloudflare/simulator"
+)
+
+// fault is one thing that goes wrong, while watches are being registered.
+type fault struct {
+	order   int
+	name    string
+	refusal onRefusal
+	// patient has no limit on its recovery: what is slow is not the relay.
+	patient bool
+	// inject does the harm and mends it.
+	inject func(*testing.T, *episode)
+}
+
+// episode is a fault while it lasts.
+type episode struct {
+	*rig
+
+	load  *load
+	kills []time.Time // when processes were killed
+	marks []time.Time // from when on the relay had all it needs
+}
+
+// endure injects the fault under load, waits until all is told, and enters
+// into the table what the books say of it.
+func (r *rig) endure(t *testing.T, f fault) {
+	t.Helper()
+	l := r.newLoad()
+	l.refusal = f.refusal
+	l.start()
+	e := &episode{rig: r, load: l}
+	await(t, theForm().spell) // something is under way by then
+	f.inject(t, e)
+	await(t, theForm().spell)
+	l.end()
+	r.settle(t, l.books)
+	result := r.audit(t, l.books, e.kills)
+	result.order, result.fault, result.recovery = f.order, f.name, l.books.recovery(e.marks)
+	r.enter(t, result)
+	if *long && !f.patient && result.recovery > recoveryLimit {
+		t.Errorf("recovered only after %s, want %s at most", result.recovery, recoveryLimit)
+	}
+}
+
+// recoveryLimit is within what the relay has to be itself again.
+const recoveryLimit = 15 * time.Second
+
+// enter adds the row to the table and judges what holds for every fault.
+func (r *rig) enter(t *testing.T, result row) {
+	t.Helper()
+	for _, p := range r.processes() {
+		select {
+		case <-p.Ended:
+			t.Errorf("a process of the relay has ended:\n%s", p.Stderr)
+		default:
+		}
+	}
+	if result.doubled > result.inFlight {
+		t.Errorf("%d messages were accepted twice that no kill had interrupted", result.doubled-result.inFlight)
+	}
+	t.Logf("%+v", result)
+	results.add(result)
+}
+
+// recovered notes that from now on the relay has all it needs, and registers a
+// watch whose operation is over.
+func (e *episode) recovered() {
+	now := time.Now()
+	e.marks = append(e.marks, now)
+	e.load.running.Go(func() { e.load.register(1, func() simulator.Plan { return simulator.Plan{} }) })
+}
+
+// kill kills the process at once.
+func (e *episode) kill(p *process) {
+	e.kills = append(e.kills, time.Now())
+	p.Kill()
+}
+
+// await lets time pass: how long a fault lasts, never what a test waits for.
+func await(t *testing.T, d time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(d):
+	case <-t.Context().Done():
+	}
+}

@@ -1,0 +1,75 @@
+package chaos
+
+import (
+	"testing"
+
+	"oprelay/deploy/testenv"
+)
+
+// PostgreSQL goes away, stands still, loses its connections, or cannot write.
+// Registrations are answered 503 and take effect once when they are repeated.
+func TestPostgresFails(t *testing.T) {
+	t.Parallel()
+	server := testenv.StartPostgresServer(t)
+	proxy := testenv.StartProxy(t, server.URL)
+	r := newRig(t, proxy.URL, testenv.Redis(t), 3)
+	testenv.Execute(t, server.URL, diskTriggers)
+	for i, f := range []fault{
+		{name: "PostgreSQL: killed and started again", inject: func(t *testing.T, e *episode) {
+			t.Helper()
+			server.Kill()
+			await(t, theForm().spell)
+			server.Restart()
+			e.recovered()
+		}},
+		{name: "PostgreSQL: connections cut, again and again", inject: func(t *testing.T, e *episode) {
+			t.Helper()
+			for range 10 {
+				proxy.Cut()
+				await(t, theForm().spell/10)
+			}
+			e.recovered()
+		}},
+		{name: "PostgreSQL: stopped (SIGSTOP)", inject: func(t *testing.T, e *episode) {
+			t.Helper()
+			server.Pause()
+			await(t, theForm().stopped)
+			server.Resume()
+			e.recovered()
+		}},
+		{name: "PostgreSQL: connections fall silent", inject: func(t *testing.T, e *episode) {
+			t.Helper()
+			proxy.Silence()
+			await(t, theForm().stopped)
+			proxy.Restore()
+			e.recovered()
+		}},
+		{name: "PostgreSQL: the disk is full", inject: func(t *testing.T, e *episode) {
+			t.Helper()
+			testenv.Execute(t, server.URL, fillDisk)
+			await(t, theForm().spell)
+			testenv.Execute(t, server.URL, emptyDisk)
+			e.recovered()
+		}},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			f.order, f.refusal = 40+i, repeat
+			r.endure(t, f)
+		})
+	}
+}
+
+// A full disk, as the program sees it: the error that PostgreSQL answers with
+// whenever a row would take more room. The triggers are there from the beginning,
+// and what they do is replaced, which locks no table: the relay's transactions
+// lock several, in an order that the change of a trigger does not know.
+const (
+	diskTriggers = emptyDisk + `;
+		CREATE TRIGGER disk BEFORE INSERT ON watches FOR EACH ROW EXECUTE FUNCTION disk();
+		CREATE TRIGGER disk BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION disk();
+		CREATE TRIGGER disk BEFORE INSERT ON attempts FOR EACH ROW EXECUTE FUNCTION disk()`
+	fillDisk = `CREATE OR REPLACE FUNCTION disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+		END $$`
+	emptyDisk = `CREATE OR REPLACE FUNCTION disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$`
+)

@@ -1,0 +1,149 @@
+package testenv
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Proxy stands between a program under test and a server, and fails as networks
+// do. Its methods may be called from any goroutine and hold until the next one.
+type Proxy struct {
+	// URL is the server's own, through the proxy.
+	URL string
+
+	t       testing.TB
+	server  string // host and port
+	address string // the proxy's own
+	links   sync.WaitGroup
+
+	mu       sync.Mutex
+	listener net.Listener       // nil while connections are refused
+	open     map[*link]struct{} // every connection that is not over
+	silent   bool
+	latency  time.Duration
+}
+
+// StartProxy starts a proxy before the server that the URL names; it ends with
+// the test, and so do its connections.
+func StartProxy(t testing.TB, serverURL string) *Proxy {
+	t.Helper()
+	u, err := url.Parse(serverURL)
+	if err != nil {
+		t.Fatalf("the URL of the server: %v", err)
+	}
+	p := &Proxy{
+		t: t, server: u.Host, address: net.JoinHostPort(loopback, freePort()),
+		open: map[*link]struct{}{},
+	}
+	u.Host = p.address
+	p.URL = u.String()
+	p.Restore()
+	t.Cleanup(func() {
+		p.Refuse()
+		p.links.Wait()
+	})
+	return p
+}
+
+// Cut resets every connection, whatever it is in the middle of. New ones are
+// accepted.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reset()
+}
+
+// Refuse resets every connection and refuses new ones.
+func (p *Proxy) Refuse() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listener != nil {
+		_ = p.listener.Close()
+		p.listener = nil
+	}
+	p.reset()
+}
+
+// Silence lets nothing pass any more, not even the end of a connection. New
+// connections are accepted and as silent. Those that were open meanwhile are
+// silent for good, as behind a firewall that has forgotten them.
+func (p *Proxy) Silence() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.silent = true
+	for l := range p.open {
+		l.silence()
+	}
+}
+
+// Slow delays each piece of an answer by the latency, on the open connections too.
+func (p *Proxy) Slow(latency time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.latency = latency
+}
+
+// Restore accepts connections and lets everything pass at once again.
+func (p *Proxy) Restore() {
+	p.t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.silent, p.latency = false, 0
+	if p.listener != nil {
+		return
+	}
+	listener, err := new(net.ListenConfig).Listen(context.WithoutCancel(p.t.Context()), "tcp", p.address)
+	if err != nil {
+		p.t.Errorf("proxy: %v", err)
+		return
+	}
+	p.listener = listener
+	p.links.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return // Refuse closed it
+			}
+			p.accept(listener, client)
+		}
+	})
+}
+
+// accept links a new connection to the server, unless Refuse came first.
+func (p *Proxy) accept(listener net.Listener, client net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := newLink(p, client)
+	if p.listener != listener {
+		l.reset()
+		return
+	}
+	p.open[l] = struct{}{}
+	if p.silent {
+		l.silence()
+	}
+	p.links.Go(func() {
+		l.run(p.server)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.open, l)
+	})
+}
+
+// reset resets every open connection; p.mu is held.
+func (p *Proxy) reset() {
+	for l := range p.open {
+		l.reset()
+	}
+}
+
+// delay is by how much an answer is late now.
+func (p *Proxy) delay() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.latency
+}
