@@ -21,7 +21,7 @@ func TestVersion(t *testing.T) {
 	if code := r.Wait(startLimit); code != exitOK {
 		t.Errorf("exit code %d, want 0", code)
 	}
-	mention(t, r.stdout.String(), "relay "+testVersion+"\n", "commit "+testCommit+"\n", runtime.Version())
+	mention(t, r.Stdout.String(), "relay "+testVersion+"\n", "commit "+testCommit+"\n", runtime.Version())
 }
 
 // Every command explains itself, and the root names every command.
@@ -29,20 +29,22 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	root := call(t.Context(), nil, "--help")
 	for command, says := range map[string][]string{
-		"serve":          {"--listen", "RELAY_LISTEN", "--poll-min", "SIGTERM", "relay.db"},
-		"api":            {"--redis-url", "relay migrate up", "migrations"},
-		"worker":         {"--delivery-timeout", "RELAY_METRICS_LISTEN", "migrations"},
-		"migrate":        {"up", "status"},
-		"migrate up":     {"--database-url", "RELAY_DATABASE_URL"},
-		"migrate status": {"--database-url"},
-		"keys":           {"create", "list", "revoke"},
-		"keys create":    {"--tenant", "--name", "--scope", "admin"},
-		"keys list":      {"--json"},
-		"keys revoke":    {"ID"},
-		"simulate":       {"--misbehave", "RELAY_CLOUDFLARE_URL", "not_found"},
-		"demo":           {"--keep", "Exit 0 only if"},
-		"healthcheck":    {"RELAY_METRICS_LISTEN"},
-		"environment":    strings.Fields(call(t.Context(), nil, "config", "variables").stdout),
+		"serve":                  {"--listen", "RELAY_LISTEN", "--poll-min", "SIGTERM", "relay.db"},
+		"api":                    {"--redis-url", "relay migrate up", "migrations"},
+		"worker":                 {"--delivery-timeout", "RELAY_METRICS_LISTEN", "migrations"},
+		"migrate":                {"up", "status"},
+		"migrate up":             {"--database-url", "RELAY_DATABASE_URL"},
+		"migrate status":         {"--database-url"},
+		"keys":                   {"create", "list", "revoke", "new-encryption", "rotate-encryption"},
+		"keys create":            {"--tenant", "--name", "--scope", "admin"},
+		"keys list":              {"--json"},
+		"keys revoke":            {"ID"},
+		"keys new-encryption":    {"--file", "RELAY_ENCRYPTION_KEYS"},
+		"keys rotate-encryption": {"--forget-unopened", "Restart them all", "backups"},
+		"simulate":               {"--misbehave", "RELAY_CLOUDFLARE_URL", "not_found"},
+		"demo":                   {"--keep", "Exit 0 only if"},
+		"healthcheck":            {"RELAY_METRICS_LISTEN"},
+		"environment":            strings.Fields(call(t.Context(), nil, "config", "variables").stdout),
 	} {
 		help := call(t.Context(), nil, append(strings.Fields(command), "--help")...)
 		if help.code != exitOK || help.stderr != "" {
@@ -146,7 +148,7 @@ func TestDemo(t *testing.T) {
 	if code := r.Wait(time.Minute); code != exitOK {
 		t.Errorf("exit code %d, want 0", code)
 	}
-	out := r.stdout.String()
+	out := r.Stdout.String()
 	mention(t, out, "operation.completed", `operation.failed ("This list is at the maximum number of items")`,
 		"operation.expired (deadline)", "operation.unobservable (not_found)", "signature verified",
 		"refused it twice", "updated in place", "checks hold")
@@ -164,7 +166,7 @@ func TestHealthcheck(t *testing.T) {
 	redis := testenv.StartRedis(t)
 	s := startSeparate(t, newSurroundings(t), redis.URL, 1, "RELAY_METRICS_LISTEN", "127.0.0.1:0")
 	address := func(r *relay) string {
-		line, _ := r.stderr.find(`"msg":"metrics and health"`)
+		line, _ := r.Stderr.Find(`"msg":"metrics and health"`)
 		var up struct{ Listen string }
 		if err := json.Unmarshal([]byte(line), &up); err != nil {
 			t.Fatalf("%v in %q", err, line)
@@ -197,7 +199,7 @@ func TestHealthcheck(t *testing.T) {
 func TestSimulate(t *testing.T) {
 	t.Parallel()
 	r := spawn(t, t.TempDir(), nil, "simulate", "--listen", "127.0.0.1:0", "--pending-for", "0s", "--running-for", "0s", "--end", "failed")
-	line, ok := r.stderr.wait(deadline(t, startLimit), "simulating on ", r.ended)
+	line, ok := r.Stderr.Wait(deadline(t, startLimit), "simulating on ", r.Ended)
 	if !ok {
 		t.Fatal("it does not start")
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"oprelay/api/ratelimit"
 	"oprelay/jobs"
 	"oprelay/storage"
 )
@@ -20,6 +21,9 @@ import (
 // config is the configuration, checked and typed.
 type config struct {
 	listen, metricsListen string
+	apiRateLimit          ratelimit.Rate // zero for none
+	authFailureLimit      ratelimit.Rate // zero for none
+	trustedProxies        []netip.Prefix
 
 	databaseURL    string
 	redisURL       string
@@ -65,7 +69,7 @@ func load(c *cobra.Command, getenv func(string) string, used []setting) (config,
 		}
 		err := s.parse(&cfg, value)
 		switch {
-		case err != nil && s.secret:
+		case err != nil && (s.secret || strings.ContainsAny(value, "@?#")): // a URL that should have no password
 			faults = append(faults, fmt.Errorf("%s: %w", from, err))
 		case err != nil:
 			faults = append(faults, fmt.Errorf("%s=%q: %w", from, value, err))
@@ -145,13 +149,54 @@ func optional(parse func(*config, string) error) func(*config, string) error {
 
 func budget(field func(*config) *storage.Budget) func(*config, string) error {
 	return func(c *config, v string) error {
-		count, per, _ := strings.Cut(v, "/")
-		n, err := strconv.Atoi(count)
-		d, e := parseDuration(per)
-		if err != nil || e != nil || n < 1 {
+		n, per, ok := countPerTime(v)
+		if !ok {
 			return errors.New("want COUNT/TIME, such as 120/5m")
 		}
-		*field(c) = storage.Budget{N: n, Per: d}
+		*field(c) = storage.Budget{N: n, Per: per}
 		return nil
+	}
+}
+
+// apiLimit is a budget in whole seconds, as the API's headers tell it, or none.
+func apiLimit(field func(*config) *ratelimit.Rate) func(*config, string) error {
+	return func(c *config, v string) error {
+		if v == "none" {
+			*field(c) = ratelimit.Rate{}
+			return nil
+		}
+		n, per, ok := countPerTime(v)
+		if !ok || per%time.Second != 0 {
+			return errors.New("want COUNT/TIME in whole seconds, such as 120/1m, or none")
+		}
+		*field(c) = ratelimit.Rate{N: n, Per: per}
+		return nil
+	}
+}
+
+func countPerTime(v string) (n int, per time.Duration, ok bool) {
+	count, of, _ := strings.Cut(v, "/")
+	n, err := strconv.Atoi(count)
+	per, e := parseDuration(of)
+	return n, per, err == nil && e == nil && n > 0
+}
+
+// networks reads a comma list of CIDRs.
+func networks(field func(*config) *[]netip.Prefix) func(*config, string) error {
+	return func(c *config, v string) error {
+		var all []netip.Prefix
+		var faults []error
+		for part := range strings.SplitSeq(v, ",") {
+			if part = strings.TrimSpace(part); part == "" {
+				continue
+			}
+			prefix, err := netip.ParsePrefix(part)
+			if err != nil {
+				faults = append(faults, fmt.Errorf("%q is not a network such as 10.1.0.0/16", part))
+			}
+			all = append(all, prefix)
+		}
+		*field(c) = all
+		return errors.Join(faults...)
 	}
 }

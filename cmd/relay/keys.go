@@ -33,7 +33,9 @@ func createKey(
 }
 
 func newKeys(getenv func(string) string) *cobra.Command {
-	return newGroup("keys", "Create, list and revoke API keys", newKeysCreate(getenv), newKeysList(getenv), newKeysRevoke(getenv))
+	return newGroup("keys", "Create, list and revoke API keys; change the encryption key",
+		newKeysCreate(getenv), newKeysList(getenv), newKeysRevoke(getenv),
+		newKeysNewEncryption(), newKeysRotateEncryption(getenv))
 }
 
 func newKeysCreate(getenv func(string) string) *cobra.Command {
@@ -155,7 +157,10 @@ func newKeysRevoke(getenv func(string) string) *cobra.Command {
 	c := &cobra.Command{Use: "revoke ID", Short: "Revoke an API key, from now on", Args: cobra.ExactArgs(1)}
 	return storeCommand(c, getenv, openMigrated, func(ctx context.Context, store *storage.Store, args []string) error {
 		err := store.RevokeKey(ctx, "", args[0])
-		if errors.Is(err, storage.ErrNotFound) {
+		switch {
+		case errors.Is(err, storage.ErrNotFound) && strings.HasPrefix(args[0], "relay_"):
+			return errors.New("that is a key, and its id is wanted: relay keys list shows it")
+		case errors.Is(err, storage.ErrNotFound):
 			return fmt.Errorf("no key %s: relay keys list shows them", args[0])
 		}
 		return err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log" //nolint:depguard // to silence it
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,6 +25,7 @@ const (
 func main() {
 	signal.Ignore(syscall.SIGPIPE) // a reader that went away is an error of the write, so that deferred clean-up runs
 	redis.SetLogger(silence{})     // the relay logs an outage itself, once
+	log.SetOutput(io.Discard)      // net/http quotes there what a receiver sends unasked, which may be our own request
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()

@@ -3,17 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
-	"flag"
-	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"oprelay/deploy/testenv"
 )
 
 // testVersion and testCommit are linked into the program under test.
@@ -25,44 +22,22 @@ const (
 // binaryFolder holds the program under test; it goes with the test process.
 var binaryFolder string
 
-// relayBinary builds the program once, at the first call.
-var relayBinary = sync.OnceValues(buildRelay)
+// relayBinary builds the program once, at the first call; chaosBinary the one whose
+// clock can be set.
+var (
+	relayBinary = sync.OnceValues(func() (string, error) { return buildRelay("relay") })
+	chaosBinary = sync.OnceValues(func() (string, error) { return buildRelay("relay-chaos", "-tags", "chaos") })
+)
 
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+// parallel is how many tests run at once.
+const parallel = 8
 
-// parallel is how many tests run at once unless -parallel says otherwise: they
-// wait for other processes more than they compute.
-const parallel = "8"
+func TestMain(m *testing.M) { os.Exit(testenv.Main(m, parallel, &binaryFolder)) }
 
-func runTests(m *testing.M) int {
-	flag.Parse()
-	asked := false
-	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
-	if !asked {
-		_ = flag.Set("test.parallel", parallel)
-	}
-	var err error
-	if binaryFolder, err = os.MkdirTemp("", "relay-test-"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = os.RemoveAll(binaryFolder) }()
-	return m.Run()
-}
-
-// buildRelay has the race detector in the program if the tests have it.
-func buildRelay() (path string, err error) {
-	path = filepath.Join(binaryFolder, "relay")
-	args := []string{"build", "-o", path, "-ldflags", "-X main.version=" + testVersion + " -X main.commit=" + testCommit}
-	info, _ := debug.ReadBuildInfo()
-	if info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		args = append(args, "-race")
-	}
-	printed, err := exec.Command("go", append(args, ".")...).CombinedOutput() //nolint:noctx // outlives the test that began it
-	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, printed)
-	}
-	return path, nil
+func buildRelay(name string, arguments ...string) (path string, err error) {
+	path = filepath.Join(binaryFolder, name)
+	arguments = append(arguments, "-ldflags", "-X main.version="+testVersion+" -X main.commit="+testCommit, ".")
+	return path, testenv.Build(path, arguments...)
 }
 
 // environment is what a relay under test has of it: nothing else gets through.

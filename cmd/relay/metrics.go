@@ -16,6 +16,9 @@ import (
 // readyTimeout bounds how long the question whether the stores answer may take.
 const readyTimeout = 3 * time.Second
 
+// scrapesMost bounds the requests for metrics at once: each asks the database.
+const scrapesMost = 4
+
 // startMetrics registers what is read from the stores, and serves metrics and
 // health on a listener of their own if there is one.
 func (p *process) startMetrics(ctx context.Context) error {
@@ -26,7 +29,7 @@ func (p *process) startMetrics(ctx context.Context) error {
 		return nil
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{MaxRequestsInFlight: scrapesMost}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", p.answerReady)
 	address, err := p.listen(ctx, p.cfg.metricsListen, mux, func() {})
@@ -56,7 +59,7 @@ func (p *process) answerReady(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, answer.String())
 }
 
-// overdue tells how late the relay is: the one number to alert on.
+// overdue tells how late the relay is, by kind; deploy/README.md says which to alert on.
 type overdue struct{ store *storage.Store }
 
 // Describe tells of the metric.
@@ -71,15 +74,11 @@ func overdueDesc() *prometheus.Desc {
 func (o overdue) Collect(c chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
-	oldest, err := o.store.OldestDue(ctx)
+	late, err := o.store.Overdue(ctx)
 	if err != nil {
 		return
 	}
 	for _, kind := range []storage.GroupKind{storage.PollGroup, storage.DeliverGroup} {
-		late := 0.0
-		if due, ok := oldest[kind]; ok && !due.IsZero() {
-			late = max(0, time.Since(due).Seconds())
-		}
-		c <- prometheus.MustNewConstMetric(overdueDesc(), prometheus.GaugeValue, late, string(kind))
+		c <- prometheus.MustNewConstMetric(overdueDesc(), prometheus.GaugeValue, late[kind].Seconds(), string(kind))
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"oprelay/api"
+	"oprelay/api/ratelimit"
 	"oprelay/jobs"
 	"oprelay/jobs/cloudflare"
 	"oprelay/notifier"
@@ -104,10 +105,22 @@ func (p *process) openStore(ctx context.Context) (err error) {
 	if err := p.store.CheckKeys(ctx); err != nil {
 		return err
 	}
+	if err := p.store.JoinClock(ctx); err != nil {
+		return err
+	}
+	p.keepClock()
 	if p.store.Backend() == "sqlite" {
 		return p.store.Reclaim(ctx) // what a process before this one left behind
 	}
 	return nil
+}
+
+// keepClock goes on until the store is about to be closed.
+func (p *process) keepClock() {
+	ctx, cancel := context.WithCancel(context.Background())
+	kept := make(chan struct{})
+	go func() { p.store.KeepClock(ctx); close(kept) }()
+	p.onStop(func(context.Context) error { cancel(); <-kept; return nil })
 }
 
 // firstKey makes the first way in to a new SQLite database.
@@ -146,7 +159,7 @@ func (p *process) openRedis(context.Context) error {
 }
 
 func (p *process) startWaker(r roles) error {
-	p.waker = jobs.StartWaker(p.redis, p.log, time.Now)
+	p.waker = jobs.StartWaker(p.redis, p.log, p.store.Steady)
 	p.onStop(func(context.Context) error { p.waker.Stop(); return nil })
 	if !r.worker {
 		p.store.SetOnDue(p.waker.Wake)
@@ -198,6 +211,10 @@ func (p *process) startAPI(ctx context.Context, r roles) error {
 		Store: p.store, Logger: p.log, Egress: egress.Policy{Allow: p.cfg.egressAllow},
 		Ready:   map[string]func(context.Context) error{"redis": p.redisReady},
 		Metrics: p.metrics,
+		Limits: api.Limits{
+			Counter: ratelimit.New(p.sharedRedis(), p.log, time.Now),
+			Key:     p.cfg.apiRateLimit, WrongKeys: p.cfg.authFailureLimit, TrustedProxies: p.cfg.trustedProxies,
+		},
 	}
 	if p.cfg.metricsListen == "" {
 		config.Gatherer = p.metrics
@@ -208,6 +225,15 @@ func (p *process) startAPI(ctx context.Context, r roles) error {
 	}
 	p.addr, err = p.listen(ctx, p.cfg.listen, server, server.Drain)
 	return err
+}
+
+// sharedRedis is where processes count together. On the embedded one there is
+// but this process, which counts by itself in a hundredth of the time.
+func (p *process) sharedRedis() redis.UniversalClient {
+	if p.cfg.redisURL == embeddedRedis {
+		return nil
+	}
+	return p.redis
 }
 
 func (p *process) redisReady(context.Context) error {

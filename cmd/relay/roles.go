@@ -82,7 +82,11 @@ func newRole(getenv func(string) string, r roles, c *cobra.Command) *cobra.Comma
 // settings are those that the roles use. The API needs the settings of the
 // deliveries for the addresses that destinations may have.
 func (r roles) settings() []setting {
-	used := append(serverSettings(), r.storeSettings()...)
+	used := serverSettings()
+	if r.api {
+		used = append(used, limitSettings()...)
+	}
+	used = append(used, r.storeSettings()...)
 	used = append(used, deliverySettings()...)
 	if r.worker {
 		used = append(used, pollSettings()...)

@@ -2,13 +2,13 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
+	"oprelay/api/ratelimit"
 	"oprelay/jobs"
 	"oprelay/storage"
 )
@@ -32,7 +32,7 @@ func (s setting) flag() string {
 // settings lists every setting, in the order in which help shows them.
 func settings() []setting {
 	var all []setting
-	for _, group := range [][]setting{serverSettings(), storeSettings(), pollSettings(), deliverySettings(), logSettings()} {
+	for _, group := range [][]setting{serverSettings(), limitSettings(), storeSettings(), pollSettings(), deliverySettings(), logSettings()} {
 		all = append(all, group...)
 	}
 	return all
@@ -50,6 +50,28 @@ func serverSettings() []setting {
 			usage: "address for /metrics, which the API's address then no longer has, and for /healthz and /readyz; " +
 				"a worker has them nowhere else",
 			parse: optional(address(func(c *config) *string { return &c.metricsListen })),
+		},
+	}
+}
+
+// limitSettings are the API's.
+func limitSettings() []setting {
+	return []setting{
+		{
+			name: "RELAY_API_RATE_LIMIT", value: "5000/1s",
+			usage: "requests per time with one API key, over all processes; none for no limit",
+			parse: apiLimit(func(c *config) *ratelimit.Rate { return &c.apiRateLimit }),
+		},
+		{
+			name: "RELAY_AUTH_FAILURE_LIMIT", value: "120/1m",
+			usage: "wrong API keys per time from one client address (IPv6: /64), over all processes, before more of them " +
+				"are told to wait; valid keys are served all the same. none for no limit",
+			parse: apiLimit(func(c *config) *ratelimit.Rate { return &c.authFailureLimit }),
+		},
+		{
+			name:  "RELAY_TRUSTED_PROXIES",
+			usage: "comma list of networks of proxies whose X-Forwarded-For tells the client's address",
+			parse: networks(func(c *config) *[]netip.Prefix { return &c.trustedProxies }),
 		},
 	}
 }
@@ -166,21 +188,7 @@ func deliverySettings() []setting {
 		{
 			name:  "RELAY_EGRESS_ALLOW",
 			usage: "comma list of networks that destinations may reach beside public addresses, such as 10.1.0.0/16",
-			parse: func(c *config, v string) error {
-				c.egressAllow = nil
-				var faults []error
-				for part := range strings.SplitSeq(v, ",") {
-					if part = strings.TrimSpace(part); part == "" {
-						continue
-					}
-					prefix, err := netip.ParsePrefix(part)
-					if err != nil {
-						faults = append(faults, fmt.Errorf("%q is not a network such as 10.1.0.0/16", part))
-					}
-					c.egressAllow = append(c.egressAllow, prefix)
-				}
-				return errors.Join(faults...)
-			},
+			parse: networks(func(c *config) *[]netip.Prefix { return &c.egressAllow }),
 		},
 		{
 			name:  "RELAY_CONSOLE_URL",

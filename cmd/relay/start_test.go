@@ -26,6 +26,7 @@ func TestEveryFaultOfTheConfigurationIsNamed(t *testing.T) {
 		"RELAY_POLL_BUDGET": "120", "RELAY_POLL_EGRESS_BUDGET": "0/1s", "RELAY_UNOBSERVABLE_AFTER": "15",
 		"RELAY_RETRY_SCHEDULE": "5s,,1m", "RELAY_DELIVERY_TIMEOUT": "0s", "RELAY_DISABLE_AFTER": "5 days",
 		"RELAY_EGRESS_ALLOW": "10.0.0.1/99", "RELAY_CONSOLE_URL": "console", "RELAY_SLACK_URL": "slack.com",
+		"RELAY_API_RATE_LIMIT": "100/1500ms", "RELAY_AUTH_FAILURE_LIMIT": "0", "RELAY_TRUSTED_PROXIES": "10.0.0.1",
 		"RELAY_LOG_LEVEL": "loud", "RELAY_LOG_FORMAT": "xml",
 	}
 	names := strings.Fields(call(t.Context(), nil, "config", "variables").stdout)
@@ -132,10 +133,10 @@ func TestFirstStartAndTheNext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(s.server.stderr.String(), strings.TrimSpace(string(spec))) {
+	if strings.Contains(s.server.Stderr.String(), strings.TrimSpace(string(spec))) {
 		t.Error("the encryption key is in the log")
 	}
-	if n := strings.Count(s.server.stderr.String(), s.key); s.key == "" || n != 1 {
+	if n := strings.Count(s.server.Stderr.String(), s.key); s.key == "" || n != 1 {
 		t.Errorf("the API key is printed %d times, want once", n)
 	}
 	credential := s.credential(t, "pa55word")
@@ -147,7 +148,7 @@ func TestFirstStartAndTheNext(t *testing.T) {
 	kept, err := s.api.GetCredentialWithResponse(t.Context(), credential)
 	want(t, http.StatusOK, err, kept)
 	s.server.Stop()
-	if log := s.server.stderr.String(); strings.Contains(log, s.key) || strings.Contains(log, "pa55word") {
+	if log := s.server.Stderr.String(); strings.Contains(log, s.key) || strings.Contains(log, "pa55word") {
 		t.Errorf("a secret is in the log:\n%s", log)
 	}
 
@@ -158,7 +159,7 @@ func TestFirstStartAndTheNext(t *testing.T) {
 	if code := lost.Wait(startLimit); code != exitError {
 		t.Errorf("exit code %d without the key file, want 1", code)
 	}
-	mention(t, lost.stderr.String(), "relay.key", "restore it", "RELAY_ENCRYPTION_KEYS")
+	mention(t, lost.Stderr.String(), "relay.key", "restore it", "RELAY_ENCRYPTION_KEYS")
 }
 
 // A SQLite database is for one relay, and for the keys that sealed its secrets.
@@ -170,13 +171,13 @@ func TestDatabaseIsForOneRelayAndItsKeys(t *testing.T) {
 	if code := second.Wait(startLimit); code != exitError {
 		t.Errorf("exit code %d beside another relay, want 1", code)
 	}
-	mention(t, second.stderr.String(), "another relay serve uses")
+	mention(t, second.Stderr.String(), "another relay serve uses")
 	s.server.Stop()
 	foreign := spawn(t, s.folder, s.env.with("RELAY_ENCRYPTION_KEYS", storage.NewKey()), "serve")
 	if code := foreign.Wait(startLimit); code != exitError {
 		t.Errorf("exit code %d with keys that open nothing, want 1", code)
 	}
-	mention(t, foreign.stderr.String(), "RELAY_ENCRYPTION_KEYS lacks")
+	mention(t, foreign.Stderr.String(), "RELAY_ENCRYPTION_KEYS lacks")
 }
 
 // What cannot be printed is no success: the key would be lost.
@@ -203,7 +204,7 @@ func TestAddressInUse(t *testing.T) {
 	if code := second.Wait(startLimit); code != exitError {
 		t.Errorf("exit code %d, want 1", code)
 	}
-	mention(t, second.stderr.String(), s.server.address)
+	mention(t, second.Stderr.String(), s.server.address)
 }
 
 // Two relays in one program know nothing of each other.
@@ -215,12 +216,12 @@ func TestTwoRelaysInOneProgram(t *testing.T) {
 	var relays [2]*relay
 	var codes [2]chan int
 	for i := range relays {
-		r := &relay{t: t, stderr: newLines(), ended: make(chan struct{})}
+		r := &relay{t: t, Program: &testenv.Program{Stderr: testenv.NewOutput(), Ended: make(chan struct{})}}
 		env := around.environment().with("RELAY_DATABASE_URL", "sqlite:"+filepath.Join(t.TempDir(), "relay.db"))
 		codes[i] = make(chan int, 1)
 		go func() {
-			defer close(r.ended)
-			codes[i] <- run(ctx, []string{"serve"}, func(name string) string { return env[name] }, r.stderr, r.stderr)
+			defer close(r.Ended)
+			codes[i] <- run(ctx, []string{"serve"}, func(name string) string { return env[name] }, r.Stderr, r.Stderr)
 		}()
 		r.awaitUp(t, "serve")
 		relays[i] = r
@@ -234,7 +235,7 @@ func TestTwoRelaysInOneProgram(t *testing.T) {
 	stop()
 	for i := range codes {
 		if code := <-codes[i]; code != exitOK {
-			t.Errorf("exit code %d, want 0:\n%s", code, relays[i].stderr)
+			t.Errorf("exit code %d, want 0:\n%s", code, relays[i].Stderr)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func TestStopLetsADeliveryFinish(t *testing.T) {
 		t.Fatal("nothing arrived")
 	}
 	s.server.Terminate()
-	if _, ok := s.server.stderr.wait(deadline(t, startLimit), `"msg":"stopping`, s.server.ended); !ok {
+	if _, ok := s.server.Stderr.Wait(deadline(t, startLimit), `"msg":"stopping`, s.server.Ended); !ok {
 		t.Fatal("the process does not say that it stops")
 	}
 	close(gate)

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -45,7 +43,10 @@ func openStore(ctx context.Context, cfg config, log *slog.Logger) (*storage.Stor
 	if err != nil {
 		return nil, err
 	}
-	return storage.Open(ctx, storage.Config{URL: cfg.databaseURL, Keys: keys})
+	began := time.Now()
+	return storage.Open(ctx, storage.Config{
+		URL: cfg.databaseURL, Keys: keys, Now: wallClock(), Elapsed: func() time.Duration { return time.Since(began) },
+	})
 }
 
 // openMigrated opens the database and refuses one whose schema is not this
@@ -83,50 +84,4 @@ func checkSchema(ctx context.Context, store *storage.Store, log *slog.Logger) er
 func newerSchema(schema storage.Migrations) error {
 	return fmt.Errorf("the database's schema (version %d) is newer than this program knows (%d): run a newer relay",
 		schema.Current, schema.Latest)
-}
-
-// openKeyring reads the encryption keys of the configuration or, for SQLite, of
-// the file relay.key beside the database, which is made where there is none.
-func openKeyring(cfg config, log *slog.Logger) (*storage.Keyring, error) {
-	if cfg.encryptionKeys != "" {
-		return storage.ParseKeyring(cfg.encryptionKeys)
-	}
-	path := filepath.Join(filepath.Dir(strings.TrimPrefix(cfg.databaseURL, "sqlite:")), "relay.key")
-	spec, err := os.ReadFile(path) //nolint:gosec // the operator names the folder
-	if errors.Is(err, fs.ErrNotExist) {
-		return makeKeyFile(path, cfg, log)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the encryption keys: %w", err)
-	}
-	keys, err := storage.ParseKeyring(strings.TrimSpace(string(spec)))
-	if err != nil {
-		return nil, fmt.Errorf("the key file %s: %w", path, err)
-	}
-	return keys, nil
-}
-
-// makeKeyFile refuses to make new keys for a database that exists: its secrets
-// could be opened by the lost keys only.
-func makeKeyFile(path string, cfg config, log *slog.Logger) (*storage.Keyring, error) {
-	if _, err := os.Stat(strings.TrimPrefix(cfg.databaseURL, "sqlite:")); err == nil {
-		return nil, fmt.Errorf("the database exists but its key file %s does not: restore it, or set RELAY_ENCRYPTION_KEYS", path)
-	}
-	spec := storage.NewKey()
-	// Written aside and linked, so that a crash leaves no half a key, and a key
-	// that another process has made meanwhile is kept.
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".relay.key-*")
-	if err != nil {
-		return nil, fmt.Errorf("make the key file: %w", err)
-	}
-	defer func() { _ = os.Remove(temporary.Name()) }()
-	_, err = temporary.WriteString(spec + "\n")
-	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err == nil {
-		err = os.Link(temporary.Name(), path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make the key file: %w", err)
-	}
-	log.Info("made a key file; back it up apart from the database: without it the stored secrets are lost", "path", path)
-	return storage.ParseKeyring(spec)
 }
