@@ -6,7 +6,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 GOLANGCI_VERSION := 2.15.0
 
-.PHONY: help build demo test lint format linter generate clean
+.PHONY: help build demo test fuzz chaos lint format linter generate clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -20,15 +20,35 @@ demo: build ## show the whole relay at work, without any set-up
 	./relay demo
 
 # withpostgres and gotest are small commands of ours: one PostgreSQL for all
-# packages, and skipped tests named. See deploy/testenv.
+# packages, and skipped tests named. See deploy/testenv. Vetting is lint's.
 test: ## run all tests, race detector on; installs redis-server and PostgreSQL if it can
 	deploy/install-test-servers.sh
 	go build -o .bin/ ./deploy/testenv/withpostgres ./deploy/testenv/gotest
-	.bin/withpostgres .bin/gotest -race ./...
+	.bin/withpostgres .bin/gotest -race -vet=off ./...
 
-lint: linter ## vet, golangci-lint, syntax of the shell scripts
-	go vet ./...
-	.bin/golangci-lint run ./...
+# Without the race detector: what is measured is the program that runs elsewhere.
+chaos: ## break everything under load, up to 10 minutes, and print what was lost
+	deploy/install-test-servers.sh
+	go build -o .bin/ ./deploy/testenv/withpostgres
+	go test -c -o .bin/chaos ./deploy/chaos
+	.bin/withpostgres .bin/chaos -long -test.timeout 15m
+
+# What it finds is kept in the package's testdata/fuzz, and is a test from then on.
+FUZZTIME ?= 30s
+fuzz: ## run each fuzz target for FUZZTIME (30s), one after the other
+	@for package in $$(go list ./...); do \
+		targets=$$(go test -list '^Fuzz' $$package) || exit 1; \
+		for target in $$(echo "$$targets" | grep '^Fuzz'); do \
+			echo "== $$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+# With -race, vet and the linters use what was compiled for the tests.
+lint: linter ## vet, golangci-lint, govulncheck, syntax of the shell scripts
+	go vet -race ./...
+	GOFLAGS="$$(go env GOFLAGS) -race" .bin/golangci-lint run ./...
+	go run ./deploy/vulncheck
 	for script in deploy/*.sh; do sh -n $$script || exit 1; done
 	bash -n .ci/run
 
