@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"testing"
-	"time"
 
 	"oprelay/api/client"
 )
@@ -72,9 +71,8 @@ func (r *rig) ledger(t *testing.T) ledger {
 	}
 }
 
-// audit compares the books with what the API and the receivers tell. kills are
-// when processes were killed: a send that was in flight then may be repeated.
-func (r *rig) audit(t *testing.T, b *books, kills []time.Time) row {
+// audit compares the books with what the API and the receivers tell.
+func (r *rig) audit(t *testing.T, b *books) row {
 	t.Helper()
 	told := r.ledger(t)
 	var result row
@@ -93,7 +91,7 @@ func (r *rig) audit(t *testing.T, b *books, kills []time.Time) row {
 			result.lost++
 			continue
 		}
-		r.auditReceipts(t, e, events[0].ID, kills, &result)
+		r.auditReceipts(t, e, events[0].ID, &result)
 	}
 	for _, operation := range b.refused {
 		if n := len(told.watches[operation]); n > 0 {
@@ -110,7 +108,7 @@ func (r *rig) audit(t *testing.T, b *books, kills []time.Time) row {
 }
 
 // auditReceipts judges what the destinations of one watch got.
-func (r *rig) auditReceipts(t *testing.T, e entry, event string, kills []time.Time, result *row) {
+func (r *rig) auditReceipts(t *testing.T, e entry, event string, result *row) {
 	t.Helper()
 	for i, got := range r.receive.of(e.operation, e.destinations) {
 		if got == nil {
@@ -122,20 +120,21 @@ func (r *rig) auditReceipts(t *testing.T, e entry, event string, kills []time.Ti
 		if got.event != event || said.Type != "operation."+string(e.status) || said.Data.WatchID != e.watch || !equal(said.Data.Operation.Error, e.upstream) {
 			t.Errorf("%s got of watch %s: event %s, %+v; want event %s, %s", got.destination, e.watch, got.event, said, event, e.status)
 		}
-		for _, at := range got.accepted[:len(got.accepted)-1] {
-			result.doubled++
-			if inFlight(at, kills) {
-				result.inFlight++
-			}
-		}
+		again := len(got.accepted) - 1
+		result.doubled += again
+		result.interrupted += min(again, r.ofKilled(got.accepted))
 	}
 }
 
-// inFlight says whether a send that arrived then can have been in flight at a
-// kill: sent, but its outcome not yet recorded.
-func inFlight(at time.Time, kills []time.Time) bool {
-	const recording = 2 * time.Second
-	return slices.ContainsFunc(kills, func(kill time.Time) bool { return at.Before(kill) && kill.Sub(at) < recording })
+// ofKilled is how many of the acceptances came from processes that were killed:
+// they may not have lived to record them, so the message had to be sent again.
+func (r *rig) ofKilled(accepted []acceptance) (n int) {
+	for _, a := range accepted {
+		if slices.Contains(r.killed, a.from) {
+			n++
+		}
+	}
+	return n
 }
 
 func equal(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }

@@ -23,7 +23,6 @@ type episode struct {
 	*rig
 
 	load  *load
-	kills []time.Time // when processes were killed
 	marks []time.Time // from when on the relay had all it needs
 }
 
@@ -40,7 +39,7 @@ func (r *rig) endure(t *testing.T, f fault) {
 	await(t, theForm().spell)
 	l.end()
 	r.settle(t, l.books)
-	result := r.audit(t, l.books, e.kills)
+	result := r.audit(t, l.books)
 	result.order, result.fault, result.recovery = f.order, f.name, l.books.recovery(e.marks)
 	r.enter(t, result)
 	if *long && !f.patient && result.recovery > recoveryLimit {
@@ -61,8 +60,8 @@ func (r *rig) enter(t *testing.T, result row) {
 		default:
 		}
 	}
-	if result.doubled > result.inFlight {
-		t.Errorf("%d messages were accepted twice that no kill had interrupted", result.doubled-result.inFlight)
+	if result.doubled > result.interrupted {
+		t.Errorf("%d messages were accepted twice though who sent them was not killed", result.doubled-result.interrupted)
 	}
 	t.Logf("%+v", result)
 	results.add(result)
@@ -76,9 +75,9 @@ func (e *episode) recovered() {
 	e.load.running.Go(func() { e.load.register(1, func() simulator.Plan { return simulator.Plan{} }) })
 }
 
-// kill kills the process at once.
+// kill kills the process at once, and notes which connections were its own.
 func (e *episode) kill(p *process) {
-	e.kills = append(e.kills, time.Now())
+	e.killed = append(e.killed, p.Freeze()...)
 	p.Kill()
 }
 

@@ -130,10 +130,10 @@ func (r *rig) tenant(name string) *rig {
 // The delays that are measured.
 var (
 	// afterEvent is from the making of the event to its arrival.
-	afterEvent = func(e entry, got *receipt) time.Duration { return got.accepted[0].Sub(got.message.Timestamp) }
+	afterEvent = func(e entry, got *receipt) time.Duration { return got.accepted[0].at.Sub(got.message.Timestamp) }
 	// afterAsking is from the request to the arrival, for operations that are over
 	// by then: registration, detection and delivery.
-	afterAsking = func(e entry, got *receipt) time.Duration { return got.accepted[0].Sub(e.asked) }
+	afterAsking = func(e entry, got *receipt) time.Duration { return got.accepted[0].at.Sub(e.asked) }
 )
 
 // measure registers watches on operations that are over, at a steady rate, to one

@@ -39,7 +39,13 @@ type receipt struct {
 	destination, event string
 	body               [sha256.Size]byte
 	message            message
-	accepted           []time.Time
+	accepted           []acceptance
+}
+
+// acceptance is one time that a message was accepted.
+type acceptance struct {
+	at   time.Time
+	from string // the address of the sender's end of the connection
 }
 
 // receivers are the destinations that accept everything, each at a path of its
@@ -58,7 +64,7 @@ func (r *receivers) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	r.record(req.URL.Path, req.Header, body)
+	r.record(req.URL.Path, req, body)
 	select {
 	case <-time.After(handling):
 	case <-req.Context().Done():
@@ -67,7 +73,8 @@ func (r *receivers) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // record enters the acceptance of a webhook.
-func (r *receivers) record(destination string, header http.Header, body []byte) {
+func (r *receivers) record(destination string, req *http.Request, body []byte) {
+	header := req.Header
 	var m message
 	decodeErr := json.Unmarshal(body, &m)
 	verifier, err := standardwebhooks.NewWebhook(secret)
@@ -90,7 +97,7 @@ func (r *receivers) record(destination string, header http.Header, body []byte) 
 	if known.event != event || known.body != sha256.Sum256(body) {
 		r.wrong = append(r.wrong, fmt.Sprintf("%s got operation %s as event %s and as %s, or with other bytes", destination, operation, known.event, event))
 	}
-	known.accepted = append(known.accepted, time.Now())
+	known.accepted = append(known.accepted, acceptance{at: time.Now(), from: req.RemoteAddr})
 	if len(known.accepted) == 1 {
 		for _, b := range r.books {
 			b.told(operation)

@@ -45,7 +45,7 @@ func TestReceiversMisbehave(t *testing.T) {
 	}
 	r.settle(t, ill.books)
 
-	good, bad := r.audit(t, well.books, nil), r.audit(t, ill.books, nil)
+	good, bad := r.audit(t, well.books), r.audit(t, ill.books)
 	r.enter(t, row{
 		order: 61, fault: fmt.Sprintf("receivers: %d ways to misbehave", len(troubles)), memory: bad.memory, recovery: ill.books.recovery([]time.Time{mended}),
 		watches: good.watches + bad.watches, events: good.events + bad.events, lost: good.lost + bad.lost,

@@ -62,6 +62,7 @@ type rig struct {
 	credentials  []string
 	destinations map[string]string // ids of those that accept, by the path of the receiver
 	address      string            // of the receivers: http://host:port
+	killed       []string          // local addresses of the connections of processes that were killed
 }
 
 // process is one of the relay's.

@@ -47,7 +47,7 @@ func newTroubles(t *testing.T, accepted *receivers) []trouble {
 		mux.HandleFunc(path, func(w http.ResponseWriter, req *http.Request) {
 			body, readErr := io.ReadAll(req.Body)
 			if readErr == nil && err == "" {
-				accepted.record(path, req.Header, body)
+				accepted.record(path, req, body)
 			}
 			answer(w, req)
 		})
