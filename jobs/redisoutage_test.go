@@ -92,13 +92,9 @@ func TestRedisFails(t *testing.T) {
 // tasksWork registers watches until a task of theirs is done.
 func (r *relay) tasksWork(redisURL, credential string, to receiver) {
 	r.t.Helper()
-	inspector := asynq.NewInspectorFromRedisClient(openRedis(r.t, redisURL))
+	client := openRedis(r.t, redisURL)
 	done := func() int {
-		info, err := inspector.GetQueueInfo(string(storage.DeliverGroup))
-		if err != nil {
-			return 0 // no task has come yet
-		}
-		return info.ProcessedTotal
+		return processed(client)[queuesIn(client).of(storage.Group{Kind: storage.DeliverGroup, ID: to.id})]
 	}
 	sent := len(to.Arrivals())
 	for before, since := done(), time.Now(); done() <= before; sent++ {
@@ -108,6 +104,20 @@ func (r *relay) tasksWork(redisURL, credential string, to receiver) {
 		r.watch(credential, []string{"after " + time.Now().Format(time.RFC3339Nano)}, to.id)
 		r.await(to, sent+1)
 	}
+}
+
+// processed is how many tasks were done of each queue that any has come to.
+func processed(client redis.UniversalClient) map[string]int {
+	inspector := asynq.NewInspectorFromRedisClient(client)
+	done := map[string]int{}
+	for _, kind := range []storage.GroupKind{storage.PollGroup, storage.DeliverGroup} {
+		for _, name := range queuesIn(client).names(kind) {
+			if info, err := inspector.GetQueueInfo(name); err == nil {
+				done[name] = info.ProcessedTotal
+			}
+		}
+	}
+	return done
 }
 
 func byProxy(do func(*testenv.Proxy)) func(*testing.T, *testenv.Server, *testenv.Proxy) {

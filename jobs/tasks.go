@@ -12,8 +12,7 @@ import (
 	"oprelay/storage"
 )
 
-// A task wakes a group. Its type and queue are named after the group's kind; a
-// queue of its own keeps polls and deliveries from starving each other.
+// A task wakes a group; its type is named after the group's kind.
 const taskPrefix = "relay:"
 
 // taskBucket is how long a task's id stays the same: a second wake-up of a group
@@ -29,15 +28,15 @@ type taskPayload struct {
 	Group string `json:"group"`
 }
 
-// newTask makes the wake-up of a group.
-func newTask(g storage.Group, now time.Time) (*asynq.Task, error) {
+// newTask makes the wake-up of a group, for a queue.
+func newTask(g storage.Group, queue string, now time.Time) (*asynq.Task, error) {
 	payload, err := json.Marshal(taskPayload{g.ID})
 	if err != nil {
 		return nil, fmt.Errorf("encode a task: %w", err)
 	}
 	id := fmt.Sprintf("%s:%s:%d", g.Kind, g.ID, now.UnixNano()/int64(taskBucket))
 	return asynq.NewTask(taskPrefix+string(g.Kind), payload,
-		asynq.TaskID(id), asynq.Queue(string(g.Kind)), asynq.Timeout(taskTimeout)), nil
+		asynq.TaskID(id), asynq.Queue(queue), asynq.Timeout(taskTimeout)), nil
 }
 
 // handleTask has the crew work through the task's group. It never fails: what is
@@ -53,14 +52,9 @@ func handleTask(c *crew, kind storage.GroupKind) asynq.HandlerFunc {
 	}
 }
 
-// enqueue puts the wake-up of a group into Redis. One that is there already is
-// as good.
-func enqueue(ctx context.Context, client *asynq.Client, g storage.Group, now time.Time) error {
-	task, err := newTask(g, now)
-	if err != nil {
-		return err
-	}
-	_, err = client.EnqueueContext(ctx, task)
+// enqueue puts a wake-up into Redis. One that is there already is as good.
+func enqueue(ctx context.Context, client *asynq.Client, wakeUp *asynq.Task) error {
+	_, err := client.EnqueueContext(ctx, wakeUp)
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
 		return nil
 	}

@@ -20,21 +20,20 @@ const (
 	wakeQueue    = 4096
 	redisCheck   = time.Second
 	redisPatient = time.Second // longest a wake-up may take before Redis counts as away
-	// epochKey lives as long as Redis keeps its data.
-	epochKey = "relay:epoch"
 )
 
 // Waker puts wake-ups for groups into Redis and knows whether Redis answers. A
 // process without workers needs nothing else of this package.
 type Waker struct {
 	redis  redis.UniversalClient
+	queues queues
 	client atomic.Pointer[asynq.Client]
 	log    *slog.Logger
 	now    func() time.Time
 	queue  chan storage.Group
 	up     atomic.Bool
 	outage outage
-	epoch  string // last seen, "" before the first
+	epochs map[string]string // last seen, by key
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -44,7 +43,7 @@ type Waker struct {
 func StartWaker(client redis.UniversalClient, log *slog.Logger, now func() time.Time) *Waker {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &Waker{
-		redis: client, log: log, now: now, cancel: cancel,
+		redis: client, queues: queuesIn(client), log: log, now: now, cancel: cancel, epochs: map[string]string{},
 		queue:  make(chan storage.Group, wakeQueue),
 		outage: outage{log: log, what: "Redis", now: now},
 	}
@@ -92,7 +91,10 @@ func (w *Waker) send(ctx context.Context) {
 func (w *Waker) enqueue(ctx context.Context, g storage.Group) bool {
 	callCtx, cancel := context.WithTimeout(ctx, redisPatient)
 	defer cancel()
-	err := enqueue(callCtx, w.client.Load(), g, w.now())
+	task, err := newTask(g, w.queues.of(g), w.now())
+	if err == nil {
+		err = enqueue(callCtx, w.client.Load(), task)
+	}
 	if err != nil && ctx.Err() == nil {
 		w.failed(err)
 	}
@@ -119,24 +121,34 @@ func (w *Waker) watchRedis(ctx context.Context) {
 	}
 }
 
-// check reads the epoch key, after making a new one where there is none: by a
+// check reads the epoch keys, after making a new one where there is none: by a
 // write each time, for a Redis that is out of memory or a read-only replica still
 // answers reads. An asynq client registers its queues once, so after a loss of
 // data it is renewed.
 func (w *Waker) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, redisPatient)
 	defer cancel()
-	if err := w.redis.SetNX(ctx, epochKey, rand.Text(), 0).Err(); err != nil {
-		return err
+	var lost bool
+	var err error
+	for _, key := range w.queues.epochs() {
+		var epoch string
+		if epoch, err = w.epoch(ctx, key); err != nil {
+			break
+		}
+		lost = lost || w.epochs[key] != "" && w.epochs[key] != epoch
+		w.epochs[key] = epoch
 	}
-	epoch, err := w.redis.Get(ctx, epochKey).Result()
-	if err != nil {
-		return err
-	}
-	if w.epoch != "" && epoch != w.epoch {
+	if lost {
 		w.log.Warn("Redis has lost its data; nothing else is lost: what is due is in the database and is enqueued anew")
 		w.client.Store(asynq.NewClientFromRedisClient(w.redis))
 	}
-	w.epoch = epoch
-	return nil
+	return err
+}
+
+// epoch is what the key says, after giving it something to say.
+func (w *Waker) epoch(ctx context.Context, key string) (string, error) {
+	if err := w.redis.SetNX(ctx, key, rand.Text(), 0).Err(); err != nil {
+		return "", err
+	}
+	return w.redis.Get(ctx, key).Result()
 }

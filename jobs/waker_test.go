@@ -65,18 +65,24 @@ func TestEnqueueTwiceIsSuccess(t *testing.T) {
 	client := openRedis(t, embedded(t))
 	tasks := asynq.NewClientFromRedisClient(client)
 	now := time.Now()
-	for range 3 {
-		if err := enqueue(t.Context(), tasks, group("a"), now); err != nil {
+	add := func(at time.Time) {
+		t.Helper()
+		task, err := newTask(group("a"), string(storage.DeliverGroup), at)
+		if err != nil {
 			t.Fatal(err)
 		}
+		if err := enqueue(t.Context(), tasks, task); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		add(now)
 	}
 	if got := pending(client, storage.DeliverGroup); len(got) != 1 {
 		t.Errorf("got %q", got)
 	}
 	// A task that a killed worker left behind stalls its group no longer than a bucket.
-	if err := enqueue(t.Context(), tasks, group("a"), now.Add(taskBucket)); err != nil {
-		t.Fatal(err)
-	}
+	add(now.Add(taskBucket))
 	if got := pending(client, storage.DeliverGroup); len(got) != 2 {
 		t.Errorf("in the next bucket: %q", got)
 	}

@@ -98,7 +98,7 @@ func StartWorker(cfg Config) (*Worker, error) {
 	for kind, n := range map[storage.GroupKind]int{storage.PollGroup: pollShifts, storage.DeliverGroup: deliverShifts} {
 		server := asynq.NewServerFromRedisClient(cfg.Redis, asynq.Config{
 			Concurrency:       n,
-			Queues:            map[string]int{string(kind): 1},
+			Queues:            queuesIn(cfg.Redis).weights(kind),
 			TaskCheckInterval: cfg.CheckInterval,
 			ShutdownTimeout:   asynqGrace,
 			Logger:            asynqLogger{cfg.Logger},

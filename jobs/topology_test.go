@@ -1,0 +1,188 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"oprelay/deploy/testenv"
+	"oprelay/storage"
+)
+
+// A group's tasks are in one queue always, and groups in all of them.
+func TestQueuesOfGroups(t *testing.T) {
+	t.Parallel()
+	for _, n := range []queues{1, clusterQueues} {
+		seen := map[string]int{}
+		for _, id := range operations("destination_", 100) {
+			g := storage.Group{Kind: storage.DeliverGroup, ID: id}
+			seen[n.of(g)]++
+		}
+		for _, name := range n.names(storage.DeliverGroup) {
+			if seen[name] == 0 || strings.ContainsAny(name, "{}") {
+				t.Errorf("%d of %d groups are in %s", seen[name], 100, name)
+			}
+		}
+		if len(seen) != int(n) || len(n.weights(storage.DeliverGroup)) != int(n) {
+			t.Errorf("%d queues: %v", n, seen)
+		}
+	}
+}
+
+// refusals is a go-redis hook that keeps the errors that Redis answers with.
+type refusals struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (*refusals) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (r *refusals) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		r.note(cmd, err)
+		return err
+	}
+}
+
+func (r *refusals) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		for _, cmd := range cmds {
+			r.note(cmd, cmd.Err())
+		}
+		return err
+	}
+}
+
+// note leaves out the end of a wait for nothing, and a script's first use.
+func (r *refusals) note(cmd redis.Cmder, err error) {
+	var answer redis.Error
+	if !errors.As(err, &answer) || errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "NOSCRIPT") {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, fmt.Sprintf("%.100v: %v", cmd.Args(), err))
+}
+
+// In a Cluster every node has its share of the tasks, no command wants keys of
+// several, a slot may move, and a node may die and come back with nothing.
+func TestRedisCluster(t *testing.T) {
+	t.Parallel()
+	cluster := testenv.StartRedisCluster(t, 3)
+	b := sqliteBackend()
+	b.redis = func(*testing.T) string { return cluster.URL }
+	r := newRelay(t, b)
+	refused := &refusals{}
+	r.hook = refused
+	r.start()
+	r.start()
+	r.wakes = nil // as if the commits were another process's
+	var credentials []string
+	var to []receiver
+	all := func(prefix string) {
+		t.Helper()
+		want := make([]int, len(to))
+		for i, credential := range credentials {
+			want[i] = len(to[i].Arrivals()) + 3
+			r.watch(credential, operations(fmt.Sprint(prefix, i), 3), to[i].id)
+		}
+		for i := range to {
+			r.await(to[i], want[i])
+		}
+	}
+	client := openRedis(t, cluster.URL)
+	idle := func() (without []string) {
+		done := processed(client)
+		for _, kind := range []storage.GroupKind{storage.PollGroup, storage.DeliverGroup} {
+			for _, name := range queuesIn(client).names(kind) {
+				if done[name] == 0 {
+					without = append(without, name)
+				}
+			}
+		}
+		return without
+	}
+	for since := time.Now(); len(idle()) > 0; {
+		if time.Since(since) > patience {
+			t.Fatalf("no task was done of the queues %q", idle())
+		}
+		for range clusterQueues {
+			credentials = append(credentials, r.credential(fmt.Sprint("token", len(to))))
+			to = append(to, r.webhook(nil))
+		}
+		all(fmt.Sprint("round", len(to)))
+	}
+	holders := map[*testenv.Server]bool{}
+	for name := range processed(client) {
+		holders[cluster.Node("{"+name+"}")] = true
+	}
+	if len(holders) != len(cluster.Nodes) {
+		t.Errorf("%d nodes have a queue, want all", len(holders))
+	}
+	queue := queuesIn(client).of(storage.Group{Kind: storage.DeliverGroup, ID: to[0].id})
+	cluster.Move("{" + queue + "}")
+	r.tasksWork(cluster.URL, credentials[0], to[0])
+	if len(refused.all) > 0 || len(r.lines.holding("level=")) > 0 {
+		t.Errorf("refused: %q; logged: %q", refused.all, r.lines.holding("level="))
+	}
+
+	node := cluster.Node("{" + queue + "}")
+	node.Kill()
+	r.lines.await(t, 1, redisAway)
+	all("without a node ")
+	node.Restart()
+	r.lines.await(t, 1, redisBack)
+	r.tasksWork(cluster.URL, credentials[0], to[0])
+	r.lines.await(t, 1, redisLost)
+	if n := len(r.lines.holding("level=")); n > 10 {
+		t.Errorf("%d lines of log: %q", n, r.lines.holding("level="))
+	}
+	if crossed := slices.IndexFunc(refused.all, func(s string) bool { return strings.Contains(s, "CROSSSLOT") }); crossed >= 0 {
+		t.Error(refused.all[crossed])
+	}
+}
+
+// Whatever befalls a master: a replica takes its place, and tasks go by way of
+// that one.
+func TestRedisSentinel(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]struct{ harm, mend func(*testenv.Server) }{
+		"killed":  {(*testenv.Server).Kill, (*testenv.Server).Restart},
+		"stopped": {(*testenv.Server).Pause, (*testenv.Server).Resume},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sentinel := testenv.StartRedisSentinel(t, 1)
+			b := sqliteBackend()
+			b.redis = func(*testing.T) string { return sentinel.URL }
+			r := newRelay(t, b)
+			r.start()
+			r.wakes = nil // as if the commits were another process's
+			to, credential := r.webhook(nil), r.credential("token")
+			r.tasksWork(sentinel.URL, credential, to)
+			old := sentinel.Master()
+			fault.harm(old)
+			before := len(to.Arrivals())
+			r.watch(credential, operations("meanwhile", 5), to.id)
+			r.await(to, before+5)
+			sentinel.AwaitFailover(old)
+			r.lines.await(t, 1, redisBack)
+			r.tasksWork(sentinel.URL, credential, to)
+			fault.mend(old)
+			sentinel.AwaitReplica(old)
+			r.tasksWork(sentinel.URL, credential, to)
+			if n := len(r.lines.holding("level=")); n > 10 {
+				t.Errorf("%d lines of log: %q", n, r.lines.holding("level="))
+			}
+		})
+	}
+}
