@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests run against, redis-server, PostgreSQL and npm (for a
-# mock server), from Debian's packages where they are missing. The tests start
+# Installs what the tests run against, redis-server, PostgreSQL, PgBouncer and npm
+# (for a mock server), from Debian's packages where they are missing. The tests start
 # throwaway copies of their own, so nothing is left running as a system service.
 #
 # Where it cannot install (not root, not Debian) it says what to install and
@@ -21,11 +21,17 @@ have_postgres() {
 	return 1
 }
 
+# Debian keeps it where only root has it in PATH.
+have_pgbouncer() {
+	command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ]
+}
+
 have_npm() { command -v npm >/dev/null 2>&1; }
 
 missing() {
 	have_redis || echo redis-server
 	have_postgres || echo postgresql
+	have_pgbouncer || echo pgbouncer
 	have_npm || echo npm
 }
 

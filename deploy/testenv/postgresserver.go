@@ -13,16 +13,7 @@ import (
 // is to be killed.
 func StartPostgresServer(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	folder, err := os.MkdirTemp("", "oprelay-postgres-") //nolint:usetesting // t.TempDir is closed to the account that runs the server
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(folder); err != nil {
-			t.Error(err)
-		}
-	})
-	server, err := initPostgres(folder)
+	server, err := initPostgres(folderForAll(t))
 	if errors.Is(err, ErrNotInstalled) {
 		unavailable(t, "PostgreSQL")
 	}
@@ -46,4 +37,20 @@ func StartPostgresServer(t testing.TB, settings ...string) *Server {
 	}
 	s.URL = withPath(t, postgresURL(port), database)
 	return s
+}
+
+// folderForAll is a folder that goes with the test and may be given to another
+// account.
+func folderForAll(t testing.TB) string {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "oprelay-") //nolint:usetesting // t.TempDir is closed to the account that runs the server
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(folder); err != nil {
+			t.Error(err)
+		}
+	})
+	return folder
 }
