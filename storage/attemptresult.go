@@ -121,24 +121,24 @@ func (tx *transaction) lockDeliveries(
 		}
 		return struct{}{}, err
 	}, `SELECT id, status, attempts_made FROM deliveries WHERE destination_id = `+args.add(destinationID)+
-		` AND id IN (`+args.list(ids)+`) ORDER BY id`+tx.db.dialect.forUpdate, args...)
+		` AND `+tx.db.dialect.in(&args, "id", ids)+` ORDER BY id`+tx.db.dialect.forUpdate, args...)
 	return statuses, err
 }
 
 // deliveryRow is what becomes of a delivery that has a status now: id, status,
 // attempts made, next attempt, finished.
 func (tx *transaction) deliveryRow(r AttemptResult, status string, h *health) []any {
-	made, now := r.AttemptsMade+1, tx.db.now().UnixMicro()
+	made, now := r.AttemptsMade+1, tx.db.now()
 	switch {
 	case r.Status == DeliverySucceeded || (r.Status == DeliveryFailed && status != DeliveryCanceled):
-		return []any{r.DeliveryID, r.Status, made, nil, now}
+		return []any{r.DeliveryID, r.Status, made, instant(time.Time{}), instant(now)}
 	case status == DeliveryCanceled:
-		return []any{r.DeliveryID, DeliveryCanceled, made, nil, now}
+		return []any{r.DeliveryID, DeliveryCanceled, made, instant(time.Time{}), instant(now)}
 	case !h.enabled:
-		return []any{r.DeliveryID, DeliveryHeld, made, nil, nil}
+		return []any{r.DeliveryID, DeliveryHeld, made, instant(time.Time{}), instant(time.Time{})}
 	}
 	next := earliestSet(r.NextAttemptAt, tx.db.steady())
-	return []any{r.DeliveryID, DeliveryPending, made, next.UnixMicro(), nil}
+	return []any{r.DeliveryID, DeliveryPending, made, instant(next), instant(time.Time{})}
 }
 
 // writeAttempts writes what RecordAttempts has made out. A message is the one
@@ -148,24 +148,22 @@ func (tx *transaction) writeAttempts(ctx context.Context, deliveries, attempts, 
 	err := tx.updateRows(ctx, rowsUpdate{
 		head: `UPDATE deliveries SET status = v.column2, attempts_made = v.column3, next_attempt_at = v.column4,
 			finished_at = v.column5, step = deliveries.step + 1`,
-		types: []string{"TEXT", "TEXT", "BIGINT", "BIGINT", "BIGINT"},
-		rows:  deliveries,
-		key:   "deliveries.id",
-		tail:  `WHERE TRUE`,
+		rows: deliveries,
+		key:  "deliveries.id",
+		tail: `WHERE TRUE`,
 	})
 	if err != nil {
 		return err
 	}
 	err = tx.insertRows(ctx, `INSERT INTO attempts (delivery_id, number, started_at, duration, status_code,
-		error, response_body) VALUES `, attempts, ``)
+		error, response_body)`, attempts, ``)
 	if err != nil || len(messages) == 0 {
 		return err
 	}
 	return tx.updateRows(ctx, rowsUpdate{
-		head:  `UPDATE slack_messages SET channel = v.column2, ts = v.column3, shown_revision = slack_messages.revision`,
-		types: []string{"TEXT", "TEXT", "TEXT"},
-		rows:  messages,
-		key:   "d.id",
+		head: `UPDATE slack_messages SET channel = v.column2, ts = v.column3, shown_revision = slack_messages.revision`,
+		rows: messages,
+		key:  "d.id",
 		tail: `, deliveries d WHERE slack_messages.watch_id = d.watch_id
 			AND slack_messages.destination_id = d.destination_id`,
 	})

@@ -14,13 +14,14 @@ import (
 // scanner is a row: *sql.Row or *sql.Rows.
 type scanner interface{ Scan(into ...any) error }
 
-// scanString reads a row of one text column.
+// scanInt reads a row of one number.
 func scanInt(row scanner) (int64, error) {
 	var n int64
 	err := row.Scan(&n)
 	return n, err
 }
 
+// scanString reads a row of one text column.
 func scanString(row scanner) (string, error) {
 	var text string
 	err := row.Scan(&text)
@@ -35,11 +36,12 @@ func scanBytes(row scanner) ([]byte, error) {
 }
 
 // instant writes a time: microseconds since the epoch, NULL for the zero time.
-func instant(t time.Time) any {
+func instant(t time.Time) *int64 {
 	if t.IsZero() {
 		return nil
 	}
-	return t.UnixMicro()
+	micros := t.UnixMicro()
+	return &micros
 }
 
 // timeColumn reads what instant wrote.
@@ -79,11 +81,11 @@ func clean(text string) string {
 }
 
 // nullable writes "" as NULL.
-func nullable(text string) any {
+func nullable(text string) *string {
 	if text == "" {
 		return nil
 	}
-	return text
+	return &text
 }
 
 // jsonText writes a value as JSON, without escaping HTML.

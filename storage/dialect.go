@@ -20,7 +20,7 @@ type dialect struct {
 	name          string
 	oneProcess    bool // no other process uses the database
 	goose         goose.Dialect
-	maxParameters int    // of a statement that inserts or updates many rows
+	maxParameters int    // of a statement for many rows; 0 where these travel as arrays
 	forUpdate     string // locks the rows of a SELECT that are about to change
 	forShare      string // keeps the rows of a SELECT from changing
 	least         string // the scalar minimum
@@ -33,15 +33,14 @@ type dialect struct {
 // foreign keys that point to a locked row need not wait.
 func postgresDialect() dialect {
 	return dialect{
-		name:          "postgres",
-		maxParameters: 30000, // the protocol allows 65535
-		goose:         goose.DialectPostgres,
-		forUpdate:     " FOR NO KEY UPDATE",
-		forShare:      " FOR SHARE",
-		least:         "LEAST",
-		greatest:      "GREATEST",
-		retryable:     postgresRetryable,
-		unanswered:    postgresUnanswered,
+		name:       "postgres",
+		goose:      goose.DialectPostgres,
+		forUpdate:  " FOR NO KEY UPDATE",
+		forShare:   " FOR SHARE",
+		least:      "LEAST",
+		greatest:   "GREATEST",
+		retryable:  postgresRetryable,
+		unanswered: postgresUnanswered,
 	}
 }
 

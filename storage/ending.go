@@ -48,7 +48,7 @@ func scanEndingWatch(row scanner) (*endingWatch, error) {
 func (tx *transaction) lockOperations(ctx context.Context, ids []string) ([]lockedOperation, error) {
 	var args arguments
 	operations, err := queryAll(ctx, tx, scanOperation, `SELECT id, budget_id, status, error, completed_at, active
-		FROM operations WHERE id IN (`+args.list(ids)+`) ORDER BY id`+tx.db.dialect.forUpdate, args...)
+		FROM operations WHERE `+tx.db.dialect.in(&args, "id", ids)+` ORDER BY id`+tx.db.dialect.forUpdate, args...)
 	return slices.DeleteFunc(operations, func(o lockedOperation) bool { return !o.active }), err
 }
 
@@ -113,11 +113,10 @@ func (tx *transaction) setEnded(ctx context.Context, watches []*endingWatch) ([]
 	}
 	var ended []*endingWatch
 	err := tx.updateRows(ctx, rowsUpdate{
-		head:  `UPDATE watches SET status = v.column2, finished_at = v.column3, event_id = v.column4`,
-		key:   "watches.id",
-		types: []string{"TEXT", "TEXT", "BIGINT", "TEXT"},
-		rows:  rows,
-		tail:  `WHERE watches.finished_at IS NULL`, returning: ` RETURNING watches.id`,
+		head: `UPDATE watches SET status = v.column2, finished_at = v.column3, event_id = v.column4`,
+		key:  "watches.id",
+		rows: rows,
+		tail: `WHERE watches.finished_at IS NULL`, returning: ` RETURNING watches.id`,
 		scan: func(row scanner) (struct{}, error) {
 			id, err := scanString(row)
 			ended = append(ended, byID[id])
@@ -144,7 +143,7 @@ func (tx *transaction) recipientsOf(ctx context.Context, watches []*endingWatch)
 		byWatch[watchID] = append(byWatch[watchID], r)
 		return struct{}{}, err
 	}, `SELECT wd.watch_id, d.id, d.status FROM watch_destinations wd JOIN destinations d ON d.id = wd.destination_id
-		WHERE wd.watch_id IN (`+args.list(ids)+`) AND d.deleted_at IS NULL ORDER BY wd.watch_id, wd.position`, args...)
+		WHERE `+tx.db.dialect.in(&args, "wd.watch_id", ids)+` AND d.deleted_at IS NULL ORDER BY wd.watch_id, wd.position`, args...)
 	return byWatch, err
 }
 
@@ -164,7 +163,7 @@ func (tx *transaction) closeIdle(ctx context.Context, operations []lockedOperati
 	}
 	var args arguments
 	_, err := tx.ExecContext(ctx, `UPDATE operations SET active = FALSE
-		WHERE id IN (`+args.list(ids)+`) AND NOT EXISTS
+		WHERE `+tx.db.dialect.in(&args, "id", ids)+` AND NOT EXISTS
 		(SELECT 1 FROM watches w WHERE w.operation_ref = operations.id AND w.finished_at IS NULL)`, args...)
 	return err
 }

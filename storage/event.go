@@ -105,7 +105,7 @@ func (tx *transaction) publish(ctx context.Context, events []event) error {
 		for _, to := range e.destinations {
 			status, next := DeliveryPending, instant(due)
 			if to.disabled {
-				status, next = DeliveryHeld, nil
+				status, next = DeliveryHeld, instant(time.Time{})
 			} else {
 				tx.markDue(Group{DeliverGroup, to.id}, due)
 			}
@@ -114,12 +114,12 @@ func (tx *transaction) publish(ctx context.Context, events []event) error {
 			})
 		}
 	}
-	err = tx.insertRows(ctx, `INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body) VALUES `, eventRows, ``)
+	err = tx.insertRows(ctx, `INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body)`, eventRows, ``)
 	if err != nil {
 		return err
 	}
 	return tx.insertRows(ctx, `INSERT INTO deliveries (id, tenant_id, event_id, event_type, watch_id, destination_id,
-		status, next_attempt_at, created_at) VALUES `, deliveryRows, ``)
+		status, next_attempt_at, created_at)`, deliveryRows, ``)
 }
 
 // numberEvents gives events, which are sorted by tenant, their seq. The

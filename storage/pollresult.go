@@ -95,10 +95,9 @@ func (tx *transaction) updateOperations(ctx context.Context, operations []locked
 		head: `UPDATE operations SET polls = operations.polls + 1, due_at = v.column2, last_polled_at = v.column3, last_poll_asked_at = NULL,
 			status = v.column4, error = v.column5, completed_at = v.column6, problem = v.column7,
 			refused_since = v.column8, refused_reason = v.column9, active = v.column10`,
-		key:   "operations.id",
-		types: []string{"TEXT", "BIGINT", "BIGINT", "TEXT", "TEXT", "BIGINT", "TEXT", "BIGINT", "TEXT", "BOOLEAN"},
-		rows:  rows,
-		tail:  `WHERE TRUE`,
+		key:  "operations.id",
+		rows: rows,
+		tail: `WHERE TRUE`,
 	})
 }
 
@@ -117,7 +116,7 @@ func (tx *transaction) endOperations(ctx context.Context, rowIDs []string, resul
 	}
 	var args arguments
 	watches, err := queryAll(ctx, tx, scanEndingWatch,
-		selectEndingWatch+`w.operation_ref IN (`+args.list(rowIDs)+`) ORDER BY w.id`, args...)
+		selectEndingWatch+tx.db.dialect.in(&args, "w.operation_ref", rowIDs)+` ORDER BY w.id`, args...)
 	if err != nil {
 		return err
 	}

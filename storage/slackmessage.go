@@ -84,10 +84,9 @@ func (s *Store) RecordProgress(ctx context.Context, destinationID string, result
 				ts = CASE WHEN v.column5 = '' THEN slack_messages.ts ELSE v.column5 END,
 				due_at = CASE WHEN slack_messages.revision > v.column3 AND slack_messages.due_at IS NOT NULL
 					THEN v.column6 ELSE NULL END`,
-			types: []string{"TEXT", "TEXT", "BIGINT", "TEXT", "TEXT", "BIGINT"},
-			rows:  shown,
-			key:   "slack_messages.watch_id",
-			tail:  `WHERE slack_messages.destination_id = v.column2`,
+			rows: shown,
+			key:  "slack_messages.watch_id",
+			tail: `WHERE slack_messages.destination_id = v.column2`,
 		})
 		if err != nil {
 			return err
@@ -98,11 +97,10 @@ func (s *Store) RecordProgress(ctx context.Context, destinationID string, result
 			}
 		}
 		return tx.updateRows(ctx, rowsUpdate{
-			head:  `UPDATE slack_messages SET due_at = v.column3`,
-			types: []string{"TEXT", "TEXT", "BIGINT"},
-			rows:  failed,
-			key:   "slack_messages.watch_id",
-			tail:  `WHERE slack_messages.destination_id = v.column2 AND slack_messages.due_at IS NOT NULL`,
+			head: `UPDATE slack_messages SET due_at = v.column3`,
+			rows: failed,
+			key:  "slack_messages.watch_id",
+			tail: `WHERE slack_messages.destination_id = v.column2 AND slack_messages.due_at IS NOT NULL`,
 		})
 	})
 	if err != nil {
@@ -114,7 +112,7 @@ func (s *Store) RecordProgress(ctx context.Context, destinationID string, result
 // showProgress makes the messages of watches due, for their new state.
 func (tx *transaction) showProgress(ctx context.Context, watchIDs []string) error {
 	var args arguments
-	return tx.advanceMessages(ctx, &args, `watch_id IN (`+args.list(watchIDs)+`)`)
+	return tx.advanceMessages(ctx, &args, tx.db.dialect.in(&args, "watch_id", watchIDs))
 }
 
 // showOperations makes the messages due of all who still watch the operations.
@@ -124,7 +122,7 @@ func (tx *transaction) showOperations(ctx context.Context, operationRefs []strin
 	}
 	var args arguments
 	return tx.advanceMessages(ctx, &args, `watch_id IN
-		(SELECT id FROM watches WHERE operation_ref IN (`+args.list(operationRefs)+`) AND status = 'watching')`)
+		(SELECT id FROM watches WHERE `+tx.db.dialect.in(&args, "operation_ref", operationRefs)+` AND status = 'watching')`)
 }
 
 // advanceMessages makes messages due: at once, unless they wait for Slack.
@@ -157,6 +155,6 @@ func (tx *transaction) endMessages(ctx context.Context, ended []*endingWatch) er
 	}
 	var args arguments
 	_, err := tx.ExecContext(ctx, `UPDATE slack_messages SET due_at = NULL
-		WHERE watch_id IN (`+args.list(told)+`) AND due_at IS NOT NULL`, args...)
+		WHERE `+tx.db.dialect.in(&args, "watch_id", told)+` AND due_at IS NOT NULL`, args...)
 	return err
 }

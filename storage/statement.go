@@ -9,6 +9,10 @@ import (
 	"strings"
 )
 
+// maxRows is how many rows one statement takes at most: enough for all that the
+// relay does at once.
+const maxRows = 10000
+
 // arguments collects the parameters of a statement while it is written.
 type arguments []any
 
@@ -30,52 +34,70 @@ func (a *arguments) list(values []string) string {
 	return strings.Join(holders, ", ")
 }
 
-// rows appends rows of parameters and returns them for VALUES. The first row is
-// cast to the types, if given: PostgreSQL takes a bare parameter there as text.
-func (a *arguments) rows(types []string, rows [][]any) string {
-	var text strings.Builder
+// tuples appends rows of parameters and returns them for VALUES.
+func (a *arguments) tuples(rows [][]any) string {
+	tuples := make([]string, len(rows))
 	for i, row := range rows {
-		if i > 0 {
-			text.WriteString(", ")
-		}
+		holders := make([]string, len(row))
 		for j, value := range row {
-			text.WriteString([2]string{", ", "("}[btoi(j == 0)])
-			if i == 0 && types != nil {
-				text.WriteString("CAST(" + a.add(value) + " AS " + types[j] + ")")
-			} else {
-				text.WriteString(a.add(value))
-			}
+			holders[j] = a.add(value)
 		}
-		text.WriteString(")")
+		tuples[i] = "(" + strings.Join(holders, ", ") + ")"
 	}
-	return text.String()
+	return strings.Join(tuples, ", ")
 }
 
-// firsts is the first placeholder of each row, when n rows are all there is. With
-// these in an IN, SQLite looks rows up by key; it would scan the table to join them.
-func (a *arguments) firsts(n int) string {
-	holders := make([]string, n)
-	for i := range holders {
-		holders[i] = "$" + strconv.Itoa(1+i*len(*a)/n)
+// rowsAtOnce is how many rows of so many columns one statement takes.
+func (d dialect) rowsAtOnce(columns int) int {
+	if d.arrays() {
+		return maxRows
 	}
-	return strings.Join(holders, ", ")
+	return max(d.maxParameters/columns, 1)
 }
 
-func btoi(b bool) int {
-	if b {
-		return 1
+// in is the condition that a column has one of the values.
+func (d dialect) in(a *arguments, column string, values []string) string {
+	if d.arrays() {
+		return column + " = ANY (" + a.add(textArray(values)) + ")"
 	}
-	return 0
+	return column + " IN (" + a.list(values) + ")"
 }
 
-// insertRows inserts in as few statements as there may be: head, VALUES, tail.
+// insertion is what follows INSERT INTO table (columns): the rows to insert.
+func (d dialect) insertion(a *arguments, rows [][]any) string {
+	if d.arrays() {
+		return " SELECT " + columnNames(len(rows[0])) + " FROM " + d.values(a, rows)
+	}
+	return " VALUES " + a.tuples(rows)
+}
+
+// values is a table v of the rows, whose columns are column1 and so on.
+func (d dialect) values(a *arguments, rows [][]any) string {
+	if d.arrays() {
+		return "unnest(" + a.arrays(rows) + ") AS v (" + columnNames(len(rows[0])) + ")"
+	}
+	return "(VALUES " + a.tuples(rows) + ") AS v"
+}
+
+// columnNames is what SQLite and PostgreSQL call the n columns of VALUES.
+func columnNames(n int) string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = "column" + strconv.Itoa(i+1)
+	}
+	return strings.Join(names, ", ")
+}
+
+// insertRows inserts in as few statements as there may be: head names the table
+// and the columns, tail is what follows the rows.
 func (tx *transaction) insertRows(ctx context.Context, head string, rows [][]any, tail string) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	for chunk := range slices.Chunk(rows, tx.db.dialect.maxParameters/len(rows[0])) {
+	for chunk := range slices.Chunk(rows, tx.db.dialect.rowsAtOnce(len(rows[0]))) {
 		var args arguments
-		if _, err := tx.ExecContext(ctx, head+args.rows(nil, chunk)+tail, args...); err != nil {
+		query := head + tx.db.dialect.insertion(&args, chunk) + tail
+		if _, err := tx.ExecContext(ctx, query, args...); err != nil {
 			return err
 		}
 	}
@@ -83,15 +105,21 @@ func (tx *transaction) insertRows(ctx context.Context, head string, rows [][]any
 }
 
 // updateRows updates many rows at once, each from its row of values, which the
-// statement names v.column1 and so on. What it RETURNs goes to scan.
+// statement names v.column1 and so on. What it RETURNs goes to scan. The keys are
+// named twice: by those in the condition rows are looked up, where SQLite would
+// scan the table to join it with values.
 func (tx *transaction) updateRows(ctx context.Context, update rowsUpdate) error {
 	if len(update.rows) == 0 {
 		return nil
 	}
-	for chunk := range slices.Chunk(update.rows, tx.db.dialect.maxParameters/len(update.rows[0])) {
+	for chunk := range slices.Chunk(update.rows, tx.db.dialect.rowsAtOnce(len(update.rows[0])+1)) {
 		var args arguments
-		query := update.head + " FROM (VALUES " + args.rows(update.types, chunk) + ") AS v " + update.tail +
-			" AND " + update.key + " = v.column1 AND " + update.key + " IN (" + args.firsts(len(chunk)) + ")" + update.returning
+		keys := make([]string, len(chunk))
+		for i, row := range chunk {
+			keys[i], _ = row[0].(string)
+		}
+		query := update.head + " FROM " + tx.db.dialect.values(&args, chunk) + " " + update.tail +
+			" AND " + update.key + " = v.column1 AND " + tx.db.dialect.in(&args, update.key, keys) + update.returning
 		if _, err := queryAll(ctx, tx, update.scan, query, args...); err != nil {
 			return err
 		}
@@ -101,9 +129,8 @@ func (tx *transaction) updateRows(ctx context.Context, update rowsUpdate) error 
 
 // rowsUpdate is an UPDATE of many rows at once.
 type rowsUpdate struct {
-	head      string   // UPDATE table SET column = v.column2
-	key       string   // the column that the first value must equal
-	types     []string // SQL types of the values
+	head      string // UPDATE table SET column = v.column2
+	key       string // the column that the first value must equal
 	rows      [][]any
 	tail      string // WHERE ..., what else must hold
 	returning string

@@ -150,7 +150,7 @@ func (tx *transaction) wake(ctx context.Context) error {
 	for _, group := range slices.SortedFunc(maps.Keys(tx.due), compareGroups) {
 		rows = append(rows, []any{string(group.Kind), group.ID, tx.due[group].UnixMicro()})
 	}
-	return tx.insertRows(ctx, `INSERT INTO work_groups (kind, id, due_at) VALUES `, rows, `
+	return tx.insertRows(ctx, `INSERT INTO work_groups (kind, id, due_at)`, rows, `
 		ON CONFLICT (kind, id) DO UPDATE SET due_at = `+tx.db.dialect.greatest+`(excluded.due_at, work_groups.not_before)
 		WHERE work_groups.due_at IS NULL OR work_groups.due_at > excluded.due_at`)
 }

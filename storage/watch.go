@@ -97,7 +97,7 @@ func (db *database) readWatch(ctx context.Context, q querier, tenantID, id strin
 // readWatches returns the watches of the ids, by id.
 func (db *database) readWatches(ctx context.Context, q querier, ids []string) (map[string]Watch, error) {
 	var args arguments
-	watches, err := queryAll(ctx, q, db.scanWatch, selectWatch+`WHERE w.id IN (`+args.list(ids)+`)`, args...)
+	watches, err := queryAll(ctx, q, db.scanWatch, selectWatch+`WHERE `+db.dialect.in(&args, "w.id", ids), args...)
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (tx *transaction) budgetsOf(ctx context.Context, requested []NewWatch) (map
 		found[id] = c
 		return struct{}{}, err
 	}, `SELECT id, tenant_id, budget_id FROM credentials
-		WHERE id IN (`+args.list(slices.Sorted(maps.Keys(wanted)))+`) AND deleted_at IS NULL
+		WHERE `+tx.db.dialect.in(&args, "id", slices.Sorted(maps.Keys(wanted)))+` AND deleted_at IS NULL
 		ORDER BY id`+tx.db.dialect.forShare, args...)
 	if err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func (tx *transaction) botsAmong(ctx context.Context, requested []NewWatch) (map
 		found[id] = d
 		return struct{}{}, err
 	}, `SELECT id, tenant_id, bot FROM destinations
-		WHERE id IN (`+args.list(slices.Sorted(maps.Keys(wanted)))+`) AND deleted_at IS NULL
+		WHERE `+tx.db.dialect.in(&args, "id", slices.Sorted(maps.Keys(wanted)))+` AND deleted_at IS NULL
 		ORDER BY id`+tx.db.dialect.forShare, args...)
 	if err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func (tx *transaction) openOperations(
 	if len(rows) == 0 {
 		return ids, nil
 	}
-	for chunk := range slices.Chunk(rows, tx.db.dialect.maxParameters/len(rows[0])) {
+	for chunk := range slices.Chunk(rows, tx.db.dialect.rowsAtOnce(len(rows[0]))) {
 		var args arguments
 		_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
 			var id string
@@ -165,7 +165,7 @@ func (tx *transaction) openOperations(
 			ids[key] = id
 			return struct{}{}, err
 		}, `INSERT INTO operations (id, tenant_id, credential_id, budget_id, source, account_id, operation_id,
-			active, due_at, created_at) VALUES `+args.rows(nil, chunk)+`
+			active, due_at, created_at)`+tx.db.dialect.insertion(&args, chunk)+`
 			ON CONFLICT (credential_id, source, account_id, operation_id) WHERE active
 			DO UPDATE SET due_at = CASE WHEN operations.last_polled_at > excluded.created_at - `+justPolled+`
 				THEN operations.due_at ELSE `+tx.db.dialect.least+`(operations.due_at, excluded.due_at) END
@@ -217,14 +217,14 @@ func (tx *transaction) insertWatches(
 		}
 	}
 	err := tx.insertRows(ctx, `INSERT INTO watches (id, tenant_id, operation_ref, credential_id, account_id,
-		operation_id, status, events, metadata, expires_at, deadline, created_at) VALUES `, watches, ``)
+		operation_id, status, events, metadata, expires_at, deadline, created_at)`, watches, ``)
 	if err != nil {
 		return nil, err
 	}
-	err = tx.insertRows(ctx, `INSERT INTO watch_destinations (watch_id, destination_id, position) VALUES `, destinations, ``)
+	err = tx.insertRows(ctx, `INSERT INTO watch_destinations (watch_id, destination_id, position)`, destinations, ``)
 	if err != nil {
 		return nil, err
 	}
 	return ids, tx.insertRows(ctx,
-		`INSERT INTO slack_messages (watch_id, destination_id, revision, shown_revision, due_at) VALUES `, messages, ``)
+		`INSERT INTO slack_messages (watch_id, destination_id, revision, shown_revision, due_at)`, messages, ``)
 }

@@ -76,7 +76,7 @@ func (s *Store) LastPolls(ctx context.Context, limit int) (n int, err error) {
 			tx.markDue(Group{PollGroup, o.budgetID}, now)
 		}
 		n, err = execCount(ctx, tx, `UPDATE operations SET last_poll_asked_at = `+asked+`,
-			due_at = `+tx.db.dialect.least+`(due_at, `+asked+`) WHERE id IN (`+args.list(ids)+`)`, args...)
+			due_at = `+tx.db.dialect.least+`(due_at, `+asked+`) WHERE `+tx.db.dialect.in(&args, "id", ids), args...)
 		return err
 	})
 	if err != nil {
@@ -125,7 +125,7 @@ func (s *Store) endSelected(ctx context.Context, selected selectedWatches) (n in
 		}
 		var args arguments
 		watches, err := queryAll(ctx, tx, scanEndingWatch,
-			selectEndingWatch+`w.id IN (`+args.list(ids)+`) ORDER BY w.id`, args...)
+			selectEndingWatch+tx.db.dialect.in(&args, "w.id", ids)+` ORDER BY w.id`, args...)
 		if err != nil {
 			return err
 		}

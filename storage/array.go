@@ -1,0 +1,85 @@
+package storage
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// PostgreSQL takes the values of many rows as one array for each column: it
+// parses and plans as little for a thousand rows as for one. They are written
+// here, for pgx would allocate for every value.
+// https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
+
+// arrays says whether values of many rows travel as arrays.
+func (d dialect) arrays() bool { return d.maxParameters == 0 }
+
+// arrays appends rows of parameters as one array for each column, and returns
+// them for unnest.
+func (a *arguments) arrays(rows [][]any) string {
+	holders := make([]string, len(rows[0]))
+	for j := range holders {
+		array, element := make([]byte, 0, 40*len(rows)), ""
+		for i, row := range rows {
+			array = append(array, "{,"[min(i, 1)])
+			array, element = appendElement(array, row[j])
+		}
+		holders[j] = "CAST(" + a.add(string(append(array, '}'))) + " AS " + element + "[])"
+	}
+	return strings.Join(holders, ", ")
+}
+
+// textArray is an array of texts.
+func textArray(values []string) string {
+	array := make([]byte, 1, 2+40*len(values))
+	array[0] = '{'
+	for i, value := range values {
+		if i > 0 {
+			array = append(array, ',')
+		}
+		array = appendText(array, value)
+	}
+	return string(append(array, '}'))
+}
+
+// appendElement writes a value into an array, and returns the type of the
+// elements. NULL has a type too: it is a nil pointer.
+func appendElement(array []byte, value any) (longer []byte, element string) {
+	switch value := value.(type) {
+	case string:
+		return appendText(array, value), "TEXT"
+	case *string:
+		if value == nil {
+			return append(array, "NULL"...), "TEXT"
+		}
+		return appendText(array, *value), "TEXT"
+	case int:
+		return strconv.AppendInt(array, int64(value), 10), "BIGINT"
+	case int64:
+		return strconv.AppendInt(array, value, 10), "BIGINT"
+	case *int64:
+		if value == nil {
+			return append(array, "NULL"...), "BIGINT"
+		}
+		return strconv.AppendInt(array, *value, 10), "BIGINT"
+	case bool:
+		return strconv.AppendBool(array, value), "BOOLEAN"
+	case []byte:
+		return append(hex.AppendEncode(append(array, `"\\x`...), value), '"'), "BYTEA"
+	}
+	panic(fmt.Sprintf("storage: no array holds a %T", value)) // a mistake of ours, which every use of the statement meets
+}
+
+// appendText writes a text in quotes.
+func appendText(array []byte, text string) []byte {
+	array = append(array, '"')
+	for {
+		special := strings.IndexAny(text, `"\`)
+		if special < 0 {
+			return append(append(array, text...), '"')
+		}
+		array = append(append(array, text[:special]...), '\\', text[special])
+		text = text[special+1:]
+	}
+}
