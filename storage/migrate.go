@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
@@ -22,8 +23,8 @@ const (
 
 // Migrate applies the migrations that are pending and names them. Several
 // processes may call it at once: with PostgreSQL a session lock makes them wait
-// for each other (so not through a pooler in transaction mode). A migration may
-// take as long as it needs.
+// for each other, so where migrations are pending a pooler in between is refused.
+// A migration may take as long as it needs.
 func (s *Store) Migrate(ctx context.Context) (applied []string, err error) {
 	pool := s.db.write
 	if s.db.patient != nil {
@@ -33,6 +34,11 @@ func (s *Store) Migrate(ctx context.Context) (applied []string, err error) {
 	provider, err := s.migrations(pool)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	if s.db.patient != nil {
+		if err := needSession(ctx, provider, pool); err != nil {
+			return nil, fmt.Errorf("migrate: %w", err)
+		}
 	}
 	results, err := provider.Up(ctx)
 	for _, result := range results {
@@ -44,6 +50,33 @@ func (s *Store) Migrate(ctx context.Context) (applied []string, err error) {
 		return applied, fmt.Errorf("migrate: %w", err)
 	}
 	return applied, nil
+}
+
+// needSession refuses to migrate through a pooler: its next statement may be
+// another server connection's, and a lock that one of them keeps is nobody's to free.
+func needSession(ctx context.Context, provider *goose.Provider, pool *sql.DB) error {
+	pending, err := provider.HasPending(ctx)
+	if err != nil || !pending {
+		return err
+	}
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	var server, told uint32
+	if err := conn.QueryRowContext(ctx, `SELECT pg_backend_pid()`).Scan(&server); err != nil {
+		return err
+	}
+	err = conn.Raw(func(driver any) error {
+		told = driver.(*stdlib.Conn).Conn().PgConn().PID() //nolint:forcetypeassert // the pool is ours
+		return nil
+	})
+	if err == nil && server != told {
+		err = errors.New("a pooler stands before PostgreSQL, and migrations are pending, which need a session: " +
+			"migrate with a RELAY_DATABASE_URL that leads to PostgreSQL itself")
+	}
+	return err
 }
 
 // MigrationStatus compares the database with the migrations this program knows.

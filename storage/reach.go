@@ -88,20 +88,23 @@ func (r *reach) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 	conn.PgConn().CustomData()[sessionKey] = &session{generation: generation, used: time.Now()}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	if _, err := conn.PgConn().Exec(ctx, sessionSettings()).ReadAll(); err != nil {
+	if _, err := conn.PgConn().Exec(ctx, sessionSettings(conn.PgConn().PID())).ReadAll(); err != nil {
 		return errors.Join(fmt.Errorf("begin a session: %w", err), conn.Close(ctx))
 	}
 	return nil
 }
 
 // sessionSettings is the statement that tells a server what it does not do by
-// itself. Servers before version 14 do not know idle_session_timeout.
-func sessionSettings() string {
+// itself, if it is the process that the connection was made to. It is not if there
+// is a pooler between: what is set there stays with a server connection, which others
+// use as well; the pooler has settings of its own for that, see deploy/pgbouncer.ini.
+// Servers before version 14 do not know idle_session_timeout.
+func sessionSettings(server uint32) string {
 	return fmt.Sprintf(`SELECT set_config(name, value, false) FROM (VALUES
 		('statement_timeout', '%d'), ('idle_in_transaction_session_timeout', '%d'), ('idle_session_timeout', '%d'),
 		('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')
-		) AS wanted (name, value) JOIN pg_settings USING (name)`,
-		answerTime.Milliseconds(), idleInTransaction.Milliseconds(), idleSession.Milliseconds())
+		) AS wanted (name, value) JOIN pg_settings USING (name) WHERE pg_backend_pid() = %d`,
+		answerTime.Milliseconds(), idleInTransaction.Milliseconds(), idleSession.Milliseconds(), server)
 }
 
 // resetSession says before a connection is used again whether it still can be:

@@ -32,3 +32,55 @@ func TestSessionSettings(t *testing.T) {
 		}
 	}
 }
+
+// Through a pooler nothing stays behind on a server's connection, where the next
+// client would find it.
+func TestSessionThroughPooler(t *testing.T) {
+	t.Parallel()
+	direct := testenv.Postgres(t)
+	before := sessionOf(t, direct)
+	pooler := testenv.StartPgBouncer(t, direct, "default_pool_size = 1")
+	pooled := sessionOf(t, pooler.URL)
+	if before["idle_session_timeout"] != "45s" || pooled["idle_session_timeout"] != "0" {
+		t.Errorf("idle_session_timeout is %s, through a pooler %s", before["idle_session_timeout"], pooled["idle_session_timeout"])
+	}
+	if got := pooled["statement_timeout"]; got != "10s" { // connect_query's
+		t.Errorf("through a pooler statement_timeout is %s", got)
+	}
+	for _, none := range []string{"prepared", "locks"} {
+		if pooled[none] != "0" {
+			t.Errorf("%s: %s left", none, pooled[none])
+		}
+	}
+}
+
+// sessionOf is what a connection of a store looks like that has done its work.
+func sessionOf(t *testing.T, url string) map[string]string {
+	t.Helper()
+	db, err := open(Config{URL: url, Keys: &Keyring{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.write.Close() })
+	s := &Store{db: db}
+	if err := s.write(t.Context(), func(tx *transaction) error {
+		_, err := queryOne(tx.ctx, tx, scanInt, `SELECT $1::bigint`, 1)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	session := map[string]string{}
+	for name, query := range map[string]string{
+		"statement_timeout":    `SELECT current_setting('statement_timeout')`,
+		"idle_session_timeout": `SELECT current_setting('idle_session_timeout')`,
+		"prepared":             `SELECT count(*)::text FROM pg_prepared_statements`,
+		"locks":                `SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()`,
+	} {
+		var value string
+		if err := db.write.QueryRowContext(t.Context(), query).Scan(&value); err != nil {
+			t.Fatal(err)
+		}
+		session[name] = value
+	}
+	return session
+}

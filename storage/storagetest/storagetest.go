@@ -16,6 +16,16 @@ import (
 // Run runs the whole suite. Each call of newURL gives the URL of a fresh, empty database.
 func Run(t *testing.T, newURL func(t *testing.T) string) {
 	t.Helper()
+	RunMigrated(t, newURL)
+	t.Run("Migrate", func(t *testing.T) {
+		t.Parallel()
+		testMigrate(t, newURL(t))
+	})
+}
+
+// RunMigrated is Run for databases whose schema may be there already.
+func RunMigrated(t *testing.T, newURL func(t *testing.T) string) {
+	t.Helper()
 	suite := map[string]func(*world){
 		"Atomically":              testAtomically,
 		"AttemptsAndHealth":       testAttemptsAndHealth,
@@ -72,10 +82,6 @@ func Run(t *testing.T, newURL func(t *testing.T) string) {
 			test(newWorld(t, newURL(t)))
 		})
 	}
-	t.Run("Migrate", func(t *testing.T) {
-		t.Parallel()
-		testMigrate(t, newURL(t))
-	})
 }
 
 // world is a migrated store with a tenant that has what a watch needs.

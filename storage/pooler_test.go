@@ -1,0 +1,56 @@
+package storage_test
+
+import (
+	"strings"
+	"testing"
+
+	"oprelay/deploy/testenv"
+	"oprelay/storage"
+	"oprelay/storage/storagetest"
+)
+
+// The suite through a PgBouncer in transaction mode, with fewer connections to the
+// server than a store has to it: every transaction may be another connection's.
+func TestPgBouncer(t *testing.T) {
+	t.Parallel()
+	storagetest.RunMigrated(t, func(t *testing.T) string {
+		t.Helper()
+		direct := testenv.Postgres(t)
+		migrated(t, direct)
+		return testenv.StartPgBouncer(t, direct, "default_pool_size = 4").URL
+	})
+}
+
+func migrated(t *testing.T, url string) *storage.Store {
+	t.Helper()
+	s := opened(t, url)
+	if _, err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func opened(t *testing.T, url string) *storage.Store {
+	t.Helper()
+	s, err := storage.Open(t.Context(), storage.Config{URL: url, Keys: ring(t, storage.NewKey())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// Migrations need a session, and say so where a pooler would give them none. With
+// nothing to do there is nothing to refuse.
+func TestMigrateRefusesAPooler(t *testing.T) {
+	t.Parallel()
+	direct := testenv.Postgres(t)
+	pooled := opened(t, testenv.StartPgBouncer(t, direct).URL)
+	if _, err := pooled.Migrate(t.Context()); err == nil || !strings.Contains(err.Error(), "PostgreSQL itself") {
+		t.Errorf("through a pooler: %v", err)
+	}
+	migrated(t, direct)
+	if applied, err := pooled.Migrate(t.Context()); err != nil || len(applied) > 0 {
+		t.Errorf("with nothing to do: %v, %v", applied, err)
+	}
+}
