@@ -63,13 +63,15 @@ func needSession(ctx context.Context, provider *goose.Provider, pool *sql.DB) er
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	var server, told uint32
 	if err := conn.QueryRowContext(ctx, `SELECT pg_backend_pid()`).Scan(&server); err != nil {
 		return err
 	}
 	err = conn.Raw(func(driver any) error {
-		told = driver.(*stdlib.Conn).Conn().PgConn().PID() //nolint:forcetypeassert // the pool is ours
+		if ours, ok := driver.(*stdlib.Conn); ok {
+			told = ours.Conn().PgConn().PID()
+		}
 		return nil
 	})
 	if err == nil && server != told {

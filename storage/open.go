@@ -17,9 +17,12 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
+// DefaultMaxConns is how many connections a Store has to PostgreSQL at most: with
+// about as many, two cores are busy, and six processes stay within PostgreSQL's
+// default of 100 connections.
+const DefaultMaxConns = 16
+
 const (
-	// defaultMaxConns is explained at Config.MaxConns.
-	defaultMaxConns = 16
 	// sqliteReaders is how many reads go on beside the one writer.
 	sqliteReaders = 4
 	// connLifetime lets a changed address or a rebalanced pooler be noticed.
@@ -104,16 +107,16 @@ func (db *database) openPostgres(rawURL string, maxConns int) error {
 		config.RuntimeParams["application_name"] = "relay"
 	}
 	if maxConns == 0 {
-		maxConns = defaultMaxConns
+		maxConns = DefaultMaxConns
 	}
 	patient := *config
 	db.patient = func() *sql.DB { return stdlib.OpenDB(patient) }
 	r := &reach{}
 	config.Tracer = r
-	pool := stdlib.OpenDB(*config,
+	pool := sql.OpenDB(connector{stdlib.GetConnector(*config,
 		stdlib.OptionBeforeConnect(r.beforeConnect), stdlib.OptionAfterConnect(r.afterConnect),
 		stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool { return false }), // resetSession does
-		stdlib.OptionResetSession(r.resetSession))
+		stdlib.OptionResetSession(r.resetSession))})
 	pool.SetMaxOpenConns(maxConns)
 	pool.SetMaxIdleConns(maxConns)
 	pool.SetConnMaxLifetime(connLifetime)

@@ -1,6 +1,7 @@
 package storage_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -52,5 +53,27 @@ func TestMigrateRefusesAPooler(t *testing.T) {
 	migrated(t, direct)
 	if applied, err := pooled.Migrate(t.Context()); err != nil || len(applied) > 0 {
 		t.Errorf("with nothing to do: %v, %v", applied, err)
+	}
+}
+
+// A PgBouncer that has no connection left for another process says so, and the
+// error what to do.
+func TestTooManyConnections(t *testing.T) {
+	t.Parallel()
+	direct := testenv.Postgres(t)
+	migrated(t, direct)
+	const most = 3
+	pooler := testenv.StartPgBouncer(t, direct, "max_client_conn = "+strconv.Itoa(most)).URL
+	var err error
+	for range most + 1 {
+		var s *storage.Store
+		s, err = storage.Open(t.Context(), storage.Config{URL: pooler, Keys: ring(t, storage.NewKey())})
+		if err != nil {
+			break
+		}
+		t.Cleanup(func() { _ = s.Close() }) // until then it keeps a connection
+	}
+	if !storage.Unavailable(err) || !strings.Contains(err.Error(), "RELAY_DATABASE_MAX_CONNS") {
+		t.Errorf("%v; want an error that is Unavailable and names RELAY_DATABASE_MAX_CONNS", err)
 	}
 }

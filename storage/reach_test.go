@@ -1,7 +1,11 @@
 package storage
 
 import (
+	"errors"
+	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"oprelay/deploy/testenv"
 )
@@ -83,4 +87,22 @@ func sessionOf(t *testing.T, url string) map[string]string {
 		session[name] = value
 	}
 	return session
+}
+
+func TestRefusalIsExplained(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]bool{
+		&pgconn.PgError{Code: "53300", Message: "sorry, too many clients already"}:               true,
+		&pgconn.PgError{Code: "08P01", Message: "no more connections allowed (max_client_conn)"}: true,
+		&pgconn.PgError{Code: "28P01", Message: "password authentication failed"}:                false,
+		errors.New("refused"): false,
+	} {
+		got := explainRefusal(err)
+		if strings.Contains(got.Error(), "RELAY_DATABASE_MAX_CONNS") != want || !errors.Is(got, err) {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
+	if explainRefusal(nil) != nil {
+		t.Error("no refusal is one")
+	}
 }

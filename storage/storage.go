@@ -43,9 +43,7 @@ type Config struct {
 	// OnDue is told, after each commit, which groups the commit made due now.
 	// It must not block. It may be nil, and set later with Store.SetOnDue.
 	OnDue func([]Group)
-	// MaxConns bounds the PostgreSQL pool; 0 means 16: two cores saturate a
-	// database with about as many, and ten processes then stay within
-	// PostgreSQL's default of 100 connections less what operators need.
+	// MaxConns bounds the PostgreSQL pool; 0 means DefaultMaxConns.
 	MaxConns int
 }
 

@@ -25,9 +25,10 @@ type config struct {
 	authFailureLimit      ratelimit.Rate // zero for none
 	trustedProxies        []netip.Prefix
 
-	databaseURL    string
-	redisURL       string
-	encryptionKeys string
+	databaseURL      string
+	databaseMaxConns int
+	redisURL         string
+	encryptionKeys   string
 
 	cloudflareURL     string
 	pollMin, pollMax  time.Duration

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"net/netip"
 	"strconv"
@@ -76,6 +77,10 @@ func limitSettings() []setting {
 	}
 }
 
+// minMaxConns leaves a connection to each of: a claim of work, its results, leases,
+// the clock that all share.
+const minMaxConns = 4
+
 const databaseForms = "sqlite:PATH or postgres://user:password@host/database" //nolint:gosec // the form of one
 
 func storeSettings() []setting {
@@ -86,6 +91,17 @@ func storeSettings() []setting {
 			parse: func(c *config, v string) error {
 				c.databaseURL = v
 				return storage.CheckURL(v)
+			},
+		},
+		{
+			name: "RELAY_DATABASE_MAX_CONNS", value: strconv.Itoa(storage.DefaultMaxConns),
+			usage: "connections that this process has to PostgreSQL at most. All processes together must stay below " +
+				"PostgreSQL's max_connections, or what a PgBouncer between them allows",
+			parse: func(c *config, v string) (err error) {
+				if c.databaseMaxConns, err = strconv.Atoi(v); err != nil || c.databaseMaxConns < minMaxConns {
+					return fmt.Errorf("want a whole number, %d at least", minMaxConns)
+				}
+				return nil
 			},
 		},
 		{

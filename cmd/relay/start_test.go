@@ -26,7 +26,7 @@ func TestEveryFaultOfTheConfigurationIsNamed(t *testing.T) {
 		"RELAY_POLL_BUDGET": "120", "RELAY_POLL_EGRESS_BUDGET": "0/1s", "RELAY_UNOBSERVABLE_AFTER": "15",
 		"RELAY_RETRY_SCHEDULE": "5s,,1m", "RELAY_DELIVERY_TIMEOUT": "0s", "RELAY_DISABLE_AFTER": "5 days",
 		"RELAY_EGRESS_ALLOW": "10.0.0.1/99", "RELAY_CONSOLE_URL": "console", "RELAY_SLACK_URL": "slack.com",
-		"RELAY_API_RATE_LIMIT": "100/1500ms", "RELAY_AUTH_FAILURE_LIMIT": "0", "RELAY_TRUSTED_PROXIES": "10.0.0.1",
+		"RELAY_DATABASE_MAX_CONNS": "3", "RELAY_API_RATE_LIMIT": "100/1500ms", "RELAY_AUTH_FAILURE_LIMIT": "0", "RELAY_TRUSTED_PROXIES": "10.0.0.1",
 		"RELAY_LOG_LEVEL": "loud", "RELAY_LOG_FORMAT": "xml",
 	}
 	names := strings.Fields(call(t.Context(), nil, "config", "variables").stdout)

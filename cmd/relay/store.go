@@ -45,7 +45,8 @@ func openStore(ctx context.Context, cfg config, log *slog.Logger) (*storage.Stor
 	}
 	began := time.Now()
 	return storage.Open(ctx, storage.Config{
-		URL: cfg.databaseURL, Keys: keys, Now: wallClock(), Elapsed: func() time.Duration { return time.Since(began) },
+		URL: cfg.databaseURL, Keys: keys, MaxConns: cfg.databaseMaxConns,
+		Now: wallClock(), Elapsed: func() time.Duration { return time.Since(began) },
 	})
 }
 
