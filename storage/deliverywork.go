@@ -23,6 +23,7 @@ type DueDelivery struct {
 	AttemptsMade int
 	Step         int      // attempts since the schedule last began: 0 before the first
 	Watch        *Watch   // only for Slack, nil for an event that is not about a watch
+	Traceparent  string   // of the registration; "" for none
 	Slack        SlackRef // the watch's message at a bot destination, if there is one
 }
 
@@ -35,14 +36,14 @@ type TakeDeliveries struct {
 }
 
 const selectDueDelivery = `SELECT d.id, d.event_id, d.event_type, d.tenant_id, d.watch_id, e.body, d.attempts_made,
-	d.step, m.channel, m.ts FROM deliveries d JOIN events e ON e.id = d.event_id
+	d.step, e.traceparent, m.channel, m.ts FROM deliveries d JOIN events e ON e.id = d.event_id
 	LEFT JOIN slack_messages m ON m.watch_id = d.watch_id AND m.destination_id = d.destination_id
 	WHERE d.destination_id = $1 AND d.status = 'pending' AND d.next_attempt_at <= $2 `
 
 func scanDueDelivery(row scanner) (DueDelivery, error) {
 	var d DueDelivery
 	err := row.Scan(&d.ID, &d.EventID, &d.EventType, &d.TenantID, textColumn{&d.WatchID}, &d.Body, &d.AttemptsMade,
-		&d.Step, textColumn{&d.Slack.Channel}, textColumn{&d.Slack.TS})
+		&d.Step, textColumn{&d.Traceparent}, textColumn{&d.Slack.Channel}, textColumn{&d.Slack.TS})
 	return d, err
 }
 

@@ -16,6 +16,7 @@ type endingWatch struct {
 	operationRef string
 	events       []string
 	metadata     map[string]string
+	traceparent  string // of its registration
 	operation    Operation
 	polls        int
 
@@ -31,7 +32,7 @@ func (w *endingWatch) wants() bool { return slices.Contains(w.events, eventOf(w.
 // eventOf is the type of the event that a watch's end makes.
 func eventOf(status string) string { return "operation." + status }
 
-const selectEndingWatch = `SELECT w.id, w.tenant_id, w.operation_ref, w.events, w.metadata,
+const selectEndingWatch = `SELECT w.id, w.tenant_id, w.operation_ref, w.events, w.metadata, w.traceparent,
 	o.source, o.account_id, o.operation_id, o.status, o.error, o.completed_at, o.polls
 	FROM watches w JOIN operations o ON o.id = w.operation_ref
 	WHERE w.finished_at IS NULL AND `
@@ -39,6 +40,7 @@ const selectEndingWatch = `SELECT w.id, w.tenant_id, w.operation_ref, w.events, 
 func scanEndingWatch(row scanner) (*endingWatch, error) {
 	var w endingWatch
 	err := row.Scan(&w.id, &w.tenantID, &w.operationRef, jsonColumn{&w.events}, jsonColumn{&w.metadata},
+		textColumn{&w.traceparent},
 		&w.operation.Source, &w.operation.AccountID, &w.operation.ID, &w.operation.Status, &w.operation.Error,
 		timeColumn{&w.operation.CompletedAt}, &w.polls)
 	return &w, err
@@ -89,7 +91,7 @@ func (tx *transaction) endWatches(ctx context.Context, watches []*endingWatch) e
 		if err != nil {
 			return fmt.Errorf("watch %s: %w", w.id, err)
 		}
-		e := event{id: w.eventID, tenantID: w.tenantID, kind: eventOf(w.status), watchID: w.id, body: body}
+		e := event{id: w.eventID, tenantID: w.tenantID, kind: eventOf(w.status), watchID: w.id, traceparent: w.traceparent, body: body}
 		if w.wants() {
 			e.destinations = recipients[w.id]
 		}

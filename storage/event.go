@@ -74,6 +74,7 @@ type event struct {
 	tenantID     string
 	kind         string
 	watchID      string
+	traceparent  string
 	body         []byte
 	destinations []recipient
 }
@@ -101,7 +102,9 @@ func (tx *transaction) publish(ctx context.Context, events []event) error {
 		if e.id == "" {
 			e.id = newID(prefixEvent)
 		}
-		eventRows = append(eventRows, []any{e.id, e.tenantID, seqs[i], e.kind, nullable(e.watchID), now.UnixMicro(), e.body})
+		eventRows = append(eventRows, []any{
+			e.id, e.tenantID, seqs[i], e.kind, nullable(e.watchID), now.UnixMicro(), e.body, nullable(e.traceparent),
+		})
 		for _, to := range e.destinations {
 			status, next := DeliveryPending, instant(due)
 			if to.disabled {
@@ -114,7 +117,7 @@ func (tx *transaction) publish(ctx context.Context, events []event) error {
 			})
 		}
 	}
-	err = tx.insertRows(ctx, `INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body)`, eventRows, ``)
+	err = tx.insertRows(ctx, `INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body, traceparent)`, eventRows, ``)
 	if err != nil {
 		return err
 	}

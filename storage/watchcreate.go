@@ -19,6 +19,7 @@ type NewWatch struct {
 	Events         []string
 	Timeout        time.Duration
 	Metadata       map[string]string
+	Traceparent    string // of the request (W3C Trace Context), "" if it is part of no trace
 }
 
 // operationKey is what makes watches share an operation's polls.
@@ -139,16 +140,18 @@ func (tx *transaction) botsAmong(ctx context.Context, requested []NewWatch) (map
 func (tx *transaction) openOperations(
 	ctx context.Context, requested []NewWatch, budgets map[string]string,
 ) (map[operationKey]string, error) {
-	tenants := map[operationKey]string{}
-	for _, n := range requested {
-		tenants[n.operationKey()] = n.TenantID
+	first := map[operationKey]*NewWatch{}
+	for i := range requested {
+		if n := &requested[i]; first[n.operationKey()] == nil {
+			first[n.operationKey()] = n
+		}
 	}
 	now := tx.db.steady()
 	var rows [][]any
-	for _, key := range slices.SortedFunc(maps.Keys(tenants), compareOperations) {
+	for _, key := range slices.SortedFunc(maps.Keys(first), compareOperations) {
 		rows = append(rows, []any{
-			newID(prefixOperation), tenants[key], key.credentialID, budgets[key.credentialID], key.source,
-			key.accountID, key.operationID, true, now.UnixMicro(), now.UnixMicro(),
+			newID(prefixOperation), first[key].TenantID, key.credentialID, budgets[key.credentialID], key.source,
+			key.accountID, key.operationID, true, now.UnixMicro(), now.UnixMicro(), nullable(first[key].Traceparent),
 		})
 		tx.markDue(Group{PollGroup, budgets[key.credentialID]}, now)
 	}
@@ -165,7 +168,7 @@ func (tx *transaction) openOperations(
 			ids[key] = id
 			return struct{}{}, err
 		}, `INSERT INTO operations (id, tenant_id, credential_id, budget_id, source, account_id, operation_id,
-			active, due_at, created_at)`+tx.db.dialect.insertion(&args, chunk)+`
+			active, due_at, created_at, traceparent)`+tx.db.dialect.insertion(&args, chunk)+`
 			ON CONFLICT (credential_id, source, account_id, operation_id) WHERE active
 			DO UPDATE SET due_at = CASE WHEN operations.last_polled_at > excluded.created_at - `+justPolled+`
 				THEN operations.due_at ELSE `+tx.db.dialect.least+`(operations.due_at, excluded.due_at) END
@@ -207,6 +210,7 @@ func (tx *transaction) insertWatches(
 		watches = append(watches, []any{
 			ids[i], n.TenantID, operations[n.operationKey()], n.CredentialID, n.AccountID, n.OperationID,
 			WatchWatching, events, metadata, now.Add(n.Timeout).UnixMicro(), due.Add(n.Timeout).UnixMicro(), now.UnixMicro(),
+			nullable(n.Traceparent),
 		})
 		for position, id := range n.DestinationIDs {
 			destinations = append(destinations, []any{ids[i], id, position})
@@ -217,7 +221,7 @@ func (tx *transaction) insertWatches(
 		}
 	}
 	err := tx.insertRows(ctx, `INSERT INTO watches (id, tenant_id, operation_ref, credential_id, account_id,
-		operation_id, status, events, metadata, expires_at, deadline, created_at)`, watches, ``)
+		operation_id, status, events, metadata, expires_at, deadline, created_at, traceparent)`, watches, ``)
 	if err != nil {
 		return nil, err
 	}

@@ -71,6 +71,7 @@ func RunMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"SlackProgress":           testSlackProgress,
 		"SlackProgressUntold":     testSlackProgressUntold,
 		"Tenancy":                 testTenancy,
+		"Traces":                  testTraces,
 		"Unavailable":             testUnavailable,
 		"UpdateDestination":       testUpdateDestination,
 		"WatchEndings":            testWatchEndings,
