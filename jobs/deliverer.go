@@ -45,6 +45,7 @@ type deliverer struct {
 	now          func() time.Time
 	log          *slog.Logger
 	metrics      *metrics
+	traces       tracing
 }
 
 // opened is a destination with its secrets.

@@ -34,6 +34,7 @@ type poller struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *metrics
+	traces  tracing
 }
 
 // polled is what came of one poll, with what the group's budget learns from it.
@@ -85,6 +86,7 @@ func (p *poller) poll(ctx context.Context, due storage.DuePoll) (polled, bool) {
 		return polled{}, false // the process ends: not the upstream's doing
 	}
 	p.metrics.polled(answer.Outcome, time.Since(started))
+	p.traces.polled(due, answer, started)
 	return p.result(due, answer), true
 }
 

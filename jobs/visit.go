@@ -17,7 +17,9 @@ func (v *visit) do(ctx context.Context, e errand) (attempted, bool) {
 	sendCtx, cancel := context.WithTimeout(ctx, v.timeout)
 	defer cancel()
 	started, clock := v.now(), time.Now()
-	outcome, err := v.send(sendCtx, e)
+	span, traceparent := v.traces.attempt(e)
+	outcome, err := v.send(sendCtx, e, traceparent)
+	span.end(outcome, err)
 	if err != nil && ctx.Err() != nil {
 		return attempted{}, false // the process ends: not the receiver's doing
 	}
@@ -35,8 +37,9 @@ func (v *visit) do(ctx context.Context, e errand) (attempted, bool) {
 	return a, true
 }
 
-func (v *visit) send(ctx context.Context, e errand) (notifier.Outcome, error) {
+func (v *visit) send(ctx context.Context, e errand, traceparent string) (notifier.Outcome, error) {
 	m, previous := v.links.message(e)
+	m.Traceparent = traceparent
 	switch {
 	case e.to.Bot:
 		return v.notifier.SendSlackBot(ctx, string(e.to.BotToken), e.to.Channel, notifier.SlackRef(previous), m)

@@ -13,6 +13,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
 	"oprelay/storage"
@@ -63,6 +64,7 @@ type Config struct {
 	CheckInterval time.Duration
 	Logger        *slog.Logger
 	Metrics       prometheus.Registerer // nil for none
+	Tracer        trace.Tracer          // nil for none
 }
 
 // Worker polls and delivers until it is stopped.
@@ -132,11 +134,12 @@ func newWorker(cfg Config) *Worker {
 		store: cfg.Store, source: cfg.Source, policy: cfg.Poll, budget: cfg.Budget,
 		egress:  rate.NewLimiter(rate.Limit(perSecond), 1),
 		secrets: newCache[storage.CredentialSecret](credentialTTL, cfg.Store.Steady),
-		now:     cfg.Store.Steady, log: cfg.Logger, metrics: m,
+		now:     cfg.Store.Steady, log: cfg.Logger, metrics: m, traces: tracing{cfg.Tracer},
 	}
 	w.deliverer = &deliverer{
 		store: cfg.Store, notifier: cfg.Notifier, schedule: cfg.Retry, timeout: cfg.Timeout,
 		disableAfter: cfg.DisableAfter, links: links(cfg.ConsoleURL), now: cfg.Store.Steady, log: cfg.Logger, metrics: m,
+		traces: tracing{cfg.Tracer},
 	}
 	w.crew = newCrew(map[storage.GroupKind]int{storage.PollGroup: pollShifts, storage.DeliverGroup: deliverShifts},
 		func(stop context.Context, g storage.Group, woken <-chan struct{}) { w.shift(stop, work, g, woken) })

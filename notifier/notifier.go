@@ -70,6 +70,8 @@ type Message struct {
 	Type    string // the event's type, such as operation.failed
 	Body    []byte // what a webhook carries, byte for byte
 	Facts   Facts  // what a Slack message tells
+	// Traceparent is the W3C trace context of a webhook; without one each event is a trace of its own.
+	Traceparent string
 }
 
 // Outcome is what came back from one attempt, accepted or not.

@@ -71,15 +71,19 @@ func (c *Client) webhookRequest(ctx context.Context, to Webhook, msg Message, no
 	req.Header.Set("Webhook-Signature", signature)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", c.userAgent)
-	req.Header.Set("Traceparent", traceparent(msg.EventID))
+	req.Header.Set("Traceparent", traceparent(msg))
 	return req, nil
 }
 
-// traceparent starts a trace (W3C Trace Context, version 00, not sampled). All attempts of an event share the
-// trace, whose id is cut from the hash of the event's; each attempt is a span of its own.
-func traceparent(eventID string) string {
+// traceparent is the message's own or, for one that is part of no trace, starts one (W3C Trace Context, version
+// 00, not sampled): all attempts of an event share it, for its id is cut from the hash of the event's, and each
+// attempt is a span of its own.
+func traceparent(msg Message) string {
+	if msg.Traceparent != "" {
+		return msg.Traceparent
+	}
 	const traceBytes, spanBytes = 16, 8
-	trace := sha256.Sum256([]byte(eventID))
+	trace := sha256.Sum256([]byte(msg.EventID))
 	span := make([]byte, spanBytes)
 	_, _ = rand.Read(span) // never fails: it ends the program instead
 	span[0] |= 1           // an id of zeros alone is invalid
