@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -150,12 +151,25 @@ func parseSlots(text string) ([]slot, error) {
 	return slots, nil
 }
 
-// lockBudget makes the budget's row if need be, locks it, and reads it.
-func (tx *transaction) lockBudget(ctx context.Context, id string) (*ledger, error) {
-	_, err := tx.ExecContext(ctx, `INSERT INTO budgets (id) VALUES ($1) ON CONFLICT (id) DO NOTHING`, id)
+// lockBudget locks the budget's row, which it makes if need be, and reads it.
+// ErrLeaseLost if owner does not hold the lease of the budget's group.
+func (tx *transaction) lockBudget(ctx context.Context, id, owner string) (*ledger, error) {
+	l, err := tx.readBudget(ctx, id, owner)
+	if !errors.Is(err, ErrNotFound) {
+		return l, err
+	}
+	if err := tx.holdLease(ctx, Group{PollGroup, id}, owner); err != nil {
+		return nil, err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO budgets (id) VALUES ($1) ON CONFLICT (id) DO NOTHING`, id)
 	if err != nil {
 		return nil, err
 	}
+	return tx.readBudget(ctx, id, owner)
+}
+
+// readBudget locks and reads; ErrNotFound if there is no such budget, or no such lease.
+func (tx *transaction) readBudget(ctx context.Context, id, owner string) (*ledger, error) {
 	return queryOne(ctx, tx, func(row scanner) (*ledger, error) {
 		var l ledger
 		var slots string
@@ -165,7 +179,9 @@ func (tx *transaction) lockBudget(ctx context.Context, id string) (*ledger, erro
 		}
 		l.slots, err = parseSlots(slots)
 		return &l, err
-	}, `SELECT slots, parked_until, hint_remaining, hint_until FROM budgets WHERE id = $1`+tx.db.dialect.forUpdate, id)
+	}, `SELECT slots, parked_until, hint_remaining, hint_until FROM budgets WHERE id = $1 AND EXISTS (SELECT 1
+		FROM work_groups WHERE kind = 'poll' AND work_groups.id = $1 AND owner = $2 AND leased_until > $3)`+tx.db.dialect.forUpdate,
+		id, owner, tx.db.steady().UnixMicro())
 }
 
 // ParkBudget lets no request be charged until then. It only ever parks longer.

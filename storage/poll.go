@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -22,7 +23,6 @@ type DuePoll struct {
 	RefusedSince           time.Time
 	RefusedReason          string
 	CredentialRefusedSince time.Time
-	Traceparent            string    // of the registration that began the polls; "" for none
 	SendBy                 time.Time // the charge holds no longer
 }
 
@@ -37,14 +37,14 @@ type TakePolls struct {
 }
 
 const selectDuePoll = `SELECT o.id, o.tenant_id, o.credential_id, o.source, o.account_id, o.operation_id,
-	o.created_at, o.polls, o.status, o.refused_since, o.refused_reason, c.refused_since, o.traceparent
+	o.created_at, o.polls, o.status, o.refused_since, o.refused_reason, c.refused_since
 	FROM operations o JOIN credentials c ON c.id = o.credential_id `
 
 func scanDuePoll(row scanner) (DuePoll, error) {
 	var p DuePoll
 	err := row.Scan(&p.RowID, &p.TenantID, &p.CredentialID, &p.Source, &p.AccountID, &p.OperationID,
 		timeColumn{&p.CreatedAt}, &p.Polls, &p.Status, timeColumn{&p.RefusedSince}, &p.RefusedReason,
-		timeColumn{&p.CredentialRefusedSince}, textColumn{&p.Traceparent})
+		timeColumn{&p.CredentialRefusedSince})
 	return p, err
 }
 
@@ -54,16 +54,14 @@ func scanDuePoll(row scanner) (DuePoll, error) {
 // more. ErrLeaseLost if Owner does not hold the group's lease.
 //
 // Half of the places go to the youngest operations: most end soon after they
-// began, so a request is worth most there. The other half goes to those whose
-// wait is longest in proportion to the interval that they were to wait, so that
-// none starves. What is not a whole place goes by lot.
+// began, so a request is worth most there. The other half goes, among those that
+// have been due for longest, to those whose wait is longest in proportion to the
+// interval that they were to wait, so that none starves. What is not a whole
+// place goes by lot.
 func (s *Store) TakePolls(ctx context.Context, take TakePolls) (polls []DuePoll, notBefore time.Time, err error) {
 	err = s.write(ctx, func(tx *transaction) error {
 		polls, notBefore = nil, time.Time{}
-		if err := tx.holdLease(ctx, Group{PollGroup, take.Group}, take.Owner); err != nil {
-			return err
-		}
-		budget, err := tx.lockBudget(ctx, take.Group)
+		budget, err := tx.lockBudget(ctx, take.Group, take.Owner)
 		if err != nil {
 			return err
 		}
@@ -93,36 +91,54 @@ func (s *Store) TakePolls(ctx context.Context, take TakePolls) (polls []DuePoll,
 	return polls, notBefore, nil
 }
 
-// duePolls selects up to limit operations that are due and not in flight.
+// duePolls selects up to limit operations that are due and not in flight. However
+// many are due, it reads a few times the limit of them, by the indexes.
 func (tx *transaction) duePolls(ctx context.Context, take TakePolls, limit int) ([]DuePoll, error) {
-	least := max(take.MinInterval.Microseconds(), 1)
-	const due = `WHERE o.budget_id = $1 AND o.active AND o.due_at <= $2 `
-	now, most := tx.db.steady().UnixMicro(), limit+len(take.Exclude)
-	waiting, err := queryAll(ctx, tx, scanDuePoll, selectDuePoll+due+`
-		ORDER BY CAST($2 - o.due_at + $3 AS DOUBLE PRECISION)
-			/ (`+tx.db.dialect.greatest+`(o.due_at - COALESCE(o.last_polled_at, o.created_at), 0) + $3) DESC, o.due_at
-		LIMIT $4`, take.Group, now, least, most)
+	exclude := slices.Sorted(maps.Keys(take.Exclude))
+	waiting, err := tx.longestWaiting(ctx, take, exclude, limit)
+	if err != nil || len(waiting) < limit {
+		return waiting, err // that is all there is
+	}
+	var args arguments
+	young, err := queryAll(ctx, tx, scanDuePoll, selectDuePoll+tx.duePoll(&args, take, exclude)+
+		` ORDER BY o.created_at DESC LIMIT `+args.add((limit+rand.N(2))/2), args...)
 	if err != nil {
 		return nil, err
 	}
-	id := func(p DuePoll) string { return p.RowID }
-	if len(waiting) < most {
-		return without(waiting, take.Exclude, limit, id), nil // that is all there is
-	}
-	young, err := queryAll(ctx, tx, scanDuePoll, selectDuePoll+due+`ORDER BY o.created_at DESC, o.id DESC LIMIT $3`,
-		take.Group, now, most)
-	if err != nil {
-		return nil, err
-	}
-	young = without(young, take.Exclude, (limit+rand.N(2))/2, id)
-	taken := maps.Clone(take.Exclude)
-	if taken == nil {
-		taken = map[string]bool{}
-	}
+	taken := make(map[string]bool, len(young))
 	for _, p := range young {
 		taken[p.RowID] = true
 	}
-	return append(young, without(waiting, taken, limit-len(young), id)...), nil
+	for _, p := range waiting {
+		if len(young) < limit && !taken[p.RowID] {
+			young = append(young, p)
+		}
+	}
+	return young, nil
+}
+
+// longestWaiting selects up to limit of the operations that have been due for
+// longest. Among twice as many it takes those first whose wait is longest in
+// proportion: each that it passes over comes nearer to being taken.
+func (tx *transaction) longestWaiting(ctx context.Context, take TakePolls, exclude []string, limit int) ([]DuePoll, error) {
+	var args arguments
+	due := tx.duePoll(&args, take, exclude)
+	among, least := args.add(2*limit), args.add(max(take.MinInterval.Microseconds(), 1))
+	return queryAll(ctx, tx, scanDuePoll, selectDuePoll+`WHERE o.id IN
+		(SELECT o.id FROM operations o `+due+` ORDER BY o.due_at LIMIT `+among+`)
+		ORDER BY CAST($2 - o.due_at + `+least+` AS DOUBLE PRECISION)
+			/ (`+tx.db.dialect.greatest+`(o.due_at - COALESCE(o.last_polled_at, o.created_at), 0) + `+least+`) DESC, o.due_at
+		LIMIT `+args.add(limit), args...)
+}
+
+// duePoll is the condition that an operation is due and not in flight; $2 is now.
+func (tx *transaction) duePoll(args *arguments, take TakePolls, exclude []string) string {
+	due := `WHERE o.budget_id = ` + args.add(take.Group) + ` AND o.active AND o.due_at <= ` +
+		args.add(tx.db.steady().UnixMicro())
+	if len(exclude) == 0 {
+		return due
+	}
+	return due + ` AND NOT (` + tx.db.dialect.in(args, "o.id", exclude) + `)`
 }
 
 // without leaves out the rows in flight, and cuts to the limit.

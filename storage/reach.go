@@ -95,14 +95,17 @@ func (r *reach) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // sessionSettings is the statement that tells a server what it does not do by
-// itself, if it is the process that the connection was made to. It is not if there
+// itself: to give up, and to go by an index where there is one. In a burst the
+// planner's statistics are old, and what it takes for the sort of a few rows is one
+// of all that is due. This is told if it is the process that the connection was made to. It is not if there
 // is a pooler between: what is set there stays with a server connection, which others
 // use as well; the pooler has settings of its own for that, see deploy/pgbouncer.ini.
 // Servers before version 14 do not know idle_session_timeout.
 func sessionSettings(server uint32) string {
 	return fmt.Sprintf(`SELECT set_config(name, value, false) FROM (VALUES
 		('statement_timeout', '%d'), ('idle_in_transaction_session_timeout', '%d'), ('idle_session_timeout', '%d'),
-		('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')
+		('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3'),
+		('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('enable_sort', 'off'), ('jit', 'off')
 		) AS wanted (name, value) JOIN pg_settings USING (name) WHERE pg_backend_pid() = %d`,
 		answerTime.Milliseconds(), idleInTransaction.Milliseconds(), idleSession.Milliseconds(), server)
 }
