@@ -1,71 +1,90 @@
 package ratelimit_test
 
 import (
+	"context"
+	"errors"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"oprelay/api/ratelimit"
 	"oprelay/deploy/testenv"
 )
 
-// In a Redis Cluster each caller's count is where its key is: processes count
-// together there as anywhere, and while a node is away each for itself.
+// refused is a hook that keeps the errors that Redis itself answers with.
+type refused struct {
+	mu      sync.Mutex
+	answers []string
+}
+
+func (*refused) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (*refused) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (r *refused) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		var answer redis.Error
+		if errors.As(err, &answer) && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "NOSCRIPT") {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.answers = append(r.answers, err.Error())
+		}
+		return err
+	}
+}
+
+// In a Redis Cluster each caller's count is where its key is, and nothing wants
+// keys of several nodes. While a node is away each process counts for itself.
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	cluster := testenv.StartRedisCluster(t, 3)
 	const most, callers = 3, 30
-	processes := []*counted{newCounted(t, cluster.URL), newCounted(t, cluster.URL)}
-	for _, process := range processes { // finds the nodes, which may take longer than a count may
-		if err := process.client.Ping(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	counter, answers := newCounted(t, cluster.URL), &refused{}
+	counter.client.AddHook(answers)
 	rate := ratelimit.Rate{N: most, Per: longEnough}
-	nodes := map[*testenv.Server]bool{}
-	for i := range callers {
-		caller, allowed := strconv.Itoa(i), 0
-		for range most {
-			for _, process := range processes {
-				if process.Limiter("test", rate).Take(t.Context(), caller).Allowed {
-					allowed++
-				}
+	limiter := counter.Limiter("test", rate)
+	takeAll := func() (allowed int) {
+		for i := range callers * most * 2 {
+			if limiter.Take(t.Context(), strconv.Itoa(i%callers)).Allowed {
+				allowed++
 			}
 		}
-		if allowed != most {
-			t.Errorf("caller %s: %d were allowed, want %d", caller, allowed, most)
-		}
-		nodes[cluster.Node("rate:relay:test:"+caller)] = true
+		return allowed
 	}
-	if len(nodes) != len(cluster.Nodes) {
-		t.Errorf("counted on %d nodes, want on all", len(nodes))
+	allowed := takeAll()
+	nodes := map[*testenv.Server]bool{}
+	for i := range callers {
+		nodes[cluster.Node("rate:relay:test:"+strconv.Itoa(i))] = true
+	}
+	if len(nodes) != len(cluster.Nodes) || len(answers.answers) > 0 {
+		t.Errorf("counted on %d nodes, want on all; Redis refused %q", len(nodes), slices.Compact(answers.answers))
+	}
+	// On a machine so busy that Redis was once too slow, some were counted here.
+	if inTime := counter.log.Len() == 0; inTime && allowed != callers*most {
+		t.Errorf("%d were allowed, want %d", allowed, callers*most)
 	}
 	// A count that cannot be is taken back, which is another command.
-	first := processes[0]
 	key := "rate:relay:test:0"
-	if err := first.client.Set(t.Context(), key, float64(time.Now().Unix())+1e6, time.Hour).Err(); err != nil {
+	if err := counter.client.Set(t.Context(), key, float64(time.Now().Unix())+1e6, time.Hour).Err(); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
-		first.Limiter("test", rate).Take(t.Context(), "0")
+	counter.advance(time.Minute) // past a pause
+	limiter.Take(t.Context(), "0")
+	if len(answers.answers) > 0 {
+		t.Errorf("Redis refused %q", slices.Compact(answers.answers))
 	}
-	if left := first.client.TTL(t.Context(), key).Val(); left <= 0 || left > longEnough {
-		t.Errorf("the count is kept for %s", left)
-	}
-	for _, process := range processes {
-		if process.log.Len() > 0 {
-			t.Errorf("logged:\n%s", process.log)
-		}
-	}
+
 	cluster.Nodes[0].Kill()
-	limiter, allowed := first.Limiter("other", rate), 0
-	for i := range callers * most * 2 {
-		if limiter.Take(t.Context(), strconv.Itoa(i%callers)).Allowed {
-			allowed++
-		}
-	}
-	if allowed < callers*most || allowed > 2*callers*most || !strings.Contains(first.log.String(), "for itself") {
-		t.Errorf("without a node %d were allowed, want %d; logged:\n%s", allowed, callers*most, first.log)
+	limiter = counter.Limiter("other", rate)
+	if n := takeAll(); n < callers*most || n > 2*callers*most || !strings.Contains(counter.log.String(), "for itself") {
+		t.Errorf("without a node %d were allowed, want %d; logged:\n%s", n, callers*most, counter.log)
 	}
 }
