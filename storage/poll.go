@@ -23,6 +23,7 @@ type DuePoll struct {
 	RefusedSince           time.Time
 	RefusedReason          string
 	CredentialRefusedSince time.Time
+	Traceparent            string    // of the registration that began the polls; "" for none
 	SendBy                 time.Time // the charge holds no longer
 }
 
@@ -37,14 +38,14 @@ type TakePolls struct {
 }
 
 const selectDuePoll = `SELECT o.id, o.tenant_id, o.credential_id, o.source, o.account_id, o.operation_id,
-	o.created_at, o.polls, o.status, o.refused_since, o.refused_reason, c.refused_since
+	o.created_at, o.polls, o.status, o.refused_since, o.refused_reason, c.refused_since, o.traceparent
 	FROM operations o JOIN credentials c ON c.id = o.credential_id `
 
 func scanDuePoll(row scanner) (DuePoll, error) {
 	var p DuePoll
 	err := row.Scan(&p.RowID, &p.TenantID, &p.CredentialID, &p.Source, &p.AccountID, &p.OperationID,
 		timeColumn{&p.CreatedAt}, &p.Polls, &p.Status, timeColumn{&p.RefusedSince}, &p.RefusedReason,
-		timeColumn{&p.CredentialRefusedSince})
+		timeColumn{&p.CredentialRefusedSince}, textColumn{&p.Traceparent})
 	return p, err
 }
 
