@@ -15,6 +15,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // panicError is a panic of a handler, on its way to the log.
@@ -31,6 +32,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
 		setHeaders(c)
+		span := s.beginSpan(c)
 		err := protect(next, c)
 		if err != nil {
 			c.Error(err) // writes the problem
@@ -38,6 +40,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		elapsed := time.Since(start)
 		s.metrics.count(c, elapsed)
 		s.log(c, elapsed, err)
+		span.end(c, err)
 		return nil
 	}
 }
@@ -98,6 +101,9 @@ func (s *Server) log(c echo.Context, elapsed time.Duration, err error) {
 	}
 	if r := requestOf(c); r != nil {
 		attrs = append(attrs, slog.String("key_id", r.key.ID), slog.String("tenant", r.key.TenantName))
+	}
+	if span := trace.SpanContextFromContext(c.Request().Context()); span.IsValid() {
+		attrs = append(attrs, slog.String("trace_id", span.TraceID().String()))
 	}
 	if err != nil {
 		attrs = append(attrs, slog.String("error", err.Error()))

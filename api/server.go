@@ -10,6 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/singleflight"
 
 	"oprelay/storage"
@@ -37,6 +38,8 @@ type Config struct {
 	// Gatherer is what GET /metrics shows; nil leaves /metrics to another
 	// listener, and answers 404 here.
 	Gatherer prometheus.Gatherer
+	// Tracer makes a span of each request under /v1; nil makes none.
+	Tracer trace.Tracer
 }
 
 // Server answers the API's requests. It is an http.Handler.
@@ -47,6 +50,7 @@ type Server struct {
 	ready    map[string]func(context.Context) error
 	metrics  *requestMetrics
 	gatherer prometheus.Gatherer
+	tracer   trace.Tracer // may be nil
 	docs     docsPage
 	echo     *echo.Echo
 	waiters  waiters
@@ -92,6 +96,7 @@ func New(config Config) (*Server, error) {
 		ready:    config.Ready,
 		metrics:  metrics,
 		gatherer: config.Gatherer,
+		tracer:   config.Tracer,
 		docs:     docs,
 		draining: make(chan struct{}),
 		scrapes:  make(chan struct{}, scrapesMost),

@@ -53,6 +53,7 @@ func (s *Server) CreateWatches(c echo.Context, _ CreateWatchesParams) error {
 }
 
 func createWatches(ctx context.Context, store *storage.Store, tenantID string, bodies []NewWatch) ([]storage.Watch, error) {
+	traceparent := traceparentOf(ctx)
 	rows := make([]storage.NewWatch, 0, len(bodies))
 	for _, body := range bodies {
 		rows = append(rows, storage.NewWatch{
@@ -64,6 +65,7 @@ func createWatches(ctx context.Context, store *storage.Store, tenantID string, b
 			Events:         eventNames(or(body.Events, allEvents())),
 			Timeout:        time.Duration(or(body.TimeoutSeconds, defaultTimeout)) * time.Second,
 			Metadata:       or(body.Metadata, nil),
+			Traceparent:    traceparent,
 		})
 	}
 	made, err := store.CreateWatches(ctx, rows)
