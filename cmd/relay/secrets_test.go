@@ -58,7 +58,7 @@ func TestSecretsStaySecret(t *testing.T) {
 type guarded struct {
 	redis    *testenv.Server
 	redisURL string
-	postgres *testenv.Cluster
+	postgres *testenv.Standalone
 	said     *testenv.Output // all that Redis was told
 }
 

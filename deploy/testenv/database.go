@@ -50,7 +50,7 @@ func Postgres(t testing.TB) (databaseURL string) {
 // that it is the last.
 //
 //nolint:gochecknoglobals // package testing has no other place that outlives a test without a TestMain in every package
-var sharedCluster = sync.OnceValues(StartPostgres)
+var sharedCluster = sync.OnceValues(func() (*Standalone, error) { return StartPostgres() })
 
 // Execute runs the statements in the database at the URL, with psql.
 func Execute(t testing.TB, databaseURL, statements string) {

@@ -16,19 +16,12 @@ import (
 // ErrNotInstalled says that PostgreSQL's programs are not on this machine.
 var ErrNotInstalled = errors.New("PostgreSQL is not installed")
 
-// Cluster is a throwaway PostgreSQL server. It trusts everybody on this machine
-// and does not care whether its data survive a crash.
-type Cluster struct {
-	// URL is its maintenance database, as the superuser.
-	URL string
-
-	process *process
-}
-
-// StartPostgres starts a throwaway PostgreSQL server. It ends, and its files
-// go, with Close or with the calling process. The error is ErrNotInstalled where
+// StartPostgres starts a throwaway PostgreSQL server, whose URL is its maintenance
+// database as the superuser and whose files go with it. It trusts everybody on
+// this machine and, unless settings of the form name=value say otherwise, does
+// not care whether its data survive a crash. The error is ErrNotInstalled where
 // there is nothing to start.
-func StartPostgres() (*Cluster, error) {
+func StartPostgres(settings ...string) (*Standalone, error) {
 	folder, err := os.MkdirTemp("", "oprelay-postgres-")
 	if err != nil {
 		return nil, fmt.Errorf("start PostgreSQL: %w", err)
@@ -39,11 +32,11 @@ func StartPostgres() (*Cluster, error) {
 	}
 	port := freePort()
 	p, err := start(command{user: server.account, stopSignal: "QUIT", folder: folder, args: server.arguments(port,
-		"max_connections=1000", "fsync=off", "synchronous_commit=off", "full_page_writes=off")})
+		append([]string{"max_connections=1000", "fsync=off", "synchronous_commit=off", "full_page_writes=off"}, settings...)...)})
 	if err != nil {
 		return nil, err
 	}
-	return &Cluster{process: p, URL: postgresURL(port)}, nil
+	return &Standalone{process: p, URL: postgresURL(port)}, nil
 }
 
 // initialized is a PostgreSQL whose data folder is made.
@@ -94,9 +87,6 @@ func (i initialized) arguments(port string, settings ...string) []string {
 func postgresURL(port string) string {
 	return "postgres://postgres@" + net.JoinHostPort(loopback, port) + "/postgres?sslmode=disable"
 }
-
-// Close stops the server and removes its files.
-func (c *Cluster) Close() error { return c.process.stop() }
 
 // unprivileged returns who is to run PostgreSQL, which refuses to be root: nil
 // for whoever runs the tests or, if that is root, the account of Debian's

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,6 +42,8 @@ type command struct {
 	ready      string              // what it prints, in lower case, once it is ready; "" = acceptsConnections
 	folder     string              // removed after the end; "" = none
 	user       *syscall.Credential // nil = who runs the tests
+	env        []string            // name=value; nil = as this process's
+	log        io.Writer           // gets what it prints; nil = nobody
 }
 
 // process is a running server.
@@ -59,7 +62,10 @@ func start(c command) (*process, error) {
 	// A process group of its own keeps the terminal's Ctrl-C away from the
 	// server; its messages must be in English to be recognized.
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.user}
-	shell.Env = append(shell.Environ(), "LC_ALL=C")
+	shell.Env = append(slices.Clone(c.env), "LC_ALL=C")
+	if c.env == nil {
+		shell.Env = append(shell.Environ(), "LC_ALL=C")
+	}
 	shell.Dir = "/"
 	input, err := shell.StdinPipe()
 	if err != nil {
@@ -73,7 +79,11 @@ func start(c command) (*process, error) {
 		return nil, fmt.Errorf("start %s: %w", c.args[0], err)
 	}
 	p := &process{shell: shell, input: input, ended: make(chan struct{})}
-	lines := bufio.NewScanner(output)
+	var printed io.Reader = output
+	if c.log != nil {
+		printed = io.TeeReader(output, c.log)
+	}
+	lines := bufio.NewScanner(printed)
 	err = p.awaitReady(lines, cmp.Or(c.ready, acceptsConnections))
 	go func() { // a server blocks when nobody reads what it prints
 		defer close(p.ended)
