@@ -49,7 +49,8 @@ func scanEndingWatch(row scanner) (*endingWatch, error) {
 // lockOperations locks the operations of the ids that are active, and returns them.
 func (tx *transaction) lockOperations(ctx context.Context, ids []string) ([]lockedOperation, error) {
 	var args arguments
-	operations, err := queryAll(ctx, tx, scanOperation, `SELECT id, budget_id, status, error, completed_at, active
+	operations, err := queryAll(ctx, tx, scanOperation, `SELECT id, budget_id, status, error, completed_at, active,
+		last_poll_asked_at IS NOT NULL
 		FROM operations WHERE `+tx.db.dialect.in(&args, "id", ids)+` ORDER BY id`+tx.db.dialect.forUpdate, args...)
 	return slices.DeleteFunc(operations, func(o lockedOperation) bool { return !o.active }), err
 }
@@ -62,11 +63,12 @@ type lockedOperation struct {
 	message     string // the upstream's error message
 	completedAt time.Time
 	active      bool
+	lastPoll    bool // the next poll is the last one that a watch waits for
 }
 
 func scanOperation(row scanner) (lockedOperation, error) {
 	var o lockedOperation
-	err := row.Scan(&o.id, &o.budgetID, &o.status, &o.message, timeColumn{&o.completedAt}, &o.active)
+	err := row.Scan(&o.id, &o.budgetID, &o.status, &o.message, timeColumn{&o.completedAt}, &o.active, &o.lastPoll)
 	return o, err
 }
 
@@ -86,6 +88,7 @@ func (tx *transaction) endWatches(ctx context.Context, watches []*endingWatch) e
 	}
 	now := tx.db.now()
 	var events []event
+	var shown []*endingWatch // by a bot's message
 	for _, w := range ended {
 		body, err := w.body(now)
 		if err != nil {
@@ -96,11 +99,14 @@ func (tx *transaction) endWatches(ctx context.Context, watches []*endingWatch) e
 			e.destinations = recipients[w.id]
 		}
 		events = append(events, e)
+		if slices.ContainsFunc(recipients[w.id], func(r recipient) bool { return r.bot }) {
+			shown = append(shown, w)
+		}
 	}
 	if err := tx.publish(ctx, events); err != nil {
 		return err
 	}
-	return tx.endMessages(ctx, ended)
+	return tx.endMessages(ctx, shown)
 }
 
 // setEnded is the compare-and-set: it returns the watches that were watching.
@@ -140,11 +146,11 @@ func (tx *transaction) recipientsOf(ctx context.Context, watches []*endingWatch)
 	_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
 		var watchID, status string
 		var r recipient
-		err := row.Scan(&watchID, &r.id, &status)
+		err := row.Scan(&watchID, &r.id, &status, &r.bot)
 		r.disabled = status == DestinationDisabled
 		byWatch[watchID] = append(byWatch[watchID], r)
 		return struct{}{}, err
-	}, `SELECT wd.watch_id, d.id, d.status FROM watch_destinations wd JOIN destinations d ON d.id = wd.destination_id
+	}, `SELECT wd.watch_id, d.id, d.status, d.bot FROM watch_destinations wd JOIN destinations d ON d.id = wd.destination_id
 		WHERE `+tx.db.dialect.in(&args, "wd.watch_id", ids)+` AND d.deleted_at IS NULL ORDER BY wd.watch_id, wd.position`, args...)
 	return byWatch, err
 }

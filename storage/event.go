@@ -83,6 +83,7 @@ type event struct {
 type recipient struct {
 	id       string
 	disabled bool
+	bot      bool // may have a message of the watch; known of the recipients of its end
 }
 
 // publish writes events, and a delivery for each of their destinations.

@@ -3,7 +3,6 @@ package storage
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -47,16 +46,23 @@ func (s *Store) RecordPolls(ctx context.Context, results []PollResult) error {
 		if err := tx.updateOperations(ctx, operations, byRow); err != nil {
 			return err
 		}
-		var ended, moved []string
+		var ended, moved, lastSeen []string
 		for _, o := range operations {
-			switch r := byRow[o.id]; {
+			r := byRow[o.id]
+			switch {
 			case r.End != "":
 				ended = append(ended, o.id)
 			case r.Status != "" && r.Status != o.status:
 				moved = append(moved, o.id)
 			}
+			if r.End == "" && o.lastPoll {
+				lastSeen = append(lastSeen, o.id)
+			}
 		}
 		if err := tx.endOperations(ctx, ended, byRow); err != nil {
+			return err
+		}
+		if err := tx.expirePolled(ctx, lastSeen); err != nil {
 			return err
 		}
 		return tx.showOperations(ctx, moved)
@@ -130,61 +136,73 @@ func (tx *transaction) endOperations(ctx context.Context, rowIDs []string, resul
 	return tx.endWatches(ctx, watches)
 }
 
-// credentialState is what the polls tell of a credential, in the end.
-type credentialState struct {
+// credentialNews is what the polls tell of a credential, in the end.
+type credentialNews struct {
+	id           string
+	troubled     bool // before
 	accepted     bool
 	refusedSince time.Time // the first refusal after the last acceptance
+}
+
+// pollOf is a poll's operation and its credential.
+type pollOf struct {
+	operationRef, credentialID string
+	troubled                   bool // the credential, which is refused or rejected
+}
+
+func scanPollOf(row scanner) (pollOf, error) {
+	var p pollOf
+	err := row.Scan(&p.operationRef, &p.credentialID, &p.troubled)
+	return p, err
 }
 
 // recordCredentials notes since when credentials are refused, and that they are
 // accepted again. Mostly nothing changes, and then nothing is locked.
 func (tx *transaction) recordCredentials(ctx context.Context, results map[string]PollResult, rowIDs []string) error {
 	var args arguments
-	pairs, err := queryAll(ctx, tx, scanPair,
-		`SELECT id, credential_id FROM operations WHERE id IN (`+args.list(rowIDs)+`)`, args...)
+	of := `SELECT o.id, c.id, c.status <> 'active' OR c.refused_since IS NOT NULL
+		FROM operations o JOIN credentials c ON c.id = o.credential_id
+		WHERE ` + tx.db.dialect.in(&args, "o.id", rowIDs) + ` AND c.deleted_at IS NULL`
+	if !slices.ContainsFunc(rowIDs, func(id string) bool { return results[id].CredentialRefused }) {
+		of += ` AND (c.status <> 'active' OR c.refused_since IS NOT NULL)` // else there is no news
+	}
+	polls, err := queryAll(ctx, tx, scanPollOf, of, args...)
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(pairs, func(a, b [2]string) int {
-		return cmp.Or(results[a[0]].At.Compare(results[b[0]].At), cmp.Compare(a[0], b[0]))
+	slices.SortFunc(polls, func(a, b pollOf) int {
+		return cmp.Or(results[a.operationRef].At.Compare(results[b.operationRef].At), cmp.Compare(a.operationRef, b.operationRef))
 	})
-	states := map[string]credentialState{}
-	for _, pair := range pairs {
-		state := states[pair[1]]
-		if r := results[pair[0]]; r.CredentialAccepted {
-			state = credentialState{accepted: true}
+	all := map[string]credentialNews{}
+	for _, p := range polls {
+		news := all[p.credentialID]
+		if r := results[p.operationRef]; r.CredentialAccepted {
+			news = credentialNews{accepted: true}
 		} else if r.CredentialRefused {
-			state.refusedSince = earliestSet(state.refusedSince, r.At)
+			news.refusedSince = earliestSet(news.refusedSince, r.At)
 		}
-		states[pair[1]] = state
+		news.id, news.troubled = p.credentialID, p.troubled
+		all[p.credentialID] = news
 	}
-	for _, id := range slices.Sorted(maps.Keys(states)) {
-		if err := tx.recordCredential(ctx, id, states[id]); err != nil {
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		if err := tx.recordCredential(ctx, all[id]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (tx *transaction) recordCredential(ctx context.Context, id string, state credentialState) error {
-	c, err := queryOne(ctx, tx, scanCredential, selectCredential+`AND id = $1`, id)
-	if errors.Is(err, ErrNotFound) {
-		return nil // deleted since
-	}
-	if err != nil {
-		return err
-	}
-	if state.accepted && (!c.RefusedSince.IsZero() || c.Status != CredentialActive) {
-		_, err := tx.ExecContext(ctx, `UPDATE credentials SET refused_since = NULL, status = 'active' WHERE id = $1`, id)
+func (tx *transaction) recordCredential(ctx context.Context, news credentialNews) error {
+	if news.accepted && news.troubled {
+		_, err := tx.ExecContext(ctx, `UPDATE credentials SET refused_since = NULL, status = 'active' WHERE id = $1`, news.id)
 		if err != nil {
 			return err
 		}
-		c.RefusedSince = time.Time{}
 	}
-	if state.refusedSince.IsZero() || !c.RefusedSince.IsZero() {
+	if news.refusedSince.IsZero() {
 		return nil
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE credentials SET refused_since = COALESCE(refused_since, $1) WHERE id = $2`,
-		state.refusedSince.UnixMicro(), id)
+	_, err := tx.ExecContext(ctx, `UPDATE credentials SET refused_since = $1 WHERE id = $2 AND refused_since IS NULL`,
+		news.refusedSince.UnixMicro(), news.id)
 	return err
 }

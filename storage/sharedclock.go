@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -107,11 +108,14 @@ func (s *Store) endSilence(ctx context.Context, last word, gap time.Duration) er
 // last word.
 func (tx *transaction) extendGraces(ctx context.Context, gap time.Duration, now int64) error {
 	moved := tx.db.dialect.least + `(%[1]s + $1, $2) WHERE %[1]s IS NOT NULL`
+	patience := strconv.FormatInt(lastPollPatience.Microseconds(), 10)
 	for _, update := range []string{
 		`UPDATE credentials SET refused_since = ` + fmt.Sprintf(moved, "refused_since"),
 		`UPDATE destinations SET failing_since = ` + fmt.Sprintf(moved, "failing_since"),
 		`UPDATE operations SET refused_since = ` + fmt.Sprintf(moved, "refused_since") + ` AND active`,
 		`UPDATE operations SET last_poll_asked_at = ` + fmt.Sprintf(moved, "last_poll_asked_at") + ` AND active`,
+		`UPDATE watches SET expire_at = ` + tx.db.dialect.least + `(expire_at + $1, CAST($2 AS BIGINT) + ` + patience + `)
+			WHERE status = 'watching' AND expire_at > 0`,
 	} {
 		if _, err := tx.ExecContext(ctx, update, gap.Microseconds(), now); err != nil {
 			return err

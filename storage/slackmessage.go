@@ -140,6 +140,9 @@ func (tx *transaction) advanceMessages(ctx context.Context, args *arguments, whe
 // endMessages leaves the messages of ended watches to the deliveries of their
 // events, and shows the end in those that get no delivery.
 func (tx *transaction) endMessages(ctx context.Context, ended []*endingWatch) error {
+	if len(ended) == 0 {
+		return nil
+	}
 	var told, untold []string
 	for _, w := range ended {
 		if w.wants() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -49,40 +48,69 @@ func (s *Store) CancelWatch(ctx context.Context, tenantID, id string) (canceled 
 // poll of its operation: longer than a lock-out of its credential.
 const lastPollPatience = 6 * time.Minute
 
-// LastPolls makes a poll due of the operations of up to limit watches whose
-// deadline has passed since that was polled, and says of how many. The relay may
-// have been down, or its credential locked out: what has ended in time shall not
-// be told as expired.
+// LastPolls takes up to limit watches whose deadline has passed, makes a poll due
+// of their operations unless they were polled since, and says how many watches it
+// took. The relay may have been down, or its credential locked out: what has ended
+// in time shall not be told as expired.
 func (s *Store) LastPolls(ctx context.Context, limit int) (n int, err error) {
 	now := s.db.steady()
-	refs, err := queryAll(ctx, s.reader(), scanString, `SELECT w.operation_ref FROM watches w
-		JOIN operations o ON o.id = w.operation_ref
-		WHERE w.status = 'watching' AND w.deadline <= $1 AND o.last_poll_asked_at IS NULL
-		AND COALESCE(o.last_polled_at, 0) < w.deadline ORDER BY w.deadline LIMIT $2`, now.UnixMicro(), limit)
-	if err != nil || len(refs) == 0 {
+	late, err := queryAll(ctx, s.reader(), scanPair, `SELECT id, operation_ref FROM watches
+		WHERE status = 'watching' AND expire_at IS NULL AND deadline <= $1 ORDER BY deadline LIMIT $2`, now.UnixMicro(), limit)
+	if err != nil || len(late) == 0 {
 		return 0, err
 	}
-	slices.Sort(refs)
-	refs = slices.Compact(refs)
+	watches, refs := unzip(late)
 	err = s.write(ctx, func(tx *transaction) error {
 		operations, err := tx.lockOperations(ctx, refs)
-		if err != nil || len(operations) == 0 {
+		if err != nil {
 			return err
 		}
-		var args arguments
-		asked, ids := args.add(now.UnixMicro()), make([]string, 0, len(operations))
+		if err := tx.askLastPolls(ctx, watches, now); err != nil {
+			return err
+		}
 		for _, o := range operations {
-			ids = append(ids, o.id)
 			tx.markDue(Group{PollGroup, o.budgetID}, now)
 		}
-		n, err = execCount(ctx, tx, `UPDATE operations SET last_poll_asked_at = `+asked+`,
-			due_at = `+tx.db.dialect.least+`(due_at, `+asked+`) WHERE `+tx.db.dialect.in(&args, "id", ids), args...)
-		return err
+		return nil
 	})
 	if err != nil {
 		return 0, fmt.Errorf("last polls: %w", err)
 	}
-	return n, nil
+	return len(late), nil
+}
+
+// askLastPolls makes polls due for watches whose deadline has passed, whose
+// operations are locked, and notes when these end: at once if there was such a
+// poll, else when there is one, or after lastPollPatience.
+func (tx *transaction) askLastPolls(ctx context.Context, watches []string, now time.Time) error {
+	var args arguments
+	asked := `CAST(` + args.add(now.UnixMicro()) + ` AS BIGINT)`
+	_, err := tx.ExecContext(ctx, `UPDATE operations SET last_poll_asked_at = COALESCE(last_poll_asked_at, `+asked+`),
+		due_at = CASE WHEN last_poll_asked_at IS NULL THEN `+tx.db.dialect.least+`(due_at, `+asked+`) ELSE due_at END
+		WHERE active AND id IN (SELECT operation_ref FROM watches WHERE `+tx.db.dialect.in(&args, "id", watches)+`
+			AND finished_at IS NULL AND deadline > COALESCE(operations.last_polled_at, 0))`, args...)
+	if err != nil {
+		return err
+	}
+	args = args[:1]
+	patience := args.add(lastPollPatience.Microseconds())
+	_, err = tx.ExecContext(ctx, `UPDATE watches SET expire_at = (SELECT CASE WHEN o.last_polled_at >= watches.deadline THEN 0
+			ELSE COALESCE(o.last_poll_asked_at, `+asked+`) + `+patience+` END FROM operations o WHERE o.id = watches.operation_ref)
+		WHERE finished_at IS NULL AND `+tx.db.dialect.in(&args, "id", watches), args...)
+	return err
+}
+
+// expirePolled ends at the next [Store.ExpireWatches] those watches of the
+// operations, polled just now, that have waited for nothing else.
+func (tx *transaction) expirePolled(ctx context.Context, operationRefs []string) error {
+	if len(operationRefs) == 0 {
+		return nil
+	}
+	var args arguments
+	_, err := tx.ExecContext(ctx, `UPDATE watches SET expire_at = 0 WHERE finished_at IS NULL AND expire_at > 0
+		AND `+tx.db.dialect.in(&args, "operation_ref", operationRefs)+` AND deadline <=
+		(SELECT o.last_polled_at FROM operations o WHERE o.id = watches.operation_ref)`, args...)
+	return err
 }
 
 // ExpireWatches ends up to limit watches whose deadline has passed, and says how
@@ -91,10 +119,7 @@ func (s *Store) LastPolls(ctx context.Context, limit int) (n int, err error) {
 func (s *Store) ExpireWatches(ctx context.Context, limit int) (int, error) {
 	n, err := s.endSelected(ctx, selectedWatches{
 		status: WatchExpired, reason: ReasonDeadline, limit: limit,
-		where: `status = 'watching' AND deadline <= $1 AND EXISTS (SELECT 1 FROM operations o WHERE o.id = operation_ref
-			AND (o.last_polled_at >= deadline OR o.last_poll_asked_at <= $1 - ` +
-			strconv.FormatInt(lastPollPatience.Microseconds(), 10) + `)) ORDER BY deadline`,
-		value: s.db.steady().UnixMicro(),
+		where: `status = 'watching' AND expire_at <= $1 ORDER BY expire_at`, value: s.db.steady().UnixMicro(),
 	})
 	if err != nil {
 		return 0, fmt.Errorf("expire watches: %w", err)
