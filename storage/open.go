@@ -18,8 +18,8 @@ import (
 )
 
 // DefaultMaxConns is how many connections a Store has to PostgreSQL at most: with
-// about as many, two cores are busy, and six processes stay within PostgreSQL's
-// default of 100 connections.
+// about as many, two cores are busy, and five processes stay within PostgreSQL's
+// default of 100 connections, with some left for who operates it.
 const DefaultMaxConns = 16
 
 const (
