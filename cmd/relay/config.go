@@ -47,6 +47,11 @@ type config struct {
 
 	logLevel  slog.Level
 	logFormat string
+
+	tracesEndpoint string // "" for none
+	tracesHeaders  map[string]string
+	tracesSample   float64
+	debugListen    string // "" for none
 }
 
 // addSettings gives a command the flags of the settings that it uses.

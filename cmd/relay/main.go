@@ -12,7 +12,9 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel"
 )
 
 // The exit codes of every command.
@@ -23,17 +25,22 @@ const (
 )
 
 func main() {
-	signal.Ignore(syscall.SIGPIPE) // a reader that went away is an error of the write, so that deferred clean-up runs
-	redis.SetLogger(silence{})     // the relay logs an outage itself, once
-	log.SetOutput(io.Discard)      // net/http quotes there what a receiver sends unasked, which may be our own request
+	signal.Ignore(syscall.SIGPIPE)  // a reader that went away is an error of the write, so that deferred clean-up runs
+	redis.SetLogger(silence{})      // the relay logs an outage itself, once
+	otel.SetErrorHandler(silence{}) // and what becomes of its spans
+	otel.SetLogger(logr.Discard())
+	log.SetOutput(io.Discard) // net/http quotes there what a receiver sends unasked, which may be our own request
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
-// silence takes what go-redis would print on stderr, line by line.
+// silence takes what go-redis and OpenTelemetry would print on stderr, line by line.
 type silence struct{}
+
+// Handle says nothing.
+func (silence) Handle(error) {}
 
 // Printf says nothing.
 func (silence) Printf(context.Context, string, ...any) {}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/redis/go-redis/v9"
+	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"oprelay/api"
 	"oprelay/api/ratelimit"
@@ -34,6 +35,7 @@ type process struct {
 	redis   redis.UniversalClient
 	waker   *jobs.Waker
 	metrics *prometheus.Registry
+	tracer  oteltrace.Tracer // nil for no traces
 	// addr is where the API listens, "" without one.
 	addr string
 	// broken tells of a listener that failed.
@@ -44,9 +46,10 @@ type process struct {
 
 // start brings up the roles. What it has begun is undone if it fails.
 func start(ctx context.Context, cfg config, r roles, log *slog.Logger, stderr io.Writer) (*process, error) {
-	p := &process{cfg: cfg, log: log, metrics: prometheus.NewRegistry(), broken: make(chan error, 2)}
+	p := &process{cfg: cfg, log: log, metrics: prometheus.NewRegistry(), broken: make(chan error, 3)}
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, step := range []func(context.Context) error{
+		func(ctx context.Context) error { return p.startTracing(ctx, r) },
 		p.claimFile,
 		p.openStore,
 		func(ctx context.Context) error { return p.firstKey(ctx, stderr) },
@@ -55,6 +58,7 @@ func start(ctx context.Context, cfg config, r roles, log *slog.Logger, stderr io
 		func(context.Context) error { return p.startWorker(r) },
 		func(ctx context.Context) error { return p.startAPI(ctx, r) },
 		func(ctx context.Context) error { return p.startMetrics(ctx) },
+		p.startDebug,
 	} {
 		if err := step(ctx); err != nil {
 			stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopMargin)
@@ -191,6 +195,7 @@ func (p *process) startWorker(r roles) error {
 		ConsoleURL:   cfg.consoleURL,
 		Logger:       p.log,
 		Metrics:      p.metrics,
+		Tracer:       p.tracer,
 	})
 	if err != nil {
 		return err
@@ -210,7 +215,7 @@ func (p *process) startAPI(ctx context.Context, r roles) error {
 	config := api.Config{
 		Store: p.store, Logger: p.log, Egress: egress.Policy{Allow: p.cfg.egressAllow},
 		Ready:   map[string]func(context.Context) error{"redis": p.redisReady},
-		Metrics: p.metrics,
+		Metrics: p.metrics, Tracer: p.tracer,
 		Limits: api.Limits{
 			Counter: ratelimit.New(p.sharedRedis(), p.log, time.Now),
 			Key:     p.cfg.apiRateLimit, WrongKeys: p.cfg.authFailureLimit, TrustedProxies: p.cfg.trustedProxies,

@@ -91,7 +91,8 @@ func (r roles) settings() []setting {
 	if r.worker {
 		used = append(used, pollSettings()...)
 	}
-	return append(used, logSettings()...)
+	used = append(used, logSettings()...)
+	return append(used, insightSettings()...)
 }
 
 // storeSettings are, for the roles apart, without what only one process can use

@@ -33,7 +33,9 @@ func (s setting) flag() string {
 // settings lists every setting, in the order in which help shows them.
 func settings() []setting {
 	var all []setting
-	for _, group := range [][]setting{serverSettings(), limitSettings(), storeSettings(), pollSettings(), deliverySettings(), logSettings()} {
+	for _, group := range [][]setting{
+		serverSettings(), limitSettings(), storeSettings(), pollSettings(), deliverySettings(), logSettings(), insightSettings(),
+	} {
 		all = append(all, group...)
 	}
 	return all
