@@ -2,8 +2,11 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 )
 
 // SlackRef is where a message stands in Slack.
@@ -50,32 +53,31 @@ func scanDueDelivery(row scanner) (DueDelivery, error) {
 // DueDeliveries returns up to Max deliveries to attempt, by due time. First
 // attempts come before retries, but a quarter is left to these: so neither
 // waits behind all of the other. ErrLeaseLost if Owner does not hold the lease.
-func (s *Store) DueDeliveries(ctx context.Context, take TakeDeliveries) (due []DueDelivery, err error) {
-	err = s.write(ctx, func(tx *transaction) error {
-		if err := tx.holdLease(ctx, Group{DeliverGroup, take.Group}, take.Owner); err != nil {
-			return err
-		}
-		due = nil
-		kind, ready, err := tx.readyDestination(ctx, take.Group)
-		if err != nil || !ready {
-			return err
-		}
-		first, err := tx.dueDeliveries(ctx, take, `AND d.step = 0`)
-		if err != nil {
-			return err
-		}
-		again, err := tx.dueDeliveries(ctx, take, `AND d.step > 0`)
-		if err != nil {
-			return err
-		}
-		due = share(first, again, take.Max)
-		if kind == KindSlack {
-			return tx.addWatches(ctx, due)
-		}
-		return nil
-	})
+func (s *Store) DueDeliveries(ctx context.Context, take TakeDeliveries) ([]DueDelivery, error) {
+	due, err := s.dueDeliveries(ctx, take)
 	if err != nil {
 		return nil, fmt.Errorf("due deliveries of %s: %w", take.Group, err)
+	}
+	return due, nil
+}
+
+// dueDeliveries only reads, mostly: who holds the lease is alone with these rows.
+func (s *Store) dueDeliveries(ctx context.Context, take TakeDeliveries) ([]DueDelivery, error) {
+	kind, ready, err := s.readyDestination(ctx, take)
+	if err != nil || !ready {
+		return nil, err
+	}
+	first, err := s.dueAt(ctx, take, `AND d.step = 0`)
+	if err != nil {
+		return nil, err
+	}
+	again, err := s.dueAt(ctx, take, `AND d.step > 0`)
+	if err != nil {
+		return nil, err
+	}
+	due := share(first, again, take.Max)
+	if kind == KindSlack {
+		return due, s.addWatches(ctx, due)
 	}
 	return due, nil
 }
@@ -83,31 +85,45 @@ func (s *Store) DueDeliveries(ctx context.Context, take TakeDeliveries) (due []D
 // readyDestination says whether a destination may be sent to. A delivery that
 // was being written when its destination was disabled or deleted has missed
 // being held or canceled then: that is made up for here.
-func (tx *transaction) readyDestination(ctx context.Context, id string) (kind string, ready bool, err error) {
-	var state string
-	err = tx.QueryRowContext(ctx, `SELECT kind, CASE WHEN deleted_at IS NOT NULL THEN 'deleted' ELSE status END
-		FROM destinations WHERE id = $1`, id).Scan(&kind, &state)
+func (s *Store) readyDestination(ctx context.Context, take TakeDeliveries) (kind string, ready bool, err error) {
+	destination, err := queryOne(ctx, s.reader(), scanPair, `SELECT d.kind,
+		CASE WHEN d.deleted_at IS NOT NULL THEN 'deleted' ELSE d.status END
+		FROM work_groups g JOIN destinations d ON d.id = g.id
+		WHERE g.kind = 'deliver' AND g.id = $1 AND g.owner = $2 AND g.leased_until > $3`,
+		take.Group, take.Owner, s.db.steady().UnixMicro())
+	if errors.Is(err, ErrNotFound) {
+		return "", false, ErrLeaseLost
+	}
+	kind, state := destination[0], destination[1]
 	if err != nil || state == DestinationEnabled {
 		return kind, err == nil, err
 	}
-	if state == DestinationDisabled {
-		return kind, false, tx.holdPending(ctx, id)
-	}
-	return kind, false, tx.cancelOpen(ctx, id)
+	return kind, false, s.write(ctx, func(tx *transaction) error {
+		if state == DestinationDisabled {
+			return tx.holdPending(ctx, take.Group)
+		}
+		return tx.cancelOpen(ctx, take.Group)
+	})
 }
 
-func (tx *transaction) dueDeliveries(ctx context.Context, take TakeDeliveries, which string) ([]DueDelivery, error) {
-	due, err := queryAll(ctx, tx, scanDueDelivery, selectDueDelivery+which+` ORDER BY d.next_attempt_at, d.id LIMIT $3`,
-		take.Group, tx.db.steady().UnixMicro(), take.Max+len(take.Exclude))
-	if err != nil {
-		return nil, err
+func (s *Store) dueAt(ctx context.Context, take TakeDeliveries, step string) ([]DueDelivery, error) {
+	args := arguments{take.Group, s.db.steady().UnixMicro()}
+	query := selectDueDelivery + step
+	if len(take.Exclude) > 0 {
+		query += ` AND NOT (` + s.db.dialect.in(&args, "d.id", slices.Sorted(maps.Keys(take.Exclude))) + `)`
 	}
-	return without(due, take.Exclude, take.Max, func(d DueDelivery) string { return d.ID }), nil
+	return queryAll(ctx, s.reader(), scanDueDelivery, query+` ORDER BY d.next_attempt_at, d.id LIMIT `+args.add(take.Max), args...)
 }
 
 // share fills limit places with first attempts, leaving a quarter to retries.
 // What is not a whole place goes by lot: one place is a retry's every fourth time.
+// One that was redelivered in between is among both, and goes out once.
 func share(first, again []DueDelivery, limit int) []DueDelivery {
+	taken := make(map[string]bool, len(first))
+	for _, d := range first {
+		taken[d.ID] = true
+	}
+	again = without(again, taken, limit, func(d DueDelivery) string { return d.ID })
 	kept := min(len(again), (limit+rand.N(4))/4)
 	first = first[:min(len(first), max(limit-kept, 0))]
 	again = again[:min(len(again), max(limit-len(first), 0))]
@@ -115,7 +131,7 @@ func share(first, again []DueDelivery, limit int) []DueDelivery {
 }
 
 // addWatches fills in the watches, which Slack's messages tell of.
-func (tx *transaction) addWatches(ctx context.Context, due []DueDelivery) error {
+func (s *Store) addWatches(ctx context.Context, due []DueDelivery) error {
 	var ids []string
 	for _, d := range due {
 		if d.WatchID != "" {
@@ -125,7 +141,7 @@ func (tx *transaction) addWatches(ctx context.Context, due []DueDelivery) error 
 	if len(ids) == 0 {
 		return nil
 	}
-	watches, err := tx.db.readWatches(ctx, tx, ids)
+	watches, err := s.db.readWatches(ctx, s.reader(), ids)
 	for i := range due {
 		if w, ok := watches[due[i].WatchID]; ok {
 			due[i].Watch = &w

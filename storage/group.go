@@ -44,33 +44,25 @@ func (s *Store) DueGroups(ctx context.Context, limit int) ([]Group, error) {
 // the same owner too), never had work, or is not to be worked on yet (see
 // ReleaseGroup).
 func (s *Store) LeaseGroup(ctx context.Context, group Group, owner string, ttl time.Duration) (leased bool, err error) {
-	err = s.write(ctx, func(tx *transaction) error {
-		now := tx.db.steady()
-		n, err := execCount(ctx, tx, `UPDATE work_groups SET owner = $1, leased_until = $2
-			WHERE kind = $3 AND id = $4 AND leased_until <= $5 AND not_before <= $5`,
-			owner, now.Add(ttl).UnixMicro(), string(group.Kind), group.ID, now.UnixMicro())
-		leased = n > 0
-		return err
-	})
+	now := s.db.steady()
+	n, err := s.writeOnce(ctx, `UPDATE work_groups SET owner = $1, leased_until = $2
+		WHERE kind = $3 AND id = $4 AND leased_until <= $5 AND not_before <= $5`,
+		owner, now.Add(ttl).UnixMicro(), string(group.Kind), group.ID, now.UnixMicro())
 	if err != nil {
 		return false, fmt.Errorf("lease %s %s: %w", group.Kind, group.ID, err)
 	}
-	return leased, nil
+	return n > 0, nil
 }
 
 // RenewLease extends the lease: false if it is another's by now. One that ran
 // out and that nobody took is extended too.
 func (s *Store) RenewLease(ctx context.Context, group Group, owner string, ttl time.Duration) (renewed bool, err error) {
-	err = s.write(ctx, func(tx *transaction) error {
-		n, err := execCount(ctx, tx, `UPDATE work_groups SET leased_until = $1 WHERE kind = $2 AND id = $3 AND owner = $4`,
-			tx.db.steady().Add(ttl).UnixMicro(), string(group.Kind), group.ID, owner)
-		renewed = n > 0
-		return err
-	})
+	n, err := s.writeOnce(ctx, `UPDATE work_groups SET leased_until = $1 WHERE kind = $2 AND id = $3 AND owner = $4`,
+		s.db.steady().Add(ttl).UnixMicro(), string(group.Kind), group.ID, owner)
 	if err != nil {
 		return false, fmt.Errorf("renew the lease of %s %s: %w", group.Kind, group.ID, err)
 	}
-	return renewed, nil
+	return n > 0, nil
 }
 
 // ReleaseGroup gives the lease back and returns when the group has work next
