@@ -105,7 +105,7 @@ func sessionSettings(server uint32) string {
 	return fmt.Sprintf(`SELECT set_config(name, value, false) FROM (VALUES
 		('statement_timeout', '%d'), ('idle_in_transaction_session_timeout', '%d'), ('idle_session_timeout', '%d'),
 		('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3'),
-		('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('enable_sort', 'off'), ('jit', 'off')
+		('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('jit', 'off')
 		) AS wanted (name, value) JOIN pg_settings USING (name) WHERE pg_backend_pid() = %d`,
 		answerTime.Milliseconds(), idleInTransaction.Milliseconds(), idleSession.Milliseconds(), server)
 }

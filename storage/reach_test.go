@@ -23,7 +23,7 @@ func TestSessionSettings(t *testing.T) {
 	for name, want := range map[string]string{
 		"statement_timeout": "10s", "idle_in_transaction_session_timeout": "5s", "idle_session_timeout": "45s",
 		"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
-		"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_sort": "off", "jit": "off",
+		"enable_seqscan": "off", "enable_bitmapscan": "off", "jit": "off",
 	} {
 		var got, unlimited string
 		if err := db.write.QueryRowContext(t.Context(), "SELECT current_setting($1)", name).Scan(&got); err != nil {

@@ -105,26 +105,34 @@ func (tx *transaction) insertRows(ctx context.Context, head string, rows [][]any
 }
 
 // updateRows updates many rows at once, each from its row of values, which the
-// statement names v.column1 and so on. What it RETURNs goes to scan. The keys are
-// named twice: by those in the condition rows are looked up, where SQLite would
-// scan the table to join it with values.
+// statement names v.column1 and so on. What it RETURNs goes to scan.
 func (tx *transaction) updateRows(ctx context.Context, update rowsUpdate) error {
 	if len(update.rows) == 0 {
 		return nil
 	}
 	for chunk := range slices.Chunk(update.rows, tx.db.dialect.rowsAtOnce(len(update.rows[0])+1)) {
 		var args arguments
-		keys := make([]string, len(chunk))
-		for i, row := range chunk {
-			keys[i], _ = row[0].(string)
-		}
 		query := update.head + " FROM " + tx.db.dialect.values(&args, chunk) + " " + update.tail +
-			" AND " + update.key + " = v.column1 AND " + tx.db.dialect.in(&args, update.key, keys) + update.returning
+			" AND " + update.key + " = v.column1" + tx.db.dialect.named(&args, update.key, chunk) + update.returning
 		if _, err := queryAll(ctx, tx, update.scan, query, args...); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// named repeats the keys of the rows for SQLite, which looks the rows up by them;
+// it would scan the table to join it with values. PostgreSQL is better off without:
+// it goes by the keys once, and then compares each row with each of the values.
+func (d dialect) named(a *arguments, key string, rows [][]any) string {
+	if d.arrays() {
+		return ""
+	}
+	keys := make([]string, len(rows))
+	for i, row := range rows {
+		keys[i] = a.add(row[0])
+	}
+	return " AND " + key + " IN (" + strings.Join(keys, ", ") + ")"
 }
 
 // rowsUpdate is an UPDATE of many rows at once.
