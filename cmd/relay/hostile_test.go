@@ -14,6 +14,7 @@ import (
 // secrets and all.
 type hostile struct {
 	hostileURL string
+	traces     *collector
 
 	mu      sync.Mutex
 	answers map[string]int // how an operation is answered, by its id

@@ -26,7 +26,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	t.Run("one process, embedded", func(t *testing.T) {
 		t.Parallel()
 		h, world := &hunt{t: t}, newHostile()
-		s := startEmbedded(t, newSurroundings(t), hostileSettings(t, world)...)
+		s := startEmbedded(t, newSurroundings(t), hostileSettings(t, h, world)...)
 		h.addSeen("the first API key", s.key, 1, only("stderr of serve"))
 		_, sealing, _ := strings.Cut(readKeys(t, filepath.Join(s.folder, keyFile)), ":")
 		h.addKey("the encryption key", sealing)
@@ -90,17 +90,20 @@ func startGuarded(t *testing.T, h *hunt, world *hostile) (*system, guarded) {
 	key := storage.NewKey()
 	_, sealing, _ := strings.Cut(key, ":")
 	h.addKey("the encryption key", sealing)
-	s := startSeparate(t, newSurroundings(t), stores.redisURL, 1, append(hostileSettings(t, world),
+	s := startSeparate(t, newSurroundings(t), stores.redisURL, 1, append(hostileSettings(t, h, world),
 		"RELAY_DATABASE_URL", withPassword(postgres.URL, "postgres", h.invent("PostgreSQL's password")),
 		"RELAY_ENCRYPTION_KEYS", key, "RELAY_METRICS_LISTEN", "127.0.0.1:0")...)
 	return s, stores
 }
 
 // hostileSettings have the relay log all it can, in a world that echoes.
-func hostileSettings(t *testing.T, world *hostile) []string {
+func hostileSettings(t *testing.T, h *hunt, world *hostile) []string {
 	t.Helper()
 	world.hostileURL = serve(t, world)
+	world.traces = &collector{t: t}
 	return []string{
+		"OTEL_BSP_SCHEDULE_DELAY", "100", // milliseconds
+		"RELAY_TRACES_ENDPOINT", serve(t, world.traces), "RELAY_TRACES_HEADERS", "x-api-key=" + h.invent("the collector's key"),
 		"RELAY_LOG_LEVEL", "debug", "RELAY_DELIVERY_TIMEOUT", "1s", "RELAY_RETRY_SCHEDULE", "100ms,100ms",
 		"RELAY_CLOUDFLARE_URL", world.hostileURL + "/client/v4", "RELAY_SLACK_URL", world.hostileURL + slacktest.APIPath,
 	}
@@ -233,8 +236,20 @@ func (d *drive) crash(role string, r *relay) {
 	d.hunt.keep("stderr of "+role, []byte(r.Stderr.String()))
 }
 
+// spans keeps what the collector was sent, which must be of every kind.
+func (d *drive) spans() {
+	d.t.Helper()
+	for _, name := range []string{"POST /v1/watches", "poll cloudflare.lists", "deliver webhook", "deliver slack"} {
+		if len(d.traces.named(name)) == 0 {
+			d.t.Errorf("no span is called %q", name)
+		}
+	}
+	d.hunt.keep("the traces", d.traces.everything())
+}
+
 func (d *drive) verdict() {
 	d.t.Helper()
+	d.spans()
 	for _, leak := range d.hunt.found() {
 		d.t.Error(leak)
 	}
