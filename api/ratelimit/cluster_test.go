@@ -32,7 +32,7 @@ func (r *refused) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
 		var answer redis.Error
-		if errors.As(err, &answer) && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "NOSCRIPT") {
+		if errors.As(err, &answer) && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "NOSCRIPT") && !redis.HasErrorPrefix(err, "CLUSTERDOWN") {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.answers = append(r.answers, err.Error())
