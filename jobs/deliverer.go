@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -58,20 +59,23 @@ type opened struct {
 type visit struct {
 	*deliverer
 	turn
-	to         opened
-	openedAt   time.Time
-	pace       *rate.Limiter
+	to       atomic.Pointer[opened] // as last read
+	openedAt time.Time
+	turns    *rate.Limiter
+
+	// What the answers say, as they come in:
 	failures   int // in a row, up to now
 	pauseUntil time.Time
+	disabled   bool // or about to be
 }
 
 // work sends what is due to the destination while the group's lease holds.
 func (d *deliverer) work(stop, work context.Context, t turn) (notBefore time.Time, err error) {
-	v := &visit{deliverer: d, turn: t, pace: rate.NewLimiter(rate.Inf, 1)}
+	v := &visit{deliverer: d, turn: t, turns: rate.NewLimiter(rate.Inf, 1)}
 	if err = v.reopen(work); err == nil {
-		v.failures = v.to.ConsecutiveFailures
+		v.failures = v.to.Load().ConsecutiveFailures
 		run := drain[errand, attempted]{
-			claim: v.claim, limit: v.limit, id: errand.id, do: v.do, record: v.record,
+			claim: v.claim, pace: v.pace, id: errand.id, do: v.do, learn: v.learn, record: v.record, ahead: ahead,
 		}
 		notBefore, err = run.run(stop, work, t.woken, t.leased)
 		notBefore = v.rested(notBefore)
@@ -85,7 +89,7 @@ func (d *deliverer) work(stop, work context.Context, t turn) (notBefore time.Tim
 // rested is when the destination may be sent to next, so that its rate limit and
 // its Retry-After hold whichever process comes next.
 func (v *visit) rested(notBefore time.Time) time.Time {
-	next := v.pace.Reserve()
+	next := v.turns.Reserve()
 	turn := v.now().Add(next.Delay())
 	next.Cancel()
 	for _, t := range []time.Time{turn, v.pauseUntil} {
@@ -106,7 +110,8 @@ func (v *visit) reopen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v.to, v.openedAt = opened{destination, secret}, v.now()
+	v.to.Store(&opened{destination, secret})
+	v.openedAt = v.now()
 	perSecond := rate.Inf
 	switch {
 	case destination.RateLimit > 0:
@@ -114,52 +119,67 @@ func (v *visit) reopen(ctx context.Context) error {
 	case destination.Kind == storage.KindSlack:
 		perSecond = slackPerSecond
 	}
-	if v.pace.Limit() != perSecond {
-		v.pace.SetLimit(perSecond)
+	if v.turns.Limit() != perSecond {
+		v.turns.SetLimit(perSecond)
 	}
 	return nil
 }
 
-// limit is how many requests the destination may have under way. A Slack channel
-// gets one, which also keeps the updates of one message in order. Where there is
-// a rate limit, no more are taken than a second allows, so that none waits for
-// its turn much longer than that.
-func (v *visit) limit() int {
+// pace is how many requests the destination may have under way: none while it
+// rests, one while it fails. A Slack channel gets one, which also keeps the updates
+// of one message in order. Where there is a rate limit, no more are begun than a
+// second allows, so that none waits for its turn much longer than that.
+func (v *visit) pace() pace {
+	to := v.to.Load()
 	switch {
-	case v.failures >= probeAfter, v.to.Kind == storage.KindSlack:
-		return 1
-	case v.to.RateLimit > 0:
-		return max(1, min(v.to.MaxInFlight, v.to.RateLimit))
+	case v.disabled, v.now().Before(v.pauseUntil):
+		return pace{}
+	case v.failures >= probeAfter, to.Kind == storage.KindSlack:
+		return pace{limit: 1, careful: true}
+	case to.RateLimit > 0:
+		return pace{limit: max(1, min(to.MaxInFlight, to.RateLimit))}
 	}
-	return max(1, v.to.MaxInFlight)
+	return pace{limit: max(1, to.MaxInFlight)}
 }
 
-func (v *visit) claim(ctx context.Context, n int, inFlight map[string]bool) ([]errand, time.Time, error) {
-	if v.now().Before(v.pauseUntil) {
-		return nil, v.pauseUntil, nil
+// learn keeps what an answer says of the destination: a success ends a row of
+// failures, and more.
+func (v *visit) learn(a attempted) {
+	switch {
+	case len(a.deliveries) > 0 && !onlyFailures(a.deliveries):
+		v.failures = 0
+	default:
+		v.failures += len(a.deliveries)
 	}
+	if a.pauseUntil.After(v.pauseUntil) {
+		v.pauseUntil = a.pauseUntil
+	}
+	v.disabled = v.disabled || a.disable != ""
+}
+
+func (v *visit) claim(ctx context.Context, n int, busy map[string]bool) ([]errand, time.Time, error) {
 	if err := v.reopen(ctx); err != nil {
 		return nil, time.Time{}, err
 	}
-	take := storage.TakeDeliveries{Group: v.group.ID, Owner: v.owner, Max: n, Exclude: inFlight}
+	take := storage.TakeDeliveries{Group: v.group.ID, Owner: v.owner, Max: n, Exclude: busy}
 	due, err := v.store.DueDeliveries(ctx, take)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
 	var progress []storage.DueProgress
-	if v.to.Bot && len(due) < n {
+	to := v.to.Load()
+	if to.Bot && len(due) < n {
 		take.Max = n - len(due)
 		if progress, err = v.store.DueProgress(ctx, take); err != nil {
 			return nil, time.Time{}, err
 		}
 	}
-	to := v.to
 	errands := make([]errand, 0, n)
 	for i := range due {
-		errands = append(errands, errand{to: &to, delivery: &due[i]})
+		errands = append(errands, errand{to: to, delivery: &due[i]})
 	}
 	for i := range progress {
-		errands = append(errands, errand{to: &to, progress: &progress[i]})
+		errands = append(errands, errand{to: to, progress: &progress[i]})
 	}
 	return errands, time.Time{}, nil
 }
@@ -171,7 +191,7 @@ func (v *visit) toDisable(ctx context.Context, tx *storage.Store, all attempted)
 	tooLong := func(since time.Time) bool {
 		return onlyFailures(all.deliveries) && !since.IsZero() && v.now().Sub(since) >= v.disableAfter
 	}
-	if all.disable == "" && !tooLong(v.to.FailingSince) {
+	if all.disable == "" && !tooLong(v.to.Load().FailingSince) {
 		return "", nil
 	}
 	row, _, err := tx.OpenDestination(ctx, v.group.ID)

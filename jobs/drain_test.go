@@ -43,7 +43,9 @@ func (p *pile) drain() *drain[int, int] {
 			}
 			return rows, time.Time{}, nil
 		},
-		limit: func() int { return p.limit },
+		pace:  func() pace { return pace{limit: p.limit} },
+		learn: func(int) {},
+		ahead: ahead,
 		id:    strconv.Itoa,
 		do: func(ctx context.Context, row int) (int, bool) {
 			p.count(1)
@@ -323,4 +325,124 @@ func TestKeepLease(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While a batch is written, requests go on, and rows are claimed ahead: neither a
+// claim nor a commit is waited for.
+func TestDrainGoesOnDuringACommit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: numbers(1000), limit: 10, takes: 10 * time.Millisecond}
+		p.refuse = func([]int) error { wait(t.Context(), 50*time.Millisecond); return nil }
+		began := time.Now()
+		if _, err := p.drain().run(t.Context(), t.Context(), nil, leased()); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(p.done(), numbers(1000)) || p.max != 10 {
+			t.Errorf("done %d, at most %d at a time", len(p.done()), p.max)
+		}
+		if took := time.Since(began); took > 1200*time.Millisecond {
+			t.Errorf("it took %v: 1 s of requests, and little more", took)
+		}
+		if p.claims > 40 {
+			t.Errorf("%d claims", p.claims)
+		}
+	})
+}
+
+// What a kill would have sent twice stays bounded, however long a commit takes.
+func TestDrainBoundsWhatIsUnrecorded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: numbers(3 * unrecordedMost), limit: 20, takes: time.Millisecond}
+		var begun atomic.Int64
+		unrecorded := func() int { return int(begun.Load()) - len(p.done()) }
+		d, most := p.drain(), 0
+		do := d.do
+		d.do = func(ctx context.Context, row int) (int, bool) { begun.Add(1); return do(ctx, row) }
+		p.refuse = func([]int) error {
+			wait(t.Context(), time.Minute)
+			most = max(most, unrecorded())
+			return nil
+		}
+		if _, err := d.run(t.Context(), t.Context(), nil, leased()); err != nil {
+			t.Fatal(err)
+		}
+		if most < unrecordedMost/2 || most >= unrecordedMost+p.limit {
+			t.Errorf("%d were sent and not recorded, want at most %d and those in flight", most, unrecordedMost)
+		}
+	})
+}
+
+// A careful pace waits for each result's commit, and claims nothing ahead of it.
+func TestDrainCareful(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: numbers(20), limit: 1, takes: time.Millisecond}
+		p.refuse = func(batch []int) error {
+			wait(t.Context(), time.Second)
+			if p.inFlight() > 0 || len(batch) > 1 {
+				t.Errorf("%d recorded with %d in flight", len(batch), p.inFlight())
+			}
+			return nil
+		}
+		d := p.drain()
+		d.pace = func() pace { return pace{limit: 1, careful: true} }
+		claim := d.claim
+		d.claim = func(ctx context.Context, n int, busy map[string]bool) ([]int, time.Time, error) {
+			if n != 1 || len(busy) > 0 {
+				t.Errorf("%d claimed while %d are not recorded", n, len(busy))
+			}
+			return claim(ctx, n, busy)
+		}
+		if _, err := d.run(t.Context(), t.Context(), nil, leased()); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(p.done(), numbers(20)) {
+			t.Errorf("done %v", p.done())
+		}
+	})
+}
+
+// What an answer says holds for the next request, though rows were claimed ahead.
+func TestDrainHeedsAnAnswerAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: numbers(1000), limit: 2, takes: time.Millisecond}
+		d, learned := p.drain(), 0
+		d.learn = func(int) { learned++ }
+		d.pace = func() pace {
+			if learned >= 100 {
+				return pace{}
+			}
+			return pace{limit: 2}
+		}
+		if _, err := d.run(t.Context(), t.Context(), nil, leased()); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(p.done()); n < 100 || n > 102 {
+			t.Errorf("%d done, want 100 and what was in flight", n)
+		}
+	})
+}
+
+// While results cannot be written nothing new is sent, for that would be sent
+// twice if the process ends before the database is back.
+func TestDrainSendsNothingThatItCannotRecord(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: numbers(1000), limit: 10, takes: time.Millisecond, refuse: func([]int) error { return errUnavailable }}
+		var begun atomic.Int64
+		d := p.drain()
+		do := d.do
+		d.do = func(ctx context.Context, row int) (int, bool) { begun.Add(1); return do(ctx, row) }
+		work, cutOff := context.WithTimeout(t.Context(), time.Minute)
+		defer cutOff()
+		if _, err := d.run(work, work, nil, leased()); !errors.Is(err, errUnavailable) {
+			t.Errorf("got %v", err)
+		}
+		if n := begun.Load(); n > 30 {
+			t.Errorf("%d were sent while the database was away", n)
+		}
+	})
 }

@@ -45,20 +45,61 @@ type polled struct {
 	storage.PollResult
 }
 
+// polling is one stay at a budget: from getting its lease to giving it back.
+type polling struct {
+	*poller
+	turn
+	parkedUntil time.Time
+	// scarce is set when the upstream says that less is left than the budget allows:
+	// then nothing is charged ahead of the next answer.
+	scarce bool
+}
+
 // work polls what is due in the group while its lease holds.
 func (p *poller) work(stop, work context.Context, t turn) (notBefore time.Time, err error) {
+	v := &polling{poller: p, turn: t}
 	d := drain[storage.DuePoll, polled]{
-		claim: func(ctx context.Context, n int, inFlight map[string]bool) ([]storage.DuePoll, time.Time, error) {
-			return p.store.TakePolls(ctx, storage.TakePolls{
-				Group: t.group.ID, Owner: t.owner, Budget: p.budget, Max: n, Exclude: inFlight, MinInterval: p.policy.Min,
-			})
-		},
-		limit:  func() int { return pollsInFlight },
+		claim:  v.claim,
+		pace:   v.pace,
 		id:     func(due storage.DuePoll) string { return due.RowID },
 		do:     p.poll,
+		learn:  v.learn,
 		record: func(ctx context.Context, results []polled) error { return p.record(ctx, t.group.ID, results) },
+		ahead:  min(ahead, p.budget.Slot()/4), // for a charge that is not used in time is lost
 	}
-	return d.run(stop, work, t.woken, t.leased)
+	notBefore, err = d.run(stop, work, t.woken, t.leased)
+	if v.parkedUntil.After(notBefore) {
+		notBefore = v.parkedUntil
+	}
+	return notBefore, err
+}
+
+func (v *polling) claim(ctx context.Context, n int, busy map[string]bool) ([]storage.DuePoll, time.Time, error) {
+	return v.store.TakePolls(ctx, storage.TakePolls{
+		Group: v.group.ID, Owner: v.owner, Budget: v.budget, Max: n, Exclude: busy, MinInterval: v.policy.Min,
+	})
+}
+
+// pace stops everything while the budget is parked.
+func (v *polling) pace() pace {
+	if v.now().Before(v.parkedUntil) {
+		return pace{}
+	}
+	return pace{limit: pollsInFlight, careful: v.scarce}
+}
+
+// learn heeds at once what an answer says about the upstream's limits; heed has
+// the budget remember it.
+func (v *polling) learn(r polled) {
+	if r.answer.Outcome == cloudflare.RateLimited && r.Next.After(v.parkedUntil) {
+		v.parkedUntil = r.Next
+	}
+	v.scarce = v.scarce || v.low(r.answer.Quota)
+}
+
+// low says whether less is left than the budget allows.
+func (p *poller) low(q *cloudflare.Quota) bool {
+	return q != nil && q.Remaining < p.budget.N && q.Reset > 0
 }
 
 // poll sends one request. A charge that has grown too old is forfeited: the row
@@ -155,8 +196,7 @@ func (p *poller) heed(ctx context.Context, budget string, results []polled) erro
 		if r.answer.Outcome == cloudflare.RateLimited && (locked == nil || r.Next.After(locked.Next)) {
 			locked = r
 		}
-		q := r.answer.Quota
-		if q != nil && q.Remaining < p.budget.N && q.Reset > 0 && (low == nil || q.Remaining < low.answer.Quota.Remaining) {
+		if q := r.answer.Quota; p.low(q) && (low == nil || q.Remaining < low.answer.Quota.Remaining) {
 			low = r
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 // do makes one attempt.
 func (v *visit) do(ctx context.Context, e errand) (attempted, bool) {
-	if v.pace.Wait(ctx) != nil || !v.leased.Load() {
+	if v.turns.Wait(ctx) != nil || !v.leased.Load() {
 		return attempted{}, false
 	}
 	sendCtx, cancel := context.WithTimeout(ctx, v.timeout)
@@ -76,10 +76,6 @@ func (v *visit) record(ctx context.Context, results []attempted) error {
 	if err != nil {
 		return err
 	}
-	v.count(all.deliveries)
-	if all.pauseUntil.After(v.pauseUntil) {
-		v.pauseUntil = all.pauseUntil
-	}
 	if disable != "" {
 		v.log.Warn("a destination is disabled; its deliveries are held until it is enabled",
 			"destination_id", v.group.ID, "reason", disable)
@@ -106,15 +102,6 @@ func onlyFailures(results []storage.AttemptResult) bool {
 		}
 	}
 	return len(results) > 0
-}
-
-// count keeps the number of failures in a row.
-func (v *visit) count(results []storage.AttemptResult) {
-	if len(results) > 0 && !onlyFailures(results) {
-		v.failures = 0
-		return
-	}
-	v.failures += len(results)
 }
 
 func (v *visit) logAttempt(due *storage.DueDelivery, a storage.AttemptResult) {

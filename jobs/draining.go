@@ -1,0 +1,159 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync/atomic"
+	"time"
+)
+
+type finished[R any] struct {
+	id     string
+	result R
+	ok     bool
+}
+
+type claimed[T any] struct {
+	rows      []T
+	asked     int
+	notBefore time.Time
+	err       error
+}
+
+type recorded struct {
+	ids []string
+	err error
+}
+
+// draining is the state of one run; it belongs to the goroutine that runs it.
+type draining[T, R any] struct {
+	*drain[T, R]
+	work context.Context //nolint:containedctx // of the run, as the whole of this
+
+	busy     map[string]bool // claimed, and neither dropped nor recorded
+	queue    []T             // claimed, and not begun
+	underWay int
+	results  []R      // not being written yet
+	ids      []string // of the results
+	writing  int      // results that are being written
+	claiming bool
+	more     bool // rows may be due that were not claimed
+	rate     tally
+	stuck    atomic.Bool // the database refuses results
+
+	notBefore time.Time
+	err       error
+
+	done    chan finished[R]
+	claims  chan claimed[T]
+	records chan recorded
+}
+
+// goOn begins the requests that may begin, and claims further rows in time.
+func (r *draining[T, R]) goOn() {
+	p := r.pace()
+	if p.limit == 0 || p.careful && len(r.busy) > p.limit {
+		r.dropQueue()
+	}
+	if p.limit == 0 || r.stuck.Load() {
+		return
+	}
+	for len(r.queue) > 0 && r.underWay < p.limit && r.unrecorded() < unrecordedMost {
+		row := r.queue[0]
+		r.queue = r.queue[1:]
+		r.begin(row)
+	}
+	if n := r.wanted(p); n > 0 && r.more && !r.claiming {
+		r.claimMore(n)
+	}
+}
+
+func (r *draining[T, R]) unrecorded() int { return len(r.results) + r.writing }
+
+// wanted is how many rows to claim: what can begin at once, and ahead of that as
+// many as were finished of late.
+func (r *draining[T, R]) wanted(p pace) int {
+	if p.careful {
+		return p.limit - len(r.busy)
+	}
+	lead := min(r.rate.count(), claimMost)
+	if len(r.queue) > lead/2 {
+		return 0
+	}
+	return min(max(p.limit-r.underWay, 0)+lead-len(r.queue), claimMost)
+}
+
+func (r *draining[T, R]) claimMore(n int) {
+	r.claiming, r.more = true, false
+	busy := maps.Clone(r.busy)
+	go func() {
+		rows, notBefore, err := r.claim(r.work, n, busy)
+		r.claims <- claimed[T]{rows, n, notBefore, err}
+	}()
+}
+
+func (r *draining[T, R]) take(c claimed[T]) {
+	r.claiming, r.notBefore = false, c.notBefore
+	r.more = r.more || len(c.rows) == c.asked
+	r.err = errors.Join(r.err, c.err)
+	for _, row := range c.rows {
+		r.busy[r.id(row)] = true
+	}
+	r.queue = append(r.queue, c.rows...)
+}
+
+// dropQueue leaves what has not begun to a later claim.
+func (r *draining[T, R]) dropQueue() {
+	for _, row := range r.queue {
+		delete(r.busy, r.id(row))
+		r.more = true
+	}
+	r.queue = nil
+}
+
+func (r *draining[T, R]) begin(row T) {
+	r.underWay++
+	go func() {
+		result, ok := r.do(r.work, row)
+		r.done <- finished[R]{r.id(row), result, ok}
+	}()
+}
+
+// finish notes what came of a request, and of all others that have ended by now.
+func (r *draining[T, R]) finish(f finished[R]) {
+	for {
+		r.underWay--
+		if f.ok {
+			r.results, r.ids = append(r.results, f.result), append(r.ids, f.id)
+			r.rate.add()
+			r.learn(f.result)
+		} else {
+			delete(r.busy, f.id)
+			r.more = true
+		}
+		select {
+		case f = <-r.done:
+		default:
+			return
+		}
+	}
+}
+
+// writeResults has what came in during the last commit written by the next.
+func (r *draining[T, R]) writeResults() {
+	if len(r.results) == 0 || r.writing > 0 {
+		return
+	}
+	results, ids := r.results, r.ids
+	r.results, r.ids, r.writing = nil, nil, len(results)
+	go func() { r.records <- recorded{ids, r.persist(results)} }()
+}
+
+func (r *draining[T, R]) settle(w recorded) {
+	r.writing = 0
+	r.err = errors.Join(r.err, w.err)
+	for _, id := range w.ids {
+		delete(r.busy, id)
+	}
+}
