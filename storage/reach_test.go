@@ -49,8 +49,10 @@ func TestSessionThroughPooler(t *testing.T) {
 	if before["idle_session_timeout"] != "45s" || pooled["idle_session_timeout"] != "0" {
 		t.Errorf("idle_session_timeout is %s, through a pooler %s", before["idle_session_timeout"], pooled["idle_session_timeout"])
 	}
-	if got := pooled["statement_timeout"]; got != "10s" { // connect_query's
-		t.Errorf("through a pooler statement_timeout is %s", got)
+	for _, name := range []string{"statement_timeout", "enable_seqscan", "enable_bitmapscan", "jit"} { // connect_query's
+		if pooled[name] != before[name] {
+			t.Errorf("%s is %s, through a pooler %s", name, before[name], pooled[name])
+		}
 	}
 	for _, none := range []string{"prepared", "locks"} {
 		if pooled[none] != "0" {
@@ -74,13 +76,15 @@ func sessionOf(t *testing.T, url string) map[string]string {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	queries := map[string]string{
+		"prepared": `SELECT count(*)::text FROM pg_prepared_statements`,
+		"locks":    `SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()`,
+	}
+	for _, name := range []string{"statement_timeout", "idle_session_timeout", "enable_seqscan", "enable_bitmapscan", "jit"} {
+		queries[name] = `SELECT current_setting('` + name + `')`
+	}
 	session := map[string]string{}
-	for name, query := range map[string]string{
-		"statement_timeout":    `SELECT current_setting('statement_timeout')`,
-		"idle_session_timeout": `SELECT current_setting('idle_session_timeout')`,
-		"prepared":             `SELECT count(*)::text FROM pg_prepared_statements`,
-		"locks":                `SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()`,
-	} {
+	for name, query := range queries {
 		var value string
 		if err := db.write.QueryRowContext(t.Context(), query).Scan(&value); err != nil {
 			t.Fatal(err)
