@@ -42,8 +42,11 @@ type NewAPIKey struct {
 	Scopes   []Scope
 }
 
-const selectKey = `SELECT k.id, k.tenant_id, t.name, k.name, k.scopes, k.created_at, k.last_used_at
+const (
+	keyColumns = `k.id, k.tenant_id, t.name, k.name, k.scopes, k.created_at, k.last_used_at
 	FROM api_keys k JOIN tenants t ON t.id = k.tenant_id `
+	selectKey = `SELECT ` + keyColumns
+)
 
 func scanKey(row scanner) (Key, error) {
 	var k Key
@@ -145,7 +148,7 @@ func (s *Store) RevokeKey(ctx context.Context, tenantID, id string) error {
 // a guess hashes to and would have to guess 32 random bytes at once. A comparison
 // in constant time after the look-up would compare what is equal already.
 func (s *Store) Authenticate(ctx context.Context, presented string) (Key, error) {
-	key, err := queryOne(ctx, s.reader(), scanKey, selectKey+`WHERE k.hash = $1 AND k.revoked_at IS NULL`, hashKey(presented))
+	key, err := s.db.lookUpKey(ctx, hashKey(presented))
 	if err != nil {
 		return Key{}, fmt.Errorf("authenticate: %w", err)
 	}

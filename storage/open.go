@@ -45,6 +45,9 @@ type database struct {
 	keys    *Keyring
 	clock   *clock
 	onDue   atomic.Pointer[func([]Group)]
+
+	registering gathering[*registration]
+	lookingUp   gathering[*lookUp]
 }
 
 // CheckURL says what is wrong with a URL for Open. It does not quote it, for it
@@ -79,6 +82,8 @@ func open(config Config) (*database, error) {
 		return nil, errors.New("no keyring")
 	}
 	db := &database{keys: config.Keys, clock: newClock(config.Now, config.Elapsed)}
+	db.registering = gathering[*registration]{do: db.registerTogether, most: sharedMost, atOnce: 1}
+	db.lookingUp = gathering[*lookUp]{do: db.lookUpTogether, most: lookedUpMost, atOnce: 1}
 	if config.OnDue != nil {
 		db.onDue.Store(&config.OnDue)
 	}

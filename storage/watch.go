@@ -90,7 +90,7 @@ func (db *database) readWatch(ctx context.Context, q querier, tenantID, id strin
 		return Watch{}, err
 	}
 	one := []Watch{w}
-	err = addDestinations(ctx, q, one)
+	err = db.addDestinations(ctx, q, one)
 	return one[0], err
 }
 
@@ -101,7 +101,7 @@ func (db *database) readWatches(ctx context.Context, q querier, ids []string) (m
 	if err != nil {
 		return nil, err
 	}
-	if err := addDestinations(ctx, q, watches); err != nil {
+	if err := db.addDestinations(ctx, q, watches); err != nil {
 		return nil, err
 	}
 	byID := make(map[string]Watch, len(watches))
@@ -112,7 +112,7 @@ func (db *database) readWatches(ctx context.Context, q querier, ids []string) (m
 }
 
 // addDestinations fills in the DestinationIDs, in the order of the request.
-func addDestinations(ctx context.Context, q querier, watches []Watch) error {
+func (db *database) addDestinations(ctx context.Context, q querier, watches []Watch) error {
 	index := make(map[string]*Watch, len(watches))
 	ids := make([]string, len(watches))
 	for i := range watches {
@@ -127,7 +127,7 @@ func addDestinations(ctx context.Context, q querier, watches []Watch) error {
 		}
 		return struct{}{}, err
 	}, `SELECT watch_id, destination_id FROM watch_destinations
-		WHERE watch_id IN (`+args.list(ids)+`) ORDER BY watch_id, position`, args...)
+		WHERE `+db.dialect.in(&args, "watch_id", ids)+` ORDER BY watch_id, position`, args...)
 	return err
 }
 
@@ -140,7 +140,7 @@ func (s *Store) Watches(ctx context.Context, f WatchFilter, page Page) (List[Wat
 		},
 	})
 	if err == nil {
-		err = addDestinations(ctx, s.reader(), watches.Data)
+		err = s.db.addDestinations(ctx, s.reader(), watches.Data)
 	}
 	if err != nil {
 		return List[Watch]{}, fmt.Errorf("list watches: %w", err)

@@ -32,113 +32,94 @@ func (n NewWatch) operationKey() operationKey {
 // CreateWatches registers watches, all or none; their operations are polled at
 // once. ErrNotFound if a credential or a destination is not the tenant's (any
 // more). It returns them in the order of the request.
-func (s *Store) CreateWatches(ctx context.Context, requested []NewWatch) (created []Watch, err error) {
-	err = s.write(ctx, func(tx *transaction) error {
-		budgets, err := tx.budgetsOf(ctx, requested)
-		if err != nil {
-			return err
-		}
-		bots, err := tx.botsAmong(ctx, requested)
-		if err != nil {
-			return err
-		}
-		operations, err := tx.openOperations(ctx, requested, budgets)
-		if err != nil {
-			return err
-		}
-		ids, err := tx.insertWatches(ctx, requested, operations, bots)
-		if err != nil {
-			return err
-		}
-		byID, err := tx.db.readWatches(ctx, tx, ids)
-		created = created[:0]
-		for _, id := range ids {
-			created = append(created, byID[id])
-		}
-		return err
-	})
+func (s *Store) CreateWatches(ctx context.Context, requested []NewWatch) ([]Watch, error) {
+	r := &registration{requested: requested}
+	err := s.registerAlone(ctx, r)
+	return r.made, err
+}
+
+// createWatches makes watches whose references have been checked.
+func (tx *transaction) createWatches(ctx context.Context, requested []NewWatch, refers references) ([]Watch, error) {
+	operations, err := tx.openOperations(ctx, requested, refers)
 	if err != nil {
-		return nil, fmt.Errorf("create watches: %w", err)
+		return nil, err
 	}
-	return created, nil
+	ids, err := tx.insertWatches(ctx, requested, operations, refers)
+	if err != nil {
+		return nil, err
+	}
+	byID, err := tx.db.readWatches(ctx, tx, ids)
+	created := make([]Watch, 0, len(ids))
+	for _, id := range ids {
+		created = append(created, byID[id])
+	}
+	return created, err
 }
 
 // owned is a row that a watch refers to.
 type owned struct {
 	tenantID string
 	budgetID string // of a credential
-	bot      bool   // of a destination
+	bot      bool   // of a destination: a Slack bot
 }
 
-// budgetsOf keeps the credentials from being deleted, and returns their budgets.
-func (tx *transaction) budgetsOf(ctx context.Context, requested []NewWatch) (map[string]string, error) {
-	wanted := map[string]bool{}
-	for _, n := range requested {
-		wanted[n.CredentialID] = true
-	}
-	var args arguments
-	found := map[string]owned{}
-	_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
-		var id string
-		var c owned
-		err := row.Scan(&id, &c.tenantID, &c.budgetID)
-		found[id] = c
-		return struct{}{}, err
-	}, `SELECT id, tenant_id, budget_id FROM credentials
-		WHERE `+tx.db.dialect.in(&args, "id", slices.Sorted(maps.Keys(wanted)))+` AND deleted_at IS NULL
-		ORDER BY id`+tx.db.dialect.forShare, args...)
-	if err != nil {
-		return nil, err
-	}
-	budgets := map[string]string{}
-	for _, n := range requested {
-		if c, ok := found[n.CredentialID]; !ok || c.tenantID != n.TenantID {
-			return nil, fmt.Errorf("credential %s: %w", n.CredentialID, ErrNotFound)
-		}
-		budgets[n.CredentialID] = found[n.CredentialID].budgetID
-	}
-	return budgets, nil
-}
+// references are the rows that watches refer to, by id.
+type references struct{ credentials, destinations map[string]owned }
 
-// botsAmong keeps the destinations from being deleted, and says which are Slack bots.
-func (tx *transaction) botsAmong(ctx context.Context, requested []NewWatch) (map[string]bool, error) {
-	wanted := map[string]bool{}
-	for _, n := range requested {
-		for _, id := range n.DestinationIDs {
-			wanted[id] = true
-		}
-	}
-	var args arguments
-	found := map[string]owned{}
-	_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
-		var id string
-		var d owned
-		err := row.Scan(&id, &d.tenantID, &d.bot)
-		found[id] = d
-		return struct{}{}, err
-	}, `SELECT id, tenant_id, bot FROM destinations
-		WHERE `+tx.db.dialect.in(&args, "id", slices.Sorted(maps.Keys(wanted)))+` AND deleted_at IS NULL
-		ORDER BY id`+tx.db.dialect.forShare, args...)
-	if err != nil {
-		return nil, err
-	}
-	bots := map[string]bool{}
-	for _, n := range requested {
-		for _, id := range n.DestinationIDs {
-			if d, ok := found[id]; !ok || d.tenantID != n.TenantID {
-				return nil, fmt.Errorf("destination %s: %w", id, ErrNotFound)
+// references keeps what the registrations refer to from being deleted.
+func (tx *transaction) references(ctx context.Context, all []*registration) (found references, err error) {
+	credentials, destinations := map[string]bool{}, map[string]bool{}
+	for _, r := range all {
+		for i := range r.requested {
+			credentials[r.requested[i].CredentialID] = true
+			for _, id := range r.requested[i].DestinationIDs {
+				destinations[id] = true
 			}
-			bots[id] = found[id].bot
 		}
 	}
-	return bots, nil
+	found.credentials, err = tx.owned(ctx, `SELECT id, tenant_id, budget_id, FALSE FROM credentials`, credentials)
+	if err != nil {
+		return references{}, err
+	}
+	found.destinations, err = tx.owned(ctx, `SELECT id, tenant_id, '', bot FROM destinations`, destinations)
+	return found, err
+}
+
+func (tx *transaction) owned(ctx context.Context, selection string, wanted map[string]bool) (map[string]owned, error) {
+	var args arguments
+	found := make(map[string]owned, len(wanted))
+	_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
+		var id string
+		var o owned
+		err := row.Scan(&id, &o.tenantID, &o.budgetID, &o.bot)
+		found[id] = o
+		return struct{}{}, err
+	}, selection+` WHERE `+tx.db.dialect.in(&args, "id", slices.Sorted(maps.Keys(wanted)))+` AND deleted_at IS NULL
+		ORDER BY id`+tx.db.dialect.forShare, args...)
+	return found, err
+}
+
+// check is ErrNotFound unless all that the watches refer to is their tenants'.
+func (f references) check(requested []NewWatch) error {
+	for i := range requested {
+		n := &requested[i]
+		if c, ok := f.credentials[n.CredentialID]; !ok || c.tenantID != n.TenantID {
+			return fmt.Errorf("credential %s: %w", n.CredentialID, ErrNotFound)
+		}
+		for _, id := range n.DestinationIDs {
+			if d, ok := f.destinations[id]; !ok || d.tenantID != n.TenantID {
+				return fmt.Errorf("destination %s: %w", id, ErrNotFound)
+			}
+		}
+	}
+	return nil
 }
 
 // openOperations finds or starts the active operations, makes them due, and
 // returns the ids of their rows. Each stays locked, so it cannot be closed
 // before its new watches are there to be ended with it.
 func (tx *transaction) openOperations(
-	ctx context.Context, requested []NewWatch, budgets map[string]string,
+	ctx context.Context, requested []NewWatch, refers references,
 ) (map[operationKey]string, error) {
 	first := map[operationKey]*NewWatch{}
 	for i := range requested {
@@ -149,11 +130,12 @@ func (tx *transaction) openOperations(
 	now := tx.db.steady()
 	var rows [][]any
 	for _, key := range slices.SortedFunc(maps.Keys(first), compareOperations) {
+		budgetID := refers.credentials[key.credentialID].budgetID
 		rows = append(rows, []any{
-			newID(prefixOperation), first[key].TenantID, key.credentialID, budgets[key.credentialID], key.source,
+			newID(prefixOperation), first[key].TenantID, key.credentialID, budgetID, key.source,
 			key.accountID, key.operationID, true, now.UnixMicro(), now.UnixMicro(), nullable(first[key].Traceparent),
 		})
-		tx.markDue(Group{PollGroup, budgets[key.credentialID]}, now)
+		tx.markDue(Group{PollGroup, budgetID}, now)
 	}
 	ids := make(map[operationKey]string, len(rows))
 	if len(rows) == 0 {
@@ -192,7 +174,7 @@ func compareOperations(a, b operationKey) int {
 // insertWatches writes the watches, their destinations, and a Slack message to
 // be posted for each bot among these.
 func (tx *transaction) insertWatches(
-	ctx context.Context, requested []NewWatch, operations map[operationKey]string, bots map[string]bool,
+	ctx context.Context, requested []NewWatch, operations map[operationKey]string, refers references,
 ) ([]string, error) {
 	now, due := tx.db.now(), tx.db.steady()
 	ids := make([]string, len(requested))
@@ -214,7 +196,7 @@ func (tx *transaction) insertWatches(
 		})
 		for position, id := range n.DestinationIDs {
 			destinations = append(destinations, []any{ids[i], id, position})
-			if bots[id] {
+			if refers.destinations[id].bot {
 				messages = append(messages, []any{ids[i], id, 1, 0, due.UnixMicro()})
 				tx.markDue(Group{DeliverGroup, id}, due)
 			}
