@@ -37,7 +37,24 @@ type answer struct {
 // work does what a POST asks for, on the store that it is given.
 type work func(ctx context.Context, store *storage.Store) (answer, error)
 
-// once answers a POST. If it carries an Idempotency-Key, the work is done at
+// transact does what a POST asks for in a transaction, and hands the answer to
+// finish in it, which may run again.
+type transact func(ctx context.Context, finish func(tx *storage.Store, a answer) error) error
+
+// once is onceIn a transaction of its own.
+func (s *Server) once(c echo.Context, check func(context.Context) error, do work) error {
+	return s.onceIn(c, check, func(ctx context.Context, finish func(*storage.Store, answer) error) error {
+		return s.store.Atomically(ctx, func(tx *storage.Store) error {
+			a, err := do(ctx, tx)
+			if err != nil {
+				return err
+			}
+			return finish(tx, a)
+		})
+	})
+}
+
+// onceIn answers a POST. If it carries an Idempotency-Key, the work is done at
 // most once: the first success is kept in the transaction of the work itself,
 // and given again to whoever repeats the request. So a crash leaves both or
 // neither, and what failed may be tried again.
@@ -45,7 +62,7 @@ type work func(ctx context.Context, store *storage.Store) (answer, error)
 // check runs outside the transaction, after the kept answer was looked for: a
 // repeated request gets its answer also when, say, its credential is deleted
 // by now. It may be nil.
-func (s *Server) once(c echo.Context, check func(context.Context) error, do work) error {
+func (s *Server) onceIn(c echo.Context, check func(context.Context) error, do transact) error {
 	ctx := c.Request().Context()
 	key, ok := idempotencyKey(c)
 	if !ok {
@@ -71,11 +88,7 @@ func (s *Server) once(c echo.Context, check func(context.Context) error, do work
 		}
 	}
 	var rendered storage.Answer
-	err = s.store.Atomically(ctx, func(tx *storage.Store) error {
-		a, err := do(ctx, tx)
-		if err != nil {
-			return err
-		}
+	err = do(ctx, func(tx *storage.Store, a answer) (err error) {
 		if rendered, err = render(a); err != nil {
 			return err
 		}
@@ -88,23 +101,23 @@ func (s *Server) once(c echo.Context, check func(context.Context) error, do work
 	return write(c, rendered)
 }
 
-// answer is once without a key.
-func (s *Server) answer(c echo.Context, check func(context.Context) error, do work) error {
+// answer is onceIn without a key.
+func (s *Server) answer(c echo.Context, check func(context.Context) error, do transact) error {
 	ctx := c.Request().Context()
 	if check != nil {
 		if err := check(ctx); err != nil {
 			return err
 		}
 	}
-	var a answer
-	err := s.store.Atomically(ctx, func(tx *storage.Store) (err error) {
-		a, err = do(ctx, tx)
-		return err
+	var done answer
+	err := do(ctx, func(_ *storage.Store, a answer) error {
+		done = a
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	rendered, err := render(a)
+	rendered, err := render(done)
 	if err != nil {
 		return err
 	}

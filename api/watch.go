@@ -16,63 +16,68 @@ const defaultTimeout = 86400
 
 // CreateWatch registers a watch: POST /v1/watches.
 func (s *Server) CreateWatch(c echo.Context, _ CreateWatchParams) error {
-	r := requestOf(c)
-	var body NewWatch
-	check := func(ctx context.Context) error {
+	decode := func(r *request) ([]placedWatch, *faults) {
+		var body NewWatch
 		f := r.decode(&body)
-		return s.checkWatches(ctx, r.key.TenantID, []placedWatch{{"", body}}, f)
+		return []placedWatch{{"", body}}, f
 	}
-	return s.once(c, check, func(ctx context.Context, store *storage.Store) (answer, error) {
-		made, err := createWatches(ctx, store, r.key.TenantID, []NewWatch{body})
-		if err != nil {
-			return answer{}, err
-		}
-		return answer{http.StatusCreated, "/v1/watches/" + made[0].ID, watchAnswer(made[0])}, nil
+	return s.register(c, decode, func(made []storage.Watch) answer {
+		return answer{http.StatusCreated, "/v1/watches/" + made[0].ID, watchAnswer(made[0])}
 	})
 }
 
 // CreateWatches registers many watches, all or none: POST /v1/watches/batch.
 func (s *Server) CreateWatches(c echo.Context, _ CreateWatchesParams) error {
-	r := requestOf(c)
-	var body NewWatches
-	check := func(ctx context.Context) error {
+	decode := func(r *request) ([]placedWatch, *faults) {
+		var body NewWatches
 		f := r.decode(&body)
 		placed := make([]placedWatch, 0, len(body.Watches))
 		for i, watch := range body.Watches {
 			placed = append(placed, placedWatch{at("watches", i), watch})
 		}
-		return s.checkWatches(ctx, r.key.TenantID, placed, f)
+		return placed, f
 	}
-	return s.once(c, check, func(ctx context.Context, store *storage.Store) (answer, error) {
-		made, err := createWatches(ctx, store, r.key.TenantID, body.Watches)
-		if err != nil {
-			return answer{}, err
-		}
-		return answer{status: http.StatusCreated, body: Watches{Data: each(made, watchAnswer)}}, nil
+	return s.register(c, decode, func(made []storage.Watch) answer {
+		return answer{status: http.StatusCreated, body: Watches{Data: each(made, watchAnswer)}}
 	})
 }
 
-func createWatches(ctx context.Context, store *storage.Store, tenantID string, bodies []NewWatch) ([]storage.Watch, error) {
+// register answers a POST that makes the watches that decode finds in it.
+func (s *Server) register(
+	c echo.Context, decode func(*request) ([]placedWatch, *faults), answered func([]storage.Watch) answer,
+) error {
+	r := requestOf(c)
+	var wanted []placedWatch
+	check := func(ctx context.Context) error {
+		placed, f := decode(r)
+		wanted = placed
+		return s.checkWatches(ctx, r.key.TenantID, wanted, f)
+	}
+	return s.onceIn(c, check, func(ctx context.Context, finish func(*storage.Store, answer) error) error {
+		keep := func(tx *storage.Store, made []storage.Watch) error { return finish(tx, answered(made)) }
+		_, err := s.store.Register(ctx, newWatches(ctx, r.key.TenantID, wanted), keep)
+		if errors.Is(err, storage.ErrNotFound) {
+			return s.explainMissing(ctx, r.key.TenantID, wanted)
+		}
+		return err
+	})
+}
+
+func newWatches(ctx context.Context, tenantID string, placed []placedWatch) []storage.NewWatch {
 	traceparent := traceparentOf(ctx)
-	rows := make([]storage.NewWatch, 0, len(bodies))
-	for _, body := range bodies {
-		rows = append(rows, storage.NewWatch{
+	return each(placed, func(w placedWatch) storage.NewWatch {
+		return storage.NewWatch{
 			TenantID:       tenantID,
-			AccountID:      body.AccountID,
-			OperationID:    body.OperationID,
-			CredentialID:   body.CredentialID,
-			DestinationIDs: body.DestinationIds,
-			Events:         eventNames(or(body.Events, allEvents())),
-			Timeout:        time.Duration(or(body.TimeoutSeconds, defaultTimeout)) * time.Second,
-			Metadata:       or(body.Metadata, nil),
+			AccountID:      w.body.AccountID,
+			OperationID:    w.body.OperationID,
+			CredentialID:   w.body.CredentialID,
+			DestinationIDs: w.body.DestinationIds,
+			Events:         eventNames(or(w.body.Events, allEvents())),
+			Timeout:        time.Duration(or(w.body.TimeoutSeconds, defaultTimeout)) * time.Second,
+			Metadata:       or(w.body.Metadata, nil),
 			Traceparent:    traceparent,
-		})
-	}
-	made, err := store.CreateWatches(ctx, rows)
-	if errors.Is(err, storage.ErrNotFound) { // they were there when the request was checked
-		return nil, errGone
-	}
-	return made, err
+		}
+	})
 }
 
 func allEvents() []OperationEventType {

@@ -19,9 +19,38 @@ type placedWatch struct {
 }
 
 // checkWatches adds what the document cannot say to the faults of new
-// watches, and returns them all as an error, or nil. A credential or a
-// destination of another tenant does not exist here.
+// watches, and returns them all as an error, or nil. Whether there are such
+// credentials and destinations it asks only for a body that is refused anyway, to
+// name all faults at once: whoever registers finds out without a question more.
 func (s *Server) checkWatches(ctx context.Context, tenantID string, watches []placedWatch, f *faults) error {
+	for _, w := range watches {
+		checkMetadata(w.pointer, or(w.body.Metadata, nil), f)
+	}
+	if f.err() == nil {
+		return nil
+	}
+	if err := s.checkReferences(ctx, tenantID, watches, f); err != nil {
+		return err
+	}
+	return f.err()
+}
+
+// explainMissing is the error of a registration that did not find all that it
+// refers to.
+func (s *Server) explainMissing(ctx context.Context, tenantID string, watches []placedWatch) error {
+	var f faults
+	if err := s.checkReferences(ctx, tenantID, watches, &f); err != nil {
+		return err
+	}
+	if err := f.err(); err != nil {
+		return err
+	}
+	return errGone // it is there again
+}
+
+// checkReferences refuses credentials and destinations that the tenant does not
+// have. One of another tenant does not exist here.
+func (s *Server) checkReferences(ctx context.Context, tenantID string, watches []placedWatch, f *faults) error {
 	var credentials, destinations []string
 	for _, w := range watches {
 		credentials = append(credentials, w.body.CredentialID)
@@ -41,9 +70,8 @@ func (s *Server) checkWatches(ctx context.Context, tenantID string, watches []pl
 		for i, id := range w.body.DestinationIds {
 			f.refuse(!knownDestinations[id], w.pointer+at("destination_ids", i), "there is no such destination")
 		}
-		checkMetadata(w.pointer, or(w.body.Metadata, nil), f)
 	}
-	return f.err()
+	return nil
 }
 
 func checkMetadata(pointer string, metadata Metadata, f *faults) {
