@@ -6,7 +6,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 GOLANGCI_VERSION := 2.15.0
 
-.PHONY: help build demo test fuzz chaos lint format linter generate clean
+.PHONY: help build demo test bench fuzz chaos lint format linter generate clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -25,6 +25,12 @@ test: ## run all tests, race detector on; installs redis-server and PostgreSQL i
 	deploy/install-test-servers.sh
 	go build -o .bin/ ./deploy/testenv/withpostgres ./deploy/testenv/gotest
 	.bin/withpostgres .bin/gotest -race -vet=off ./...
+
+# BENCH="-only burst,latency -runs 1" measures less, "-only million -watches 1000000" more.
+BENCH ?=
+bench: ## measure the relay against what limits it, under 10 minutes
+	deploy/install-test-servers.sh
+	go run ./cmd/bench $(BENCH)
 
 # Without the race detector: what is measured is the program that runs elsewhere.
 chaos: ## break everything under load, up to 10 minutes, and print what was lost

@@ -23,6 +23,7 @@ const module = "oprelay"
 var knows = map[string][]string{
 	"api":             {"storage", "notifier"},
 	"cmd":             {"api", "jobs", "notifier", "storage"},
+	"cmd/bench":       {"api/client", "deploy/testenv", "notifier", "storage"},
 	"deploy":          {},
 	"jobs":            {"storage", "notifier"},
 	"jobs/cloudflare": {},
@@ -34,7 +35,8 @@ var knows = map[string][]string{
 // owners says which folders alone may import a library, tests included.
 var owners = map[string][]string{
 	"github.com/compose-spec":   {"deploy"},
-	"github.com/hibiken/asynq":  {"jobs"},
+	"github.com/go-analyze":     {"cmd/bench/chart"},
+	"github.com/hibiken/asynq":  {"jobs", "cmd/bench/limit"},
 	"github.com/jackc/pgx":      {"storage"},
 	"github.com/labstack/echo":  {"api"},
 	"github.com/pressly/goose":  {"storage", "migrations"},

@@ -60,18 +60,26 @@ func Execute(t testing.TB, databaseURL, statements string) {
 	}
 }
 
-// execute runs one statement with PostgreSQL's own client, so that the driver
-// stays the storage package's alone.
 func execute(ctx context.Context, server, statement string) error {
+	_, err := Query(ctx, server, statement)
+	return err
+}
+
+// Query runs one statement with PostgreSQL's own client, so that the driver stays
+// the storage package's alone, and returns its rows: a line each, "|" between
+// their values.
+func Query(ctx context.Context, server, statement string) (rows string, err error) {
 	psql, err := postgresProgram("psql")
 	if err != nil {
-		return fmt.Errorf("psql: %w", err)
+		return "", fmt.Errorf("psql: %w", err)
 	}
-	command := exec.CommandContext(ctx, psql, "--no-psqlrc", "--quiet", "--dbname", server, "--command", statement)
-	if printed, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", statement, err, printed)
+	command := exec.CommandContext(ctx, psql, "--no-psqlrc", "--quiet", "--no-align", "--tuples-only",
+		"--dbname", server, "--command", statement)
+	printed, err := command.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", statement, err, printed)
 	}
-	return nil
+	return strings.TrimSpace(string(printed)), nil
 }
 
 // withPath returns the server's URL with the database's name as its path.

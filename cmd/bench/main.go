@@ -1,0 +1,169 @@
+// Command bench measures the relay against what limits it: real processes, a load,
+// an upstream and a receiver that verifies every signature, in processes of their
+// own, and the bare queue and the bare network measured in the same run. It prints a
+// table with the targets that it was built for, and writes it for machines as well.
+//
+//	bench [-only burst,latency] [-runs 3] [-watches 1000000]
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// fullSize is how many operations a burst has, unless it is a small one.
+const fullSize = 20_000
+
+// options are those of the command line.
+type options struct {
+	only       []string
+	runs       int
+	operations int
+	watches    int
+	program    string // the relay's; "" builds it
+	folder     string
+	json       string
+	strict     bool
+}
+
+// row is something that is measured, by the name that -only takes.
+type row struct {
+	name, about string
+	limit       time.Duration // of one run
+	once        bool          // one run tells as much as three
+	run         func(context.Context, *bench) ([]sample, error)
+}
+
+func rows() []row {
+	return []row{
+		{name: "limits", about: "the bare queue, the bare network", limit: time.Minute, run: limits},
+		{name: "burst", about: "operations that end together, PostgreSQL and Redis", limit: 2 * time.Minute, run: rowBurst},
+		{name: "embedded", about: "the same on SQLite and the embedded Redis", limit: 2 * time.Minute, run: rowEmbedded},
+		{name: "latency", about: "100 operations a second", limit: time.Minute, run: rowLatency},
+		{name: "registration", about: "POST /v1/watches, single and in batches", limit: time.Minute, run: rowRegistration},
+		{name: "polls", about: "budgets lifted", limit: time.Minute, run: rowPolls},
+	}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the program; its first argument may be a hidden command, in whose process
+// a part of it runs.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "stand-in":
+			return runStandIn(ctx, stdout, args[1:])
+		case "limit":
+			return runLimit(ctx, args[1:])
+		}
+	}
+	o, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	b, err := newBench(ctx, o, stderr)
+	if err != nil {
+		return err
+	}
+	all, err := b.measure(ctx)
+	return joined(err, b.close(), b.report(stdout, all))
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	var only string
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&only, "only", "", "comma list of rows: "+strings.Join(names(), ", "))
+	flags.IntVar(&o.runs, "runs", 3, "how often each row is measured")
+	flags.IntVar(&o.operations, "operations", fullSize, "size of a burst, which shorter and longer rows follow")
+	flags.IntVar(&o.watches, "watches", 100_000, "how far the row million goes")
+	flags.StringVar(&o.program, "relay", "", "the relay's program; it is built if none is given")
+	flags.StringVar(&o.folder, "folder", ".bin/bench", "where results and logs go")
+	flags.StringVar(&o.json, "json", "", "file for the results (default: results.json in the folder)")
+	flags.BoolVar(&o.strict, "strict", false, "exit 1 if a target is missed")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if o.json == "" {
+		o.json = filepath.Join(o.folder, "results.json")
+	}
+	o.only = names()
+	if only != "" {
+		o.only = strings.Split(only, ",")
+	}
+	for _, name := range o.only {
+		if !slices.Contains(names(), name) {
+			return o, fmt.Errorf("there is no row %q: -only takes %s", name, strings.Join(names(), ", "))
+		}
+	}
+	if o.runs < 1 || o.operations < 1 || o.watches < 1 || flags.NArg() > 0 {
+		return o, errors.New("want positive numbers, and no arguments but flags: see -help")
+	}
+	return o, nil
+}
+
+func names() []string {
+	var all []string
+	for _, r := range rows() {
+		all = append(all, r.name)
+	}
+	return all
+}
+
+// measure runs the rows that were asked for, one after the other, and all of them
+// again. A row that fails ends it, with what was measured by then.
+func (b *bench) measure(ctx context.Context) (all measures, err error) {
+	for round := range b.runs {
+		b.round = map[string]float64{}
+		for _, r := range rows() {
+			if !slices.Contains(b.only, r.name) || r.once && round > 0 {
+				continue
+			}
+			b.say("run %d of %d: %s (%s)", round+1, b.runs, r.name, r.about)
+			samples, err := b.one(ctx, r)
+			if err != nil {
+				return all, fmt.Errorf("%s: %w", r.name, err)
+			}
+			all.add(r.name, samples)
+		}
+	}
+	return all, nil
+}
+
+// one runs a row within its limit.
+func (b *bench) one(ctx context.Context, r row) ([]sample, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.limit)
+	defer cancel()
+	begun := time.Now()
+	samples, err := r.run(ctx, b)
+	b.say("    %.1f s", time.Since(begun).Seconds())
+	return samples, err
+}
+
+// scaled is a time that is shorter for smaller bursts.
+func (b *bench) scaled(d time.Duration) time.Duration {
+	return d * time.Duration(b.operations) / fullSize
+}
+
+// joined is all that went wrong.
+func joined(faults ...error) error { return errors.Join(faults...) }

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"time"
+)
+
+// rowPolls polls operations that go on, as often as the relay can.
+func rowPolls(ctx context.Context, b *bench) ([]sample, error) {
+	bare, err := b.limit(ctx, bareTaskGets)
+	if err != nil {
+		return nil, err
+	}
+	settings := with(lifted(), "RELAY_POLL_MIN", "100ms", "RELAY_POLL_MAX", "100ms")
+	r, err := b.newRelay(ctx, shape{workers: 1, settings: settings}, burstCredentials)
+	if err != nil {
+		return nil, err
+	}
+	samples, err := r.polls(ctx, bare)
+	return samples, joined(err, r.close(ctx))
+}
+
+func (r *relay) polls(ctx context.Context, bare float64) ([]sample, error) {
+	b := r.b
+	destination, err := r.destination(ctx, "/webhook/polls")
+	if err != nil {
+		return nil, err
+	}
+	if err := r.newLoad(destination, 4, hold).fill(ctx, b.operations); err != nil {
+		return nil, err
+	}
+	if err := b.upstream.ask(ctx, "GET", "asked/"+strconv.Itoa(b.operations), nil); err != nil {
+		return nil, err
+	}
+	beforeCPU, err := r.usage()
+	if err != nil {
+		return nil, err
+	}
+	beforeCounts, err := b.counts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	polls, seconds, err := b.pollsDuring(ctx, b.scaled(5*time.Second))
+	if err != nil {
+		return nil, err
+	}
+	counts, err := b.counts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	used, err := r.usage()
+	if err != nil {
+		return nil, err
+	}
+	used, counts = used.since(beforeCPU), counts.since(beforeCounts)
+	return []sample{
+		{Name: "polls", Unit: perSecond, Value: polls / seconds},
+		{Name: "of the bare asynq+GET rate", Value: ratio(polls/seconds, bare), Target: atLeast(1)},
+		{Name: "CPU per 1,000: relay", Unit: "s", Value: used["relay"].Seconds() * 1000 / polls},
+		{Name: "CPU per 1,000: PostgreSQL", Unit: "s", Value: used["PostgreSQL"].Seconds() * 1000 / polls},
+		{Name: "PostgreSQL commits each", Value: counts.Commits / polls},
+		{Name: "Redis commands each", Value: counts.RedisCommands / polls},
+	}, nil
+}
+
+// pollsDuring counts the upstream's answers for so long.
+func (b *bench) pollsDuring(ctx context.Context, lasting time.Duration) (n, seconds float64, err error) {
+	var before, after upstreamReport
+	if err := b.upstream.ask(ctx, "GET", "count", &before); err != nil {
+		return 0, 0, err
+	}
+	begun := time.Now()
+	if err := pause(ctx, lasting); err != nil {
+		return 0, 0, err
+	}
+	err = b.upstream.ask(ctx, "GET", "count", &after)
+	return float64(after.Answers - before.Answers), time.Since(begun).Seconds(), err
+}
+
+// pause lets what is measured go on for so long.
+func pause(ctx context.Context, lasting time.Duration) error {
+	timer := time.NewTimer(lasting)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"oprelay/api/client"
+	"oprelay/deploy/testenv"
+	"oprelay/storage"
+)
+
+// relayUp is what the relay logs, in lower case, once it serves.
+const relayUp = `"msg":"relay is up"`
+
+// shape is which relay a row measures.
+type shape struct {
+	embedded bool // `relay serve` on SQLite and the embedded Redis; else api and workers
+	workers  int
+	settings map[string]string // beside what all rows have
+}
+
+// lifted are settings under which no budget holds the relay back.
+func lifted() map[string]string {
+	return map[string]string{
+		"RELAY_POLL_BUDGET":        "1000000000/5m",
+		"RELAY_POLL_EGRESS_BUDGET": "10000000/1s",
+		"RELAY_API_RATE_LIMIT":     "10000000/1s",
+	}
+}
+
+// with is the settings with others, name and value by turns.
+func with(settings map[string]string, pairs ...string) map[string]string {
+	settings = maps.Clone(settings)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		settings[pairs[i]] = pairs[i+1]
+	}
+	return settings
+}
+
+// relay is one that runs, on a database of its own.
+type relay struct {
+	b      *bench
+	shape  shape
+	env    map[string]string
+	api    *testenv.Standalone
+	worker []*testenv.Standalone // none if api does their work
+	key    string
+	client *client.ClientWithResponses
+
+	credentials []string
+	folder      string
+	drop        func(context.Context) error
+}
+
+// newRelay starts a relay with so many credentials on cleared servers. Whoever
+// calls it closes it.
+func (b *bench) newRelay(ctx context.Context, s shape, credentials int) (r *relay, err error) {
+	if err := b.clear(ctx); err != nil {
+		return nil, err
+	}
+	r = &relay{b: b, shape: s, drop: func(context.Context) error { return nil }}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close(ctx))
+		}
+	}()
+	if r.folder, err = os.MkdirTemp("", "oprelay-bench-"); err != nil {
+		return r, err
+	}
+	r.env = with(s.settings,
+		"PATH", os.Getenv("PATH"),
+		"RELAY_CLOUDFLARE_URL", b.upstream.URL+"/client/v4",
+		"RELAY_EGRESS_ALLOW", "127.0.0.0/8",
+		"RELAY_LOG_FORMAT", "json",
+		"RELAY_ENCRYPTION_KEYS", storage.NewKey(),
+	)
+	if err := r.start(ctx); err != nil {
+		return r, err
+	}
+	httpClient := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
+	if r.client, err = client.NewClientWithResponses(r.api.URL, client.WithAPIKey(r.key), client.WithHTTPClient(httpClient)); err != nil {
+		return r, err
+	}
+	for i := range credentials {
+		if err := r.addCredential(ctx, "token-"+strconv.Itoa(i)); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// start makes the database and starts the processes.
+func (r *relay) start(ctx context.Context) (err error) {
+	if r.shape.embedded {
+		r.env["RELAY_DATABASE_URL"], r.env["RELAY_REDIS_URL"] = "sqlite:"+filepath.Join(r.folder, "relay.db"), "embedded"
+		if r.api, err = r.spawn("serve"); err != nil {
+			return err
+		}
+		r.key, err = r.run(ctx, "keys", "create", "--tenant", "default", "--name", "bench", "--scope", "admin")
+		return err
+	}
+	if r.env["RELAY_DATABASE_URL"], r.drop, err = r.b.newDatabase(ctx); err != nil {
+		return err
+	}
+	r.env["RELAY_REDIS_URL"] = r.b.redis.URL
+	if _, err = r.run(ctx, "migrate", "up"); err != nil {
+		return err
+	}
+	if r.key, err = r.run(ctx, "keys", "create", "--tenant", "default", "--name", "bench", "--scope", "admin"); err != nil {
+		return err
+	}
+	if r.api, err = r.spawn("api"); err != nil {
+		return err
+	}
+	for range r.shape.workers {
+		w, err := r.spawn("worker")
+		if err != nil {
+			return err
+		}
+		r.worker = append(r.worker, w)
+	}
+	return nil
+}
+
+// spawn starts a role of the relay and returns when it is up. What it logs is in
+// the bench's folder.
+func (r *relay) spawn(role string) (*testenv.Standalone, error) {
+	log, err := os.Create(filepath.Join(r.b.folder, role+".log"))
+	if err != nil {
+		return nil, err
+	}
+	return testenv.StartService(testenv.Service{
+		Args: func(string) []string { return []string{r.b.relayProgram, role} },
+		Env: func(port string) []string {
+			listen := "RELAY_LISTEN"
+			if role == "worker" {
+				listen = "RELAY_METRICS_LISTEN"
+			}
+			return environment(with(r.env, listen, "127.0.0.1:"+port))
+		},
+		Ready: relayUp,
+		Log:   log,
+	})
+}
+
+func environment(env map[string]string) []string {
+	var pairs []string
+	for name, value := range env {
+		pairs = append(pairs, name+"="+value)
+	}
+	return pairs
+}
+
+// run runs a command of the relay to its end and returns what it printed.
+func (r *relay) run(ctx context.Context, args ...string) (string, error) {
+	command := exec.CommandContext(ctx, r.b.relayProgram, args...)
+	command.Env = environment(r.env)
+	var stderr strings.Builder
+	command.Stderr = &stderr
+	printed, err := command.Output()
+	if err != nil {
+		return "", fmt.Errorf("relay %s: %w\n%s", strings.Join(args, " "), err, stderr.String())
+	}
+	return strings.TrimSpace(string(printed)), nil
+}
+
+// processes are the relay's.
+func (r *relay) processes() []*testenv.Standalone {
+	if r.api == nil {
+		return nil
+	}
+	return append([]*testenv.Standalone{r.api}, r.worker...)
+}
+
+// close kills the processes and removes what they kept.
+func (r *relay) close(ctx context.Context) error {
+	var faults []error
+	for _, p := range r.processes() {
+		faults = append(faults, p.Close())
+	}
+	r.api, r.worker = nil, nil
+	return errors.Join(append(faults, r.drop(context.WithoutCancel(ctx)), os.RemoveAll(r.folder))...)
+}
+
+func (r *relay) addCredential(ctx context.Context, token string) error {
+	made, err := r.client.CreateCredentialWithResponse(ctx, nil, client.NewCredential{Name: token, APIToken: &token})
+	if err != nil {
+		return err
+	}
+	if made.JSON201 == nil {
+		return fmt.Errorf("create a credential: %s", made.Body)
+	}
+	r.credentials = append(r.credentials, made.JSON201.ID)
+	return nil
+}
+
+// destination makes one whose messages go to the receiver's path.
+func (r *relay) destination(ctx context.Context, path string) (id string, err error) {
+	made, err := r.client.CreateDestinationWithResponse(ctx, nil, client.NewDestination{
+		Type: client.DestinationWebhook, Name: "bench", URL: new(r.b.receiver.URL + path), Secret: new(r.b.secret),
+	})
+	if err != nil {
+		return "", err
+	}
+	if made.JSON201 == nil {
+		return "", fmt.Errorf("create a destination: %s", made.Body)
+	}
+	return made.JSON201.ID, nil
+}
+
+// usage is what each group of processes has used so far.
+func (r *relay) usage() (cpu, error) {
+	used := cpu{}
+	var faults []error
+	take := func(group string, family bool, servers ...*testenv.Standalone) {
+		for _, s := range servers {
+			d, err := processCPU(s.PID(), family)
+			used[group] += d
+			faults = append(faults, err)
+		}
+	}
+	take("relay", false, r.processes()...)
+	take("upstream", false, r.b.upstream.Standalone)
+	take("receiver", false, r.b.receiver.Standalone)
+	if !r.shape.embedded {
+		take("PostgreSQL", true, r.b.postgres)
+		take("Redis", false, r.b.redis)
+	}
+	return used, errors.Join(faults...)
+}
+
+// resident is the memory of the relay's biggest process, in MiB.
+func (r *relay) resident() (most float64, err error) {
+	for _, p := range r.processes() {
+		mib, err := residentMiB(p.PID())
+		if err != nil {
+			return 0, err
+		}
+		most = max(most, mib)
+	}
+	return most, nil
+}
+
+// databaseURL is that of another database of the server.
+func databaseURL(server, name string) string {
+	u, err := url.Parse(server)
+	if err != nil {
+		return server // the server's own was made by testenv
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+// awaitDelivered returns when no delivery is pending any more.
+func (r *relay) awaitDelivered(ctx context.Context) error {
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for {
+		pending, err := r.client.ListDeliveriesWithResponse(ctx, &client.ListDeliveriesParams{
+			Status: new(client.DeliveryPending), Limit: new(1),
+		})
+		switch {
+		case err != nil:
+			return err
+		case pending.JSON200 == nil:
+			return fmt.Errorf("list deliveries: %s", pending.Body)
+		case len(pending.JSON200.Data) == 0:
+			return nil
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// sorted are the durations from the shortest to the longest.
+func sorted(all []time.Duration) []time.Duration { slices.Sort(all); return all }

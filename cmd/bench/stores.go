@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"oprelay/deploy/testenv"
+)
+
+// storeCounts are counters of the stores, from their start.
+type storeCounts struct {
+	// RedisCommands are those processed, what scripts call included.
+	RedisCommands float64
+	// Commits are transactions of PostgreSQL that wrote: those that were given a
+	// number. xact_commit counts those that only read as well, which cost no
+	// write-ahead log and no wait for the disk.
+	Commits float64
+	// Syncs are PostgreSQL's waits for the disk, several commits sharing one.
+	Syncs float64
+	// WALBytes is the write-ahead log.
+	WALBytes float64
+}
+
+func (c storeCounts) since(then storeCounts) storeCounts {
+	return storeCounts{
+		RedisCommands: c.RedisCommands - then.RedisCommands,
+		Commits:       c.Commits - then.Commits,
+		Syncs:         c.Syncs - then.Syncs,
+		WALBytes:      c.WALBytes - then.WALBytes,
+	}
+}
+
+// counts asks both stores.
+func (b *bench) counts(ctx context.Context) (c storeCounts, err error) {
+	if c.RedisCommands, err = b.redisInfo(ctx, "stats", "total_commands_processed"); err != nil {
+		return c, err
+	}
+	rows, err := testenv.Query(ctx, b.postgres.URL,
+		"SELECT pg_snapshot_xmax(pg_current_snapshot()), wal_sync, pg_current_wal_insert_lsn() - '0/0' FROM pg_stat_wal")
+	if err != nil {
+		return c, err
+	}
+	for i, field := range strings.Split(rows, "|") {
+		into := []*float64{&c.Commits, &c.Syncs, &c.WALBytes}[i]
+		if *into, err = strconv.ParseFloat(field, 64); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// redisInfo is one number of what Redis tells about itself.
+func (b *bench) redisInfo(ctx context.Context, section, name string) (float64, error) {
+	info, err := b.redisClient.Info(ctx, section).Result()
+	if err != nil {
+		return 0, err
+	}
+	for lines := bufio.NewScanner(strings.NewReader(info)); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), name+":"); ok {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, fmt.Errorf("the info of Redis has no %s", name)
+}
+
+func openRedis(url string) (*redis.Client, error) {
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	return redis.NewClient(options), nil
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// upstream stands in for Cloudflare's status endpoint. It is lighter than `relay
+// simulate`, so that what is measured is the relay: an id says when its operation
+// ends, and all that is remembered is who asked and when the end was told.
+type upstream struct {
+	released atomic.Bool
+	answers  atomic.Int64
+
+	mu    sync.Mutex
+	asked tally           // operations asked about
+	told  map[int64]int64 // by operation: when its end was told first, 0 if it was not
+}
+
+// upstreamReport is what the upstream knows.
+type upstreamReport struct {
+	Answers int64 `json:"answers"`
+	// Told is when the terminal answer about an operation left, in nanoseconds, by
+	// the operation's number.
+	Told map[int64]int64 `json:"told,omitempty"`
+}
+
+func newUpstream() http.Handler {
+	u := &upstream{told: map[int64]int64{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /client/v4/accounts/{account}/rules/lists/bulk_operations/{id}", u.answer)
+	mux.HandleFunc("POST /bench/reset", u.reset)
+	mux.HandleFunc("POST /bench/release", func(http.ResponseWriter, *http.Request) { u.released.Store(true) })
+	mux.HandleFunc("GET /bench/count", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, upstreamReport{Answers: u.answers.Load()})
+	})
+	mux.HandleFunc("GET /bench/report", func(w http.ResponseWriter, _ *http.Request) {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		writeJSON(w, upstreamReport{Answers: u.answers.Load(), Told: u.told})
+	})
+	mux.HandleFunc("GET /bench/asked/{n}", u.awaitAsked)
+	return mux
+}
+
+func (u *upstream) reset(http.ResponseWriter, *http.Request) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.released.Store(false)
+	u.answers.Store(0)
+	u.asked, u.told = tally{}, map[int64]int64{}
+}
+
+// awaitAsked answers once so many operations were asked about.
+func (u *upstream) awaitAsked(w http.ResponseWriter, r *http.Request) {
+	n, err := strconv.Atoi(r.PathValue("n"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	u.mu.Lock()
+	reached := u.asked.reach(n)
+	u.mu.Unlock()
+	_ = await(r.Context(), reached)
+}
+
+// answer says how an operation stands. The time of a terminal answer is taken just
+// before it leaves, so that a delay counted from it is never too short.
+func (u *upstream) answer(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	o, err := parseOperation(id)
+	if err != nil {
+		http.Error(w, `{"success":false,"errors":[{"code":7003,"message":"No route for the URI"}],"messages":[]}`, http.StatusNotFound)
+		return
+	}
+	now := time.Now().UnixNano()
+	over := o.ends == held && u.released.Load() || o.ends != held && o.ends <= now
+	var b strings.Builder
+	fmt.Fprintf(&b, `{"success":true,"errors":[],"messages":[],"result":{"id":"%s","status":`, id)
+	if over {
+		b.WriteString(`"completed","completed":"2020-01-01T08:00:05Z"}}`)
+	} else {
+		b.WriteString(`"running"}}`)
+	}
+	u.note(o, over, now)
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write([]byte(b.String()))
+}
+
+func (u *upstream) note(o operation, over bool, now int64) {
+	u.answers.Add(1)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	number := int64(o.number)
+	told, known := u.told[number]
+	if !known {
+		u.asked.add()
+	}
+	switch {
+	case over && told == 0:
+		u.told[number] = now
+	case !known:
+		u.told[number] = 0
+	}
+}
