@@ -28,6 +28,8 @@ func TestEveryFaultOfTheConfigurationIsNamed(t *testing.T) {
 		"RELAY_EGRESS_ALLOW": "10.0.0.1/99", "RELAY_CONSOLE_URL": "console", "RELAY_SLACK_URL": "slack.com",
 		"RELAY_DATABASE_MAX_CONNS": "3", "RELAY_API_RATE_LIMIT": "100/1500ms", "RELAY_AUTH_FAILURE_LIMIT": "0", "RELAY_TRUSTED_PROXIES": "10.0.0.1",
 		"RELAY_LOG_LEVEL": "loud", "RELAY_LOG_FORMAT": "xml",
+		"RELAY_TRACES_ENDPOINT": "collector:4318", "RELAY_TRACES_HEADERS": "x-api-key=x,pa55word", "RELAY_TRACES_SAMPLE": "1.5",
+		"RELAY_DEBUG_LISTEN": "6060",
 	}
 	names := strings.Fields(call(t.Context(), nil, "config", "variables").stdout)
 	if len(names) != len(wrong) {
@@ -65,6 +67,7 @@ func TestConfigurationsThatDoNotGoTogether(t *testing.T) {
 		{"no such subcommand", nil, []string{"migrate", "upp"}, []string{"upp", "relay migrate --help"}},
 		{"lists with faults", environment{"RELAY_EGRESS_ALLOW": "x,10.0.0.0/8,y", "RELAY_RETRY_SCHEDULE": "a,1s,b"}, []string{"serve"}, []string{`"x"`, `"y"`, `"a"`, `"b"`}},
 		{"a database that is none", environment{"RELAY_DATABASE_URL": "postgres://u:pa55word@:x/y"}, []string{"migrate", "up"}, []string{"RELAY_DATABASE_URL"}},
+		{"a header for traces that is none", environment{"RELAY_TRACES_HEADERS": "x key=pa55word,host=x"}, []string{"api"}, []string{`"x key"`, `"host"`}},
 		{"one address twice", environment{"RELAY_METRICS_LISTEN": "127.0.0.1:8080"}, []string{"serve"}, []string{"RELAY_METRICS_LISTEN", "127.0.0.1:8080"}},
 		{"a simulator with faults", nil, []string{"simulate", "--listen", "zz", "--end", "q", "--misbehave", "m"}, []string{"host:port", `"q"`, `"m"`}},
 		{"a scope that is none", nil, []string{"keys", "create", "--name", "n", "--scope", "root"}, []string{"root", "admin"}},
