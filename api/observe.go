@@ -39,6 +39,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		elapsed := time.Since(start)
 		s.metrics.count(c, elapsed)
+		s.metrics.countLimited(err)
 		s.log(c, elapsed, err)
 		span.end(c, err)
 		return nil
@@ -134,6 +135,7 @@ func level(c echo.Context, status int, err error) slog.Level {
 type requestMetrics struct {
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
+	limited   *prometheus.CounterVec
 }
 
 func newRequestMetrics(registerer prometheus.Registerer) (*requestMetrics, error) {
@@ -149,11 +151,18 @@ func newRequestMetrics(registerer prometheus.Registerer) (*requestMetrics, error
 			// Up to the longest wait.
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 30, 60},
 		}, labels),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "relay_http_rate_limited_total",
+			Help: "Requests told to wait: with a key over its limit, or from an address with too many wrong keys.",
+		}, []string{"limit"}),
+	}
+	for _, kind := range []problemKind{problemRateLimited, problemWrongKeys} {
+		m.limited.WithLabelValues(kind.slug) // 0 from the start, so that the first one shows in a rate
 	}
 	if registerer == nil {
 		return m, nil
 	}
-	return m, errors.Join(registerer.Register(m.requests), registerer.Register(m.durations))
+	return m, errors.Join(registerer.Register(m.requests), registerer.Register(m.durations), registerer.Register(m.limited))
 }
 
 func (m *requestMetrics) count(c echo.Context, elapsed time.Duration) {
@@ -166,4 +175,11 @@ func (m *requestMetrics) count(c echo.Context, elapsed time.Duration) {
 	class := strconv.Itoa(c.Response().Status/100) + "xx"
 	m.requests.WithLabelValues(route(c), method, class).Inc()
 	m.durations.WithLabelValues(route(c), method, class).Observe(elapsed.Seconds())
+}
+
+func (m *requestMetrics) countLimited(err error) {
+	var limited *limitedError
+	if errors.As(err, &limited) {
+		m.limited.WithLabelValues(limited.kind.slug).Inc()
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"oprelay/jobs/cloudflare"
+	"oprelay/storage"
 )
 
 // metrics are what the workers of one process count.
@@ -14,6 +15,8 @@ type metrics struct {
 	pollTime    prometheus.Histogram
 	attempts    *prometheus.CounterVec
 	attemptTime *prometheus.HistogramVec
+	batch       *prometheus.HistogramVec
+	leasesLost  *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer, waker *Waker) *metrics {
@@ -32,6 +35,13 @@ func newMetrics(r prometheus.Registerer, waker *Waker) *metrics {
 			Name: "relay_delivery_attempt_duration_seconds", Help: "Time of one attempt, the answer's body included.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 12),
 		}, []string{"kind"}),
+		batch: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "relay_recorded_batch_rows", Help: "Results that one commit recorded, by kind.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+		}, []string{"kind"}),
+		leasesLost: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "relay_leases_lost_total", Help: "Leases that ran out or were taken over while this process worked, by kind.",
+		}, []string{"kind"}),
 	}
 	redisUp := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "relay_redis_up", Help: "1 while Redis answers, else 0: work goes on, found in the database.",
@@ -42,7 +52,7 @@ func newMetrics(r prometheus.Registerer, waker *Waker) *metrics {
 		return 0
 	})
 	if r != nil {
-		r.MustRegister(m.polls, m.pollTime, m.attempts, m.attemptTime, redisUp)
+		r.MustRegister(m.polls, m.pollTime, m.attempts, m.attemptTime, m.batch, m.leasesLost, redisUp)
 	}
 	return m
 }
@@ -59,4 +69,12 @@ func (m *metrics) attempted(kind string, err error, took time.Duration) {
 	}
 	m.attempts.WithLabelValues(kind, outcome).Inc()
 	m.attemptTime.WithLabelValues(kind).Observe(took.Seconds())
+}
+
+func (m *metrics) recorded(kind storage.GroupKind, rows int) {
+	m.batch.WithLabelValues(string(kind)).Observe(float64(rows))
+}
+
+func (m *metrics) leaseLost(kind storage.GroupKind) {
+	m.leasesLost.WithLabelValues(string(kind)).Inc()
 }

@@ -177,6 +177,7 @@ func (p *poller) record(ctx context.Context, budget string, results []polled) er
 	if err != nil {
 		return err
 	}
+	p.metrics.recorded(storage.PollGroup, len(results))
 	for _, id := range rejected {
 		p.log.Warn("the upstream has refused a credential for longer than the grace period; it is rejected and its watches end",
 			"credential_id", id)

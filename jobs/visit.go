@@ -76,6 +76,7 @@ func (v *visit) record(ctx context.Context, results []attempted) error {
 	if err != nil {
 		return err
 	}
+	v.metrics.recorded(storage.DeliverGroup, len(results))
 	if disable != "" {
 		v.log.Warn("a destination is disabled; its deliveries are held until it is enabled",
 			"destination_id", v.group.ID, "reason", disable)

@@ -237,6 +237,7 @@ func (w *Worker) visit(stop, work context.Context, g storage.Group, woken <-chan
 	done()
 	keeping.Wait()
 	if errors.Is(err, storage.ErrLeaseLost) || !t.leased.Load() {
+		w.poller.metrics.leaseLost(g.Kind)
 		return time.Time{}, nil
 	}
 	if pause := w.now().Add(errorPause); err != nil && !storage.Unavailable(err) && pause.After(notBefore) {

@@ -9,8 +9,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"oprelay/storage"
 )
 
 // readyTimeout bounds how long the question whether the stores answer may take.
@@ -22,8 +20,10 @@ const scrapesMost = 4
 // startMetrics registers what is read from the stores, and serves metrics and
 // health on a listener of their own if there is one.
 func (p *process) startMetrics(ctx context.Context) error {
-	if err := p.metrics.Register(overdue{p.store}); err != nil {
-		return err
+	for _, c := range []prometheus.Collector{&overdue{store: p.store}, pools{p.store, p.redis}, buildInfo()} {
+		if err := p.metrics.Register(c); err != nil {
+			return err
+		}
 	}
 	if p.cfg.metricsListen == "" {
 		return nil
@@ -57,28 +57,4 @@ func (p *process) answerReady(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(status)
 	fmt.Fprint(w, answer.String())
-}
-
-// overdue tells how late the relay is, by kind; deploy/README.md says which to alert on.
-type overdue struct{ store *storage.Store }
-
-// Describe tells of the metric.
-func (overdue) Describe(c chan<- *prometheus.Desc) { c <- overdueDesc() }
-
-func overdueDesc() *prometheus.Desc {
-	return prometheus.NewDesc("relay_oldest_overdue_seconds",
-		"How long the most overdue work has been waiting, by kind; 0 if nothing is overdue.", []string{"kind"}, nil)
-}
-
-// Collect asks the database. While it is away there is no value.
-func (o overdue) Collect(c chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
-	defer cancel()
-	late, err := o.store.Overdue(ctx)
-	if err != nil {
-		return
-	}
-	for _, kind := range []storage.GroupKind{storage.PollGroup, storage.DeliverGroup} {
-		c <- prometheus.MustNewConstMetric(overdueDesc(), prometheus.GaugeValue, late[kind].Seconds(), string(kind))
-	}
 }
