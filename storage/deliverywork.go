@@ -40,8 +40,7 @@ type TakeDeliveries struct {
 
 const selectDueDelivery = `SELECT d.id, d.event_id, d.event_type, d.tenant_id, d.watch_id, e.body, d.attempts_made,
 	d.step, e.traceparent, m.channel, m.ts FROM deliveries d JOIN events e ON e.id = d.event_id
-	LEFT JOIN slack_messages m ON m.watch_id = d.watch_id AND m.destination_id = d.destination_id
-	WHERE d.destination_id = $1 AND d.status = 'pending' AND d.next_attempt_at <= $2 `
+	LEFT JOIN slack_messages m ON m.watch_id = d.watch_id AND m.destination_id = d.destination_id `
 
 func scanDueDelivery(row scanner) (DueDelivery, error) {
 	var d DueDelivery
@@ -106,13 +105,16 @@ func (s *Store) readyDestination(ctx context.Context, take TakeDeliveries) (kind
 	})
 }
 
+// dueAt finds the deliveries by the index on what is due, and reads no more bodies
+// than it returns.
 func (s *Store) dueAt(ctx context.Context, take TakeDeliveries, step string) ([]DueDelivery, error) {
 	args := arguments{take.Group, s.db.steady().UnixMicro()}
-	query := selectDueDelivery + step
 	if len(take.Exclude) > 0 {
-		query += ` AND NOT (` + s.db.dialect.in(&args, "d.id", slices.Sorted(maps.Keys(take.Exclude))) + `)`
+		step += ` AND NOT (` + s.db.dialect.in(&args, "d.id", slices.Sorted(maps.Keys(take.Exclude))) + `)`
 	}
-	return queryAll(ctx, s.reader(), scanDueDelivery, query+` ORDER BY d.next_attempt_at, d.id LIMIT `+args.add(take.Max), args...)
+	return queryAll(ctx, s.reader(), scanDueDelivery, selectDueDelivery+`WHERE d.id IN (SELECT d.id FROM deliveries d
+		WHERE d.destination_id = $1 AND d.status = 'pending' AND d.next_attempt_at <= $2 `+step+`
+		ORDER BY d.next_attempt_at LIMIT `+args.add(take.Max)+`) ORDER BY d.next_attempt_at, d.id`, args...)
 }
 
 // share fills limit places with first attempts, leaving a quarter to retries.

@@ -34,7 +34,7 @@ func (s *Store) DueProgress(ctx context.Context, take TakeDeliveries) (due []Due
 		rows, err := queryAll(ctx, tx, scanDueProgress, `SELECT m.watch_id, m.channel, m.ts, m.revision
 			FROM slack_messages m JOIN destinations d ON d.id = m.destination_id
 			WHERE m.destination_id = $1 AND m.due_at IS NOT NULL AND m.due_at <= $2
-			AND d.status = 'enabled' AND d.deleted_at IS NULL ORDER BY m.due_at, m.watch_id LIMIT $3`,
+			AND d.status = 'enabled' AND d.deleted_at IS NULL ORDER BY m.due_at LIMIT $3`,
 			take.Group, tx.db.steady().UnixMicro(), take.Max+len(take.Exclude))
 		if err != nil {
 			return err

@@ -65,7 +65,7 @@ func (s *Store) LastPolls(ctx context.Context, limit int) (n int, err error) {
 		if err != nil {
 			return err
 		}
-		if err := tx.askLastPolls(ctx, watches, now); err != nil {
+		if err := tx.askLastPolls(ctx, refs, watches, now); err != nil {
 			return err
 		}
 		for _, o := range operations {
@@ -79,16 +79,17 @@ func (s *Store) LastPolls(ctx context.Context, limit int) (n int, err error) {
 	return len(late), nil
 }
 
-// askLastPolls makes polls due for watches whose deadline has passed, whose
-// operations are locked, and notes when these end: at once if there was such a
+// askLastPolls makes polls due of operations, which are locked, for their watches
+// whose deadline has passed, and notes when these end: at once if there was such a
 // poll, else when there is one, or after lastPollPatience.
-func (tx *transaction) askLastPolls(ctx context.Context, watches []string, now time.Time) error {
+func (tx *transaction) askLastPolls(ctx context.Context, operationRefs, watches []string, now time.Time) error {
 	var args arguments
 	asked := `CAST(` + args.add(now.UnixMicro()) + ` AS BIGINT)`
 	_, err := tx.ExecContext(ctx, `UPDATE operations SET last_poll_asked_at = COALESCE(last_poll_asked_at, `+asked+`),
 		due_at = CASE WHEN last_poll_asked_at IS NULL THEN `+tx.db.dialect.least+`(due_at, `+asked+`) ELSE due_at END
-		WHERE active AND id IN (SELECT operation_ref FROM watches WHERE `+tx.db.dialect.in(&args, "id", watches)+`
-			AND finished_at IS NULL AND deadline > COALESCE(operations.last_polled_at, 0))`, args...)
+		WHERE active AND `+tx.db.dialect.in(&args, "id", operationRefs)+` AND EXISTS (SELECT 1 FROM watches w
+			WHERE w.operation_ref = operations.id AND w.finished_at IS NULL
+			AND w.deadline <= `+asked+` AND w.deadline > COALESCE(operations.last_polled_at, 0))`, args...)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package storagetest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -177,4 +178,51 @@ func testYoungFirst(w *world) {
 		want(t, fmt.Sprint(w.Operation.ID, " among ", ids), slices.Contains(ids, w.Operation.ID), true)
 	}
 	want(t, "polls", len(ids), 4)
+}
+
+// testBacklog: however large the backlog, the youngest come at once, what has been
+// due for longest comes next, whatever its interval, and nothing is given out twice.
+func testBacklog(w *world) {
+	t := w.t
+	const backlog, places = 500, 20
+	for age := range 5 {
+		requests := make([]storage.NewWatch, backlog/5)
+		for i := range requests {
+			requests[i] = w.request(fmt.Sprint(age, "-", i))
+		}
+		must(w.CreateWatches(t.Context(), requests))(t)
+		w.clock.advance(time.Second)
+	}
+	first := w.take(t)
+	slices.SortStableFunc(first, func(a, b storage.DuePoll) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	results := make([]storage.PollResult, len(first))
+	for i, p := range first { // all are due again within the next minutes, one by one
+		results[i] = storage.PollResult{RowID: p.RowID, At: w.clock.Now(), Next: w.clock.Now().Add(time.Duration(i) * time.Second)}
+	}
+	check(t, w.RecordPolls(t.Context(), results))
+	w.clock.advance(backlog * time.Second)
+	w.watch(t, "young")
+	w.lease(t, w.pollGroup())
+	taken := map[string]bool{}
+	for round := range backlog / places {
+		polls, _, err := w.TakePolls(t.Context(), storage.TakePolls{
+			Group: w.credential.BudgetID, Owner: "me", Budget: storage.Budget{N: 1 << 30, Per: time.Minute},
+			Max: places, Exclude: maps.Clone(taken), MinInterval: time.Second,
+		})
+		check(t, err)
+		want(t, "polls", len(polls), places)
+		var ids []string
+		for _, p := range polls {
+			want(t, p.OperationID+" taken before", taken[p.RowID], false)
+			taken[p.RowID] = true
+			ids = append(ids, p.OperationID)
+		}
+		if round == 0 {
+			want(t, fmt.Sprint("the youngest among ", ids), slices.Contains(ids, "young"), true)
+		}
+		// Half of all places, of which the ranking may pass over as many once.
+		if longest := first[round*places/4].RowID; !taken[longest] {
+			t.Fatalf("after %d rounds %s, which has been due for long, was not taken", round+1, longest)
+		}
+	}
 }

@@ -48,6 +48,43 @@ func testDeadlines(w *world) {
 	want(t, "not polled", w.reload(t, alone).Status, storage.WatchExpired)
 }
 
+// testSharedDeadlines: watches of one operation end each at its own deadline, those
+// whose deadline has passed with the one last poll, and those whose operation was
+// polled since then without another.
+func testSharedDeadlines(w *world) {
+	t := w.t
+	hour, day, late := w.request("1"), w.request("1"), w.request("2")
+	day.Timeout = 24 * time.Hour
+	watches := must(w.CreateWatches(t.Context(), []storage.NewWatch{hour, hour, day, late}))(t)
+	running := func(p storage.DuePoll, next time.Duration) {
+		t.Helper()
+		check(t, w.RecordPolls(t.Context(), []storage.PollResult{{
+			RowID: p.RowID, At: w.Steady(), Status: storage.OperationRunning, Next: w.Steady().Add(next),
+		}}))
+	}
+	for _, p := range w.take(t) {
+		running(p, 48*time.Hour)
+	}
+	w.clock.advance(time.Hour)
+	want(t, "watches past their deadline", must(w.LastPolls(t.Context(), 10))(t), 3)
+	want(t, "expired at once", must(w.ExpireWatches(t.Context(), 10))(t), 0)
+	for _, p := range w.take(t) {
+		running(p, 23*time.Hour) // which is when the last deadline passes
+	}
+	want(t, "expired after their last poll", must(w.ExpireWatches(t.Context(), 10))(t), 3)
+	want(t, "one that has time", w.reload(t, watches[2]).Status, storage.WatchWatching)
+	w.clock.advance(23 * time.Hour)
+	for _, p := range w.take(t) {
+		running(p, time.Hour)
+	}
+	want(t, "watches past their deadline, polled since", must(w.LastPolls(t.Context(), 10))(t), 1)
+	want(t, "further polls", len(w.take(t)), 0)
+	want(t, "expired without another poll", must(w.ExpireWatches(t.Context(), 10))(t), 1)
+	for _, watch := range watches {
+		checkEnd(t, w, watch)
+	}
+}
+
 // expire expires so many watches that nobody takes a last look at.
 func (w *world) expire(t *testing.T, n int) {
 	t.Helper()

@@ -76,6 +76,9 @@ func RunMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"UpdateDestination":       testUpdateDestination,
 		"WatchEndings":            testWatchEndings,
 		"Deadlines":               testDeadlines,
+		"SharedDeadlines":         testSharedDeadlines,
+		"Backlog":                 testBacklog,
+		"Texts":                   testTexts,
 	}
 	for name, test := range suite {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -224,4 +225,37 @@ func testJoiningWatches(w *world) {
 	w.clock.advance(time.Second)
 	w.watch(t, "1")
 	want(t, "due later", len(w.take(t)), 1)
+}
+
+// testTexts: whatever is in a text, it comes back as it was.
+func testTexts(w *world) {
+	t := w.t
+	var requests []storage.NewWatch
+	for _, text := range []string{``, `NULL`, `"`, `\`, `\"`, `{a,b}`, `a b`, `'`, "a\nb\tc", `\x00`, `é ☃ 🙂`, `$1 ?1`} {
+		n := w.request(text)
+		n.Metadata = map[string]string{text: text}
+		requests = append(requests, n)
+	}
+	for i, watch := range must(w.CreateWatches(t.Context(), requests))(t) {
+		got := w.reload(t, watch)
+		want(t, "operation", got.Operation.ID, requests[i].OperationID)
+		want(t, "metadata", fmt.Sprint(got.Metadata), fmt.Sprint(requests[i].Metadata))
+	}
+	for _, p := range w.take(t) {
+		check(t, w.RecordPolls(t.Context(), []storage.PollResult{{
+			RowID: p.RowID, At: w.clock.Now(), Status: storage.OperationFailed, Error: p.OperationID, End: storage.WatchFailed,
+		}}))
+	}
+	for _, d := range w.deliveries(t, w.destination) {
+		var body struct {
+			Data struct {
+				Operation struct {
+					ID    string `json:"id"`
+					Error string `json:"error"`
+				} `json:"operation"`
+			} `json:"data"`
+		}
+		check(t, json.Unmarshal(d.Body, &body))
+		want(t, "error", body.Data.Operation.Error, body.Data.Operation.ID)
+	}
 }

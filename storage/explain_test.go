@@ -1,0 +1,144 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// explained has the database explain every statement that a store sends, just
+// before it runs: so what is judged is what runs, with its values.
+type explained struct {
+	driver.Connector
+
+	explain string // EXPLAIN, as this database has it
+	mu      *sync.Mutex
+	plans   map[string]string // by statement
+}
+
+// explain lets a store work on, and returns the plans of its statements.
+func explain(t *testing.T, s *Store, url string) *explained {
+	t.Helper()
+	e := &explained{explain: "EXPLAIN ", mu: &sync.Mutex{}, plans: map[string]string{}}
+	old := s.db.write
+	if s.Backend() == "sqlite" {
+		e.explain = "EXPLAIN QUERY PLAN "
+		e.Connector = named{old.Driver(), "file:" + strings.TrimPrefix(url, "sqlite:") +
+			"?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)"}
+	} else {
+		config, err := pgx.ParseConfig(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.DefaultQueryExecMode = pgx.QueryExecModeExec
+		e.Connector = stdlib.GetConnector(*config, stdlib.OptionAfterConnect((&reach{}).afterConnect))
+	}
+	pool := sql.OpenDB(e)
+	if s.Backend() == "sqlite" {
+		pool.SetMaxOpenConns(1)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.db.write, s.db.read = pool, pool
+	return e
+}
+
+// named is a driver and what to open with it.
+type named struct {
+	driver driver.Driver
+	name   string
+}
+
+// Connect implements driver.Connector.
+func (n named) Connect(context.Context) (driver.Conn, error) { return n.driver.Open(n.name) }
+
+// Driver implements driver.Connector.
+func (n named) Driver() driver.Driver { return n.driver }
+
+// Connect implements driver.Connector.
+func (e *explained) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := e.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	inner, ok := conn.(queryConn)
+	if !ok {
+		return nil, fmt.Errorf("a %T has no contexts", conn)
+	}
+	return explainedConn{inner, e}, nil
+}
+
+// queryConn is what both drivers' connections are.
+type queryConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ExecerContext
+	driver.QueryerContext
+}
+
+// explainedConn explains what it runs.
+type explainedConn struct {
+	queryConn
+
+	all *explained
+}
+
+// CheckNamedValue implements driver.NamedValueChecker: what the driver has none of
+// of its own, database/sql does.
+func (c explainedConn) CheckNamedValue(value *driver.NamedValue) error {
+	if checker, ok := c.queryConn.(driver.NamedValueChecker); ok {
+		return checker.CheckNamedValue(value)
+	}
+	return driver.ErrSkip
+}
+
+// ExecContext implements driver.ExecerContext.
+func (c explainedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if err := c.note(ctx, query, args); err != nil {
+		return nil, err
+	}
+	return c.queryConn.ExecContext(ctx, query, args)
+}
+
+// QueryContext implements driver.QueryerContext.
+func (c explainedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if err := c.note(ctx, query, args); err != nil {
+		return nil, err
+	}
+	return c.queryConn.QueryContext(ctx, query, args)
+}
+
+// note keeps the plan of a statement. That of the last time counts, when the tables
+// are at their fullest.
+func (c explainedConn) note(ctx context.Context, query string, args []driver.NamedValue) (err error) {
+	rows, err := c.queryConn.QueryContext(ctx, c.all.explain+query, args)
+	if err != nil {
+		return fmt.Errorf("explain: %w\n%s", err, query)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var plan strings.Builder
+	for values := make([]driver.Value, len(rows.Columns())); ; {
+		err := rows.Next(values)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(&plan, values[len(values)-1]) // the text is the last column
+	}
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
+	c.all.plans[query] = plan.String()
+	return nil
+}

@@ -1,0 +1,298 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"oprelay/deploy/testenv"
+)
+
+// The tables that grow with what the relay has done.
+const growing = `(operations|watches|watch_destinations|events|deliveries|attempts|slack_messages|idempotency_keys)`
+
+// TestPlans: nothing that runs regularly reads, or sorts, a table that grows. What
+// is judged are the statements that the store really sends.
+func TestPlans(t *testing.T) {
+	t.Parallel()
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		judge(t, "sqlite:"+filepath.Join(t.TempDir(), "relay.db"), sqliteFault)
+	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		judge(t, testenv.Postgres(t), postgresFault)
+	})
+}
+
+// sqliteFault is what a plan does that takes longer as the tables grow: it reads
+// one without an index, or all of an index but that of what is seldom there.
+// Aliases are of any table, for where SQLite has no statistics, as here, it does
+// not know which are small. v is values.
+func sqliteFault(plan string) error {
+	for _, scan := range regexp.MustCompile(`SCAN (`+growing+`|[a-z]{1,2})\b[^\n]*`).FindAllStringSubmatch(plan, -1) {
+		if scan[1] != "v" && !strings.HasSuffix(scan[0], " operations_graces") {
+			return errors.New(scan[0])
+		}
+	}
+	return nil
+}
+
+// postgresFault is what a plan does that takes longer as the tables grow: it reads
+// one without an index, or all of an index, or sorts a tenth of what there is.
+func postgresFault(plan string) error {
+	nodes := regexp.MustCompile(`(?m)^ *(?:-> +)?([A-Z][^\n(]*) +\(cost=[^\n]* rows=(\d+)[^\n]*\n((?: +[A-Z][A-Za-z ]*:[^\n]*\n)*)`)
+	for _, node := range nodes.FindAllStringSubmatch(plan, -1) {
+		name, rows, details := node[1], node[2], node[3]
+		switch {
+		case regexp.MustCompile(`Seq Scan on ` + growing).MatchString(name):
+			return errors.New(name)
+		case regexp.MustCompile(`Index.* on `+growing).MatchString(name) && !strings.Contains(details, "Index Cond") &&
+			!strings.Contains(name, " operations_graces "):
+			return errors.New(name + " without a condition")
+		case strings.HasPrefix(name, "Sort") && len(rows) >= len("1000"):
+			return fmt.Errorf("%s of %s rows", name, rows)
+		}
+	}
+	return nil
+}
+
+// judge fills a database, has a store do all that it does regularly, and looks at
+// each statement's plan.
+func judge(t *testing.T, url string, fault func(plan string) error) {
+	t.Helper()
+	ring, err := ParseKeyring(NewKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	s, err := Open(t.Context(), Config{URL: url, Keys: ring, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	if _, err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	big, small := newPlanned(t, s, &now, "big"), newPlanned(t, s, &now, "small")
+	big.fill(400)
+	small.fill(40)
+	if s.Backend() == "postgres" {
+		pretendMany(t, s)
+	}
+	e := explain(t, s, url)
+	big.work()
+	small.read()
+	for query, plan := range e.plans {
+		if err := fault(plan); err != nil {
+			t.Errorf("%v\n%.500s\n%s", err, query, plan)
+		}
+	}
+	if len(e.plans) < 50 {
+		t.Errorf("only %d statements were explained", len(e.plans))
+	}
+}
+
+// pretendMany has PostgreSQL know what is in the tables, as it does by itself in
+// time, and take each row for a thousand.
+func pretendMany(t *testing.T, s *Store) {
+	t.Helper()
+	for _, statement := range []string{`ANALYZE`, `UPDATE pg_class SET reltuples = reltuples * 1000
+		WHERE relnamespace = 'public'::regnamespace AND reltuples >= 50`} {
+		if _, err := s.db.write.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// planned is a tenant with something in every table.
+type planned struct {
+	*Store
+
+	t           *testing.T
+	now         *time.Time
+	tenant      string
+	credential  Credential
+	destination Destination
+	bot         Destination
+	made        int
+}
+
+func newPlanned(t *testing.T, s *Store, now *time.Time, name string) *planned {
+	t.Helper()
+	p, ctx := &planned{t: t, Store: s, now: now}, t.Context()
+	p.tenant = get(p.EnsureTenant(ctx, name))(p.t).ID
+	p.credential = get(p.CreateCredential(ctx, NewCredential{
+		TenantID: p.tenant, Name: "lists", Secret: CredentialSecret{APIToken: Secret(name)},
+	}))(p.t)
+	p.destination = get(p.CreateDestination(ctx, NewDestination{
+		TenantID: p.tenant, Kind: KindWebhook, Name: "hook", URL: "https://example.com/in", MaxInFlight: 4,
+	}))(p.t)
+	p.bot = get(p.CreateDestination(ctx, NewDestination{
+		TenantID: p.tenant, Kind: KindSlack, Name: "bot", Channel: "C1", MaxInFlight: 1, Secret: DestinationSecret{BotToken: "x"},
+	}))(p.t)
+	return p
+}
+
+// fill makes n watches, of which most have ended, and most of these are delivered.
+func (p *planned) fill(n int) {
+	p.t.Helper()
+	p.register(n)
+	p.end(p.polls(n*3/4, nil))
+	p.attempt(p.deliveries(p.destination, n/2, nil), DeliverySucceeded)
+	check(p.t, p.Atomically(p.t.Context(), func(tx *Store) error {
+		for i := range n / 4 {
+			key := IdempotencyKey{TenantID: p.tenant, Key: strconv.Itoa(i), Fingerprint: []byte("f")}
+			if _, err := tx.ReserveAnswer(p.t.Context(), key); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+func (p *planned) register(n int) []Watch {
+	p.t.Helper()
+	requests := make([]NewWatch, n)
+	for i := range requests {
+		p.made++
+		requests[i] = NewWatch{
+			TenantID: p.tenant, AccountID: fmt.Sprint("account", p.made%100), OperationID: strconv.Itoa(p.made), CredentialID: p.credential.ID,
+			DestinationIDs: []string{p.destination.ID, p.bot.ID}, Timeout: time.Hour, Events: []string{EventOperationCompleted},
+		}
+	}
+	return get(p.CreateWatches(p.t.Context(), requests))(p.t)
+}
+
+const owner = "me"
+
+func (p *planned) lease(kind GroupKind, id string) {
+	p.t.Helper()
+	g := Group{kind, id}
+	if !get(p.LeaseGroup(p.t.Context(), g, owner, time.Hour))(p.t) && !get(p.RenewLease(p.t.Context(), g, owner, time.Hour))(p.t) {
+		p.t.Fatalf("%v is not free", g)
+	}
+}
+
+func (p *planned) polls(n int, exclude map[string]bool) []DuePoll {
+	p.t.Helper()
+	p.lease(PollGroup, p.credential.BudgetID)
+	polls, _, err := p.TakePolls(p.t.Context(), TakePolls{
+		Group: p.credential.BudgetID, Owner: owner, Budget: Budget{N: 1 << 30, Per: time.Minute}, Max: n,
+		MinInterval: time.Second, Exclude: exclude,
+	})
+	if err != nil || len(polls) != n {
+		p.t.Fatalf("%d polls, %v", len(polls), err)
+	}
+	return polls
+}
+
+func (p *planned) end(polls []DuePoll) {
+	p.t.Helper()
+	results := make([]PollResult, len(polls))
+	for i, poll := range polls {
+		results[i] = PollResult{RowID: poll.RowID, At: p.Steady(), Status: OperationCompleted, End: WatchCompleted, CredentialAccepted: true}
+	}
+	check(p.t, p.RecordPolls(p.t.Context(), results))
+}
+
+func (p *planned) deliveries(d Destination, n int, exclude map[string]bool) []DueDelivery {
+	p.t.Helper()
+	p.lease(DeliverGroup, d.ID)
+	return get(p.DueDeliveries(p.t.Context(), TakeDeliveries{Group: d.ID, Owner: owner, Max: n, Exclude: exclude}))(p.t)
+}
+
+func (p *planned) attempt(due []DueDelivery, status string) {
+	p.t.Helper()
+	results := make([]AttemptResult, len(due))
+	for i, d := range due {
+		results[i] = AttemptResult{DeliveryID: d.ID, AttemptsMade: d.AttemptsMade, Status: status, Slack: SlackRef{"C1", "1.5"}}
+	}
+	check(p.t, p.RecordAttempts(p.t.Context(), p.destination.ID, results))
+}
+
+// work does what workers and the dispatcher do.
+func (p *planned) work() {
+	p.t.Helper()
+	ctx := p.t.Context()
+	watch := p.register(1)[0]
+	get(p.DueGroups(ctx, 10))(p.t)
+	get(p.Overdue(ctx))(p.t)
+	polls := p.polls(20, nil)
+	p.end(p.polls(10, map[string]bool{polls[0].RowID: true}))
+	running := PollResult{RowID: p.polls(1, nil)[0].RowID, At: p.Steady(), Status: OperationRunning, Next: p.Steady(), CredentialRefused: true}
+	check(p.t, p.RecordPolls(ctx, []PollResult{running}))
+	running.CredentialRefused, running.CredentialAccepted = false, true
+	check(p.t, p.RecordPolls(ctx, []PollResult{running}))
+	check(p.t, p.ParkBudget(ctx, p.credential.BudgetID, p.Steady()))
+	check(p.t, p.HintBudget(ctx, p.credential.BudgetID, 100, p.Steady()))
+	due := p.deliveries(p.destination, 10, nil)
+	p.attempt(p.deliveries(p.destination, 10, map[string]bool{due[0].ID: true}), DeliveryPending)
+	p.attempt(p.deliveries(p.destination, 10, nil), DeliverySucceeded)
+	p.deliveries(p.bot, 1, nil)
+	progress := get(p.DueProgress(ctx, TakeDeliveries{Group: p.bot.ID, Owner: owner, Max: 1}))(p.t)
+	check(p.t, p.RecordProgress(ctx, p.bot.ID, []ProgressResult{{WatchID: progress[0].WatchID, Revision: progress[0].Revision}}))
+	for _, g := range []Group{{PollGroup, p.credential.BudgetID}, {DeliverGroup, p.destination.ID}} {
+		get(p.ReleaseGroup(ctx, g, owner, time.Time{}))(p.t)
+	}
+	get(p.CancelWatch(ctx, p.tenant, watch.ID))(p.t)
+	*p.now = p.now.Add(time.Hour)
+	get(p.LastPolls(ctx, 100))(p.t)
+	check(p.t, p.RecordPolls(ctx, []PollResult{{RowID: p.polls(1, nil)[0].RowID, At: p.Steady(), Next: p.Steady()}}))
+	*p.now = p.now.Add(lastPollPatience)
+	get(p.ExpireWatches(ctx, 100))(p.t)
+	get(p.Sweep(ctx, 100))(p.t)
+	check(p.t, p.EndRejected(ctx, p.credential.ID))
+	check(p.t, p.DeleteCredential(ctx, p.tenant, p.credential.ID))
+	check(p.t, p.write(ctx, func(tx *transaction) error { return tx.extendGraces(ctx, time.Second, p.Steady().UnixMicro()) }))
+}
+
+// read does what the API does.
+func (p *planned) read() {
+	p.t.Helper()
+	ctx, page := p.t.Context(), Page{Limit: 50}
+	check(p.t, p.CheckKeys(ctx))
+	for _, f := range []WatchFilter{{}, {Status: WatchFailed}, {OperationID: "7"}, {AccountID: "account7"}} {
+		f.TenantID = p.tenant
+		list := get(p.Watches(ctx, f, page))(p.t)
+		get(p.Watches(ctx, f, Page{Limit: 50, After: "watch_7"}))(p.t)
+		if len(list.Data) > 0 {
+			get(p.Watch(ctx, p.tenant, list.Data[0].ID))(p.t)
+		}
+	}
+	deliveries := get(p.Deliveries(ctx, DeliveryFilter{TenantID: p.tenant}, page))(p.t).Data
+	d := deliveries[0]
+	for _, f := range []DeliveryFilter{{WatchID: d.WatchID}, {EventID: d.EventID}, {DestinationID: d.DestinationID}, {Status: DeliveryFailed}} {
+		f.TenantID = p.tenant
+		get(p.Deliveries(ctx, f, page))(p.t)
+	}
+	_, _, err := p.Delivery(ctx, p.tenant, d.ID)
+	check(p.t, err)
+	get(p.Events(ctx, p.tenant, d.EventID, 50))(p.t)
+	get(p.Redeliver(ctx, p.tenant, d.ID))(p.t)
+	key := IdempotencyKey{TenantID: p.tenant, Key: "k", Fingerprint: []byte("f")}
+	get(p.ReserveAnswer(ctx, key))(p.t)
+	check(p.t, p.KeepAnswer(ctx, key, Answer{}))
+	check(p.t, p.DropReservation(ctx, key))
+}
+
+// get returns the value of a call that must not fail.
+func get[T any](value T, err error) func(t *testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		check(t, err)
+		return value
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
