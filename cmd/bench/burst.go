@@ -29,7 +29,7 @@ type burst struct {
 
 // runBurst runs one on a new relay.
 func (b *bench) runBurst(ctx context.Context, s shape, size int) (*burst, error) {
-	s.settings = with(lifted(), "RELAY_POLL_MIN", "500ms", "RELAY_POLL_MAX", "500ms")
+	s.settings = with(lifted(), "RELAY_POLL_MIN", "1s", "RELAY_POLL_MAX", "1s")
 	r, err := b.newRelay(ctx, s, burstCredentials)
 	if err != nil {
 		return nil, err

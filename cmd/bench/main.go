@@ -52,6 +52,10 @@ func rows() []row {
 		{name: "latency", about: "100 operations a second", limit: time.Minute, run: rowLatency},
 		{name: "registration", about: "POST /v1/watches, single and in batches", limit: time.Minute, run: rowRegistration},
 		{name: "polls", about: "budgets lifted", limit: time.Minute, run: rowPolls},
+		{name: "neighbour", about: "a healthy destination beside a burst to others", limit: 2 * time.Minute, run: rowNeighbour},
+		{name: "idle", about: "relay serve with nothing to do", limit: time.Minute, run: rowIdle},
+		{name: "workers", about: "the burst with two and four workers", limit: 4 * time.Minute, run: rowWorkers},
+		{name: "million", about: "pending watches by powers of ten", limit: time.Hour, once: true, run: rowMillion},
 	}
 }
 

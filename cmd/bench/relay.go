@@ -20,6 +20,8 @@ import (
 	"oprelay/storage"
 )
 
+var errNotReady = errors.New("the relay is up and not ready")
+
 // relayUp is what the relay logs, in lower case, once it serves.
 const relayUp = `"msg":"relay is up"`
 
@@ -58,6 +60,7 @@ type relay struct {
 	key    string
 	client *client.ClientWithResponses
 
+	firstUp     time.Duration // how long an embedded one took to make its database and be up
 	credentials []string
 	folder      string
 	drop        func(context.Context) error
@@ -88,8 +91,7 @@ func (b *bench) newRelay(ctx context.Context, s shape, credentials int) (r *rela
 	if err := r.start(ctx); err != nil {
 		return r, err
 	}
-	httpClient := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
-	if r.client, err = client.NewClientWithResponses(r.api.URL, client.WithAPIKey(r.key), client.WithHTTPClient(httpClient)); err != nil {
+	if err := r.connect(); err != nil {
 		return r, err
 	}
 	for i := range credentials {
@@ -100,13 +102,30 @@ func (b *bench) newRelay(ctx context.Context, s shape, credentials int) (r *rela
 	return r, nil
 }
 
+// connect makes the client one of the API as it runs now.
+func (r *relay) connect() (err error) {
+	httpClient := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
+	r.client, err = client.NewClientWithResponses(r.api.URL, client.WithAPIKey(r.key), client.WithHTTPClient(httpClient))
+	return err
+}
+
+// role is that of the process that has the API.
+func (r *relay) role() string {
+	if r.shape.embedded {
+		return "serve"
+	}
+	return "api"
+}
+
 // start makes the database and starts the processes.
 func (r *relay) start(ctx context.Context) (err error) {
 	if r.shape.embedded {
 		r.env["RELAY_DATABASE_URL"], r.env["RELAY_REDIS_URL"] = "sqlite:"+filepath.Join(r.folder, "relay.db"), "embedded"
-		if r.api, err = r.spawn("serve"); err != nil {
+		begun := time.Now()
+		if r.api, err = r.spawn(r.role()); err != nil {
 			return err
 		}
+		r.firstUp = time.Since(begun)
 		r.key, err = r.run(ctx, "keys", "create", "--tenant", "default", "--name", "bench", "--scope", "admin")
 		return err
 	}
@@ -120,7 +139,7 @@ func (r *relay) start(ctx context.Context) (err error) {
 	if r.key, err = r.run(ctx, "keys", "create", "--tenant", "default", "--name", "bench", "--scope", "admin"); err != nil {
 		return err
 	}
-	if r.api, err = r.spawn("api"); err != nil {
+	if r.api, err = r.spawn(r.role()); err != nil {
 		return err
 	}
 	for range r.shape.workers {

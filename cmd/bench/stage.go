@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"oprelay/cmd/bench/chart"
 	"oprelay/deploy/testenv"
 	"oprelay/notifier"
 )
@@ -32,6 +33,8 @@ type bench struct {
 
 	// round is what the rows of this run have measured, by row and measure.
 	round map[string]float64
+	// points are what was measured at numbers of watches, all runs.
+	points []chart.Point
 
 	closers []func() error
 }

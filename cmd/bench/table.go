@@ -7,8 +7,11 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 	"strconv"
 	"text/tabwriter"
+
+	"oprelay/cmd/bench/chart"
 )
 
 // errMissed says that a target was missed, where that counts as a failure.
@@ -22,10 +25,9 @@ func (b *bench) report(stdout io.Writer, all measures) error {
 	if err := all.print(stdout); err != nil {
 		return err
 	}
-	if err := all.write(b.json); err != nil {
+	if err := b.write(all); err != nil {
 		return err
 	}
-	b.say("written to %s", b.json)
 	for _, m := range all {
 		if b.strict && m.Met != nil && !*m.Met {
 			return errMissed
@@ -86,11 +88,30 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'f', 3, 64)
 }
 
-// write is the table for machines.
-func (all measures) write(path string) error {
-	encoded, err := json.MarshalIndent(map[string]any{"measures": all}, "", "  ")
+// write writes the table for machines, and the charts if there is what they show.
+func (b *bench) write(all measures) error {
+	encoded, err := json.MarshalIndent(results{Measures: all, Points: b.points}, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(encoded, '\n'), 0o600)
+	if err := os.WriteFile(b.json, append(encoded, '\n'), 0o600); err != nil {
+		return err
+	}
+	b.say("written to %s", b.json)
+	if len(b.points) == 0 {
+		return nil
+	}
+	drawn, err := chart.SVG(b.points)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(b.folder, "watches.svg")
+	b.say("drawn in %s", path)
+	return os.WriteFile(path, drawn, 0o600)
+}
+
+// results are what is written for machines.
+type results struct {
+	Measures measures      `json:"measures"`
+	Points   []chart.Point `json:"points,omitempty"`
 }

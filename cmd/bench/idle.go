@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// idleFor is how long a relay with nothing to do is watched.
+const idleFor = 10 * time.Second
+
+// rowIdle starts `relay serve` on embedded defaults and leaves it alone.
+func rowIdle(ctx context.Context, b *bench) ([]sample, error) {
+	r, err := b.newRelay(ctx, shape{embedded: true}, 0)
+	if err != nil {
+		return nil, err
+	}
+	samples, err := r.idle(ctx)
+	return samples, joined(err, r.close(ctx))
+}
+
+func (r *relay) idle(ctx context.Context) ([]sample, error) {
+	again, err := r.restart(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lasting := r.b.scaled(idleFor)
+	before, err := r.usage()
+	if err != nil {
+		return nil, err
+	}
+	if err := pause(ctx, lasting); err != nil {
+		return nil, err
+	}
+	after, err := r.usage()
+	if err != nil {
+		return nil, err
+	}
+	memory, err := r.resident()
+	if err != nil {
+		return nil, err
+	}
+	busy := after.since(before)["relay"].Seconds() / lasting.Seconds()
+	return []sample{
+		{Name: "of a core", Unit: "%", Value: busy * 100, Target: atMost(2)},
+		{Name: "memory", Unit: "MiB", Value: memory, Target: atMost(60)},
+		{Name: "first start, which makes the database", Unit: "s", Value: r.firstUp.Seconds(), Target: atMost(1)},
+		{Name: "start to first answer", Unit: "s", Value: again.Seconds(), Target: atMost(1)},
+	}, nil
+}
+
+// restart kills the relay's processes and starts them again. It returns how long it
+// took until the API answered that it is ready.
+func (r *relay) restart(ctx context.Context) (time.Duration, error) {
+	for _, p := range r.processes() {
+		if err := p.Close(); err != nil {
+			return 0, err
+		}
+	}
+	workers := len(r.worker)
+	r.api, r.worker = nil, nil
+	begun := time.Now()
+	var err error
+	if r.api, err = r.spawn(r.role()); err != nil {
+		return 0, err
+	}
+	for range workers {
+		w, err := r.spawn("worker")
+		if err != nil {
+			return 0, err
+		}
+		r.worker = append(r.worker, w)
+	}
+	if err := r.connect(); err != nil {
+		return 0, err
+	}
+	ready, err := r.client.GetReadinessWithResponse(ctx)
+	took := time.Since(begun)
+	if err == nil && ready.StatusCode() != http.StatusOK {
+		err = errNotReady
+	}
+	return took, err
+}
