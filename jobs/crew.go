@@ -27,6 +27,13 @@ type shift struct {
 	done  chan struct{}
 }
 
+func (s *shift) nudge() {
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
+}
+
 func newCrew(limits map[storage.GroupKind]int, work func(context.Context, storage.Group, <-chan struct{})) *crew {
 	ctx, cancel := context.WithCancel(context.Background())
 	slots := make(map[storage.GroupKind]chan struct{}, len(limits))
@@ -42,6 +49,21 @@ func newCrew(limits map[storage.GroupKind]int, work func(context.Context, storag
 func (c *crew) wake(g storage.Group) bool {
 	_, ok := c.start(g)
 	return ok
+}
+
+// nudge tells the shift that is at the group, if one is, that more may be due.
+func (c *crew) nudge(g storage.Group) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s, ok := c.busy[g]; ok {
+		s.nudge()
+	}
+}
+
+// roomy says whether fewer than half of the slots of the kind are taken, so that a
+// shift may stay at its group with nothing to do.
+func (c *crew) roomy(kind storage.GroupKind) bool {
+	return 2*len(c.slots[kind]) < cap(c.slots[kind])
 }
 
 // run wakes the group and waits until its shift ends or ctx does.
@@ -60,10 +82,7 @@ func (c *crew) start(g storage.Group) (*shift, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s, ok := c.busy[g]; ok {
-		select {
-		case s.woken <- struct{}{}:
-		default:
-		}
+		s.nudge()
 		return s, true
 	}
 	if c.stopped {

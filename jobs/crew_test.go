@@ -212,3 +212,38 @@ func TestTwoCrews(t *testing.T) {
 		}
 	})
 }
+
+// A nudge is for the shift at work; it starts none.
+func TestCrewNudge(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		shifts, heard := 0, 0
+		c := newCrew(slots(2), func(ctx context.Context, _ storage.Group, woken <-chan struct{}) {
+			shifts++
+			for {
+				select {
+				case <-woken:
+					heard++
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+		if !c.roomy(storage.DeliverGroup) {
+			t.Error("a crew without work has no room")
+		}
+		c.wake(group("a"))
+		c.nudge(group("a"))
+		c.nudge(group("b"))
+		synctest.Wait()
+		if c.roomy(storage.DeliverGroup) {
+			t.Error("half of the slots are taken, and there is room to stay with nothing to do")
+		}
+		if err := c.stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if shifts != 1 || heard != 1 {
+			t.Errorf("%d shifts that heard %d nudges, want 1 and 1", shifts, heard)
+		}
+	})
+}

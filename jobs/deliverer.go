@@ -61,6 +61,7 @@ type visit struct {
 	turn
 	to       atomic.Pointer[opened] // as last read
 	openedAt time.Time
+	claimed  bool
 	turns    *rate.Limiter
 
 	// What the answers say, as they come in:
@@ -75,7 +76,8 @@ func (d *deliverer) work(stop, work context.Context, t turn) (notBefore time.Tim
 	if err = v.reopen(work); err == nil {
 		v.failures = v.to.Load().ConsecutiveFailures
 		run := drain[errand, attempted]{
-			claim: v.claim, pace: v.pace, id: errand.id, do: v.do, learn: v.learn, record: v.record, ahead: ahead,
+			claim: v.claim, pace: v.pace, id: errand.id, do: v.do, learn: v.learn, record: v.record,
+			ahead: ahead, linger: t.linger,
 		}
 		notBefore, err = run.run(stop, work, t.woken, t.leased)
 		notBefore = v.rested(notBefore)
@@ -158,6 +160,10 @@ func (v *visit) learn(a attempted) {
 }
 
 func (v *visit) claim(ctx context.Context, n int, busy map[string]bool) ([]errand, time.Time, error) {
+	if len(busy) == 0 && v.claimed { // after a rest, which a new visit would have begun
+		v.openedAt = time.Time{}
+	}
+	v.claimed = true
 	if err := v.reopen(ctx); err != nil {
 		return nil, time.Time{}, err
 	}

@@ -53,6 +53,8 @@ type drain[T, R any] struct {
 	record func(ctx context.Context, results []R) error
 	// ahead is how much work is claimed ahead, by the time that it will take.
 	ahead time.Duration
+	// linger is how long to wait for more work once all is done; nil for not at all.
+	linger func() time.Duration
 }
 
 // run claims, does and records until nothing is due, the lease is lost, or stop
@@ -70,13 +72,18 @@ func (d *drain[T, R]) run(stop, work context.Context, woken <-chan struct{}, lea
 	default:
 	}
 	for {
-		if stop.Err() == nil && leased.Load() && r.err == nil {
+		open := stop.Err() == nil && leased.Load() && r.err == nil
+		if open {
 			r.goOn()
 		} else {
 			r.dropQueue()
 		}
 		r.writeResults()
 		if len(r.busy) == 0 && !r.claiming {
+			if open && r.hearMore(stop, woken) {
+				tick.Reset(recheck)
+				continue
+			}
 			return r.notBefore, r.err
 		}
 		select {

@@ -446,3 +446,35 @@ func TestDrainSendsNothingThatItCannotRecord(t *testing.T) {
 		}
 	})
 }
+
+// A shift that stays for a moment hears of what comes in it, and leaves when
+// nothing comes, or when it is asked to.
+func TestDrainLingers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: []int{1}, limit: 10}
+		d := p.drain()
+		d.linger = func() time.Duration { return time.Minute }
+		woken := make(chan struct{}, 1)
+		time.AfterFunc(50*time.Second, func() { p.add(2); woken <- struct{}{} })
+		began := time.Now()
+		if _, err := d.run(t.Context(), t.Context(), woken, leased()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took != 110*time.Second || !slices.Equal(p.done(), []int{1, 2}) {
+			t.Errorf("recorded %v, and left after %v", p.done(), took)
+		}
+		if p.claims != 2 {
+			t.Errorf("%d claims, want one for each time that there was something", p.claims)
+		}
+		stop, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began = time.Now()
+		if _, err := d.run(stop, t.Context(), woken, leased()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("asked to stop after a second, it left after %v", took)
+		}
+	})
+}

@@ -69,6 +69,25 @@ func (r *draining[T, R]) goOn() {
 	}
 }
 
+// hearMore waits a moment for further work after all is done, so that a trickle of
+// it does not cost a lease each. It is false if none was heard of, or a limit was
+// what stopped the work.
+func (r *draining[T, R]) hearMore(stop context.Context, woken <-chan struct{}) bool {
+	if r.linger == nil || r.more || !r.notBefore.IsZero() || r.pace().limit == 0 {
+		return false
+	}
+	timer := time.NewTimer(r.linger())
+	defer timer.Stop()
+	select {
+	case <-woken:
+		r.more = true
+		return true
+	case <-timer.C:
+	case <-stop.Done():
+	}
+	return false
+}
+
 func (r *draining[T, R]) unrecorded() int { return len(r.results) + r.writing }
 
 // wanted is how many rows to claim: what can begin at once, and ahead of that as

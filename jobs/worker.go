@@ -35,6 +35,8 @@ const (
 	// asynqGrace is short because the crew has waited already when asynq is told
 	// to stop.
 	asynqGrace = time.Second
+	// linger is how long a shift stays at a group in which nothing is left to do.
+	linger = 100 * time.Millisecond
 	// cutOffGrace is how long what was cut off may take to notice it.
 	cutOffGrace = time.Second
 	// CheckInterval is how often an idle worker looks at its queue by default.
@@ -91,6 +93,7 @@ type turn struct {
 	owner  string
 	woken  <-chan struct{}
 	leased *atomic.Bool // false once the lease is lost
+	linger func() time.Duration
 }
 
 // StartWorker starts working. It needs neither Redis nor the database to answer
@@ -115,6 +118,7 @@ func StartWorker(cfg Config) (*Worker, error) {
 	w.stopTick = cancel
 	d := &dispatcher{store: cfg.Store, waker: cfg.Waker, crew: w.crew, now: cfg.Store.Steady, away: w.away, log: cfg.Logger}
 	w.ticking.Go(func() { d.run(ctx) })
+	w.ticking.Go(func() { w.crew.hearNudges(ctx, cfg.Redis) })
 	return w, nil
 }
 
@@ -216,10 +220,13 @@ func (w *Worker) visit(stop, work context.Context, g storage.Group, woken <-chan
 		_, releaseErr := w.release(work, g, time.Time{})
 		return time.Time{}, errors.Join(err, releaseErr)
 	}
+	if err == nil && !ok && w.waker.Up() { // the lease is another's
+		w.waker.nudge(work, g)
+	}
 	if err != nil || !ok {
 		return time.Time{}, err
 	}
-	t := turn{group: g, owner: w.owner, woken: woken, leased: new(atomic.Bool)}
+	t := turn{group: g, owner: w.owner, woken: woken, leased: new(atomic.Bool), linger: w.lingers(g.Kind)}
 	t.leased.Store(true)
 	keep, done := context.WithCancel(work)
 	var keeping sync.WaitGroup
@@ -245,6 +252,17 @@ func (w *Worker) visit(stop, work context.Context, g storage.Group, woken <-chan
 	}
 	next, releaseErr := w.release(work, g, notBefore)
 	return next, errors.Join(err, releaseErr)
+}
+
+// lingers is how long a shift stays with nothing to do, in case that more comes: a
+// trickle then costs no lease for each, and is heard of at once.
+func (w *Worker) lingers(kind storage.GroupKind) func() time.Duration {
+	return func() time.Duration {
+		if w.crew.roomy(kind) {
+			return linger
+		}
+		return 0
+	}
 }
 
 // release gives the group's lease back, as soon as the database takes it: a lease
