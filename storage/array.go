@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -41,6 +42,15 @@ func textArray(values []string) string {
 		array = appendText(array, value)
 	}
 	return string(append(array, '}'))
+}
+
+// jsonArray is an array of texts as SQLite takes it.
+func jsonArray(values []string) string {
+	array, err := json.Marshal(values)
+	if err != nil {
+		panic(err) // texts are always JSON
+	}
+	return string(array)
 }
 
 // appendElement writes a value into an array, and returns the type of the

@@ -44,14 +44,12 @@ func postgresDialect() dialect {
 	}
 }
 
-// sqliteDialect locks no rows: there is one writer at a time. It has few
-// parameters, as SQLite looks each $N up by its name among those before it:
-// with 11,000 of them that took longer than all the rest.
+// sqliteDialect locks no rows: there is one writer at a time.
 func sqliteDialect() dialect {
 	return dialect{
 		name:          "sqlite",
 		oneProcess:    true,
-		maxParameters: 500,
+		maxParameters: 5000, // 32766 are allowed
 		goose:         goose.DialectSQLite3,
 		least:         "MIN",
 		greatest:      "MAX",

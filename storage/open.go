@@ -45,6 +45,7 @@ type database struct {
 	keys    *Keyring
 	clock   *clock
 	onDue   atomic.Pointer[func([]Group)]
+	tally   *tally
 
 	registering gathering[*registration]
 	lookingUp   gathering[*lookUp]
@@ -81,7 +82,7 @@ func open(config Config) (*database, error) {
 	if config.Keys == nil {
 		return nil, errors.New("no keyring")
 	}
-	db := &database{keys: config.Keys, clock: newClock(config.Now, config.Elapsed)}
+	db := &database{keys: config.Keys, clock: newClock(config.Now, config.Elapsed), tally: newTally()}
 	db.registering = gathering[*registration]{do: db.registerTogether, most: sharedMost, atOnce: 1}
 	db.lookingUp = gathering[*lookUp]{do: db.lookUpTogether, most: lookedUpMost, atOnce: 1}
 	if config.OnDue != nil {
@@ -146,6 +147,7 @@ func (db *database) openSQLite(path string) error {
 	}
 	writer := url.Values{"_txlock": {"immediate"}, "_pragma": {
 		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+		"cache_size(-32768)", // KiB: the upper pages of the indexes that a burst writes, at a million watches
 	}}
 	reader := url.Values{"_pragma": {"busy_timeout(5000)", "query_only(1)"}}
 	db.dialect = sqliteDialect()

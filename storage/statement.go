@@ -34,15 +34,14 @@ func (a *arguments) list(values []string) string {
 	return strings.Join(holders, ", ")
 }
 
-// tuples appends rows of parameters and returns them for VALUES.
+// tuples appends rows of parameters and returns them for VALUES. They go by their
+// order alone, so no other parameter may come before them in the statement but not
+// in the arguments: SQLite looks a name up among all before it, twice.
 func (a *arguments) tuples(rows [][]any) string {
 	tuples := make([]string, len(rows))
 	for i, row := range rows {
-		holders := make([]string, len(row))
-		for j, value := range row {
-			holders[j] = a.add(value)
-		}
-		tuples[i] = "(" + strings.Join(holders, ", ") + ")"
+		*a = append(*a, row...)
+		tuples[i] = "(?" + strings.Repeat(", ?", len(row)-1) + ")"
 	}
 	return strings.Join(tuples, ", ")
 }
@@ -55,12 +54,12 @@ func (d dialect) rowsAtOnce(columns int) int {
 	return max(d.maxParameters/columns, 1)
 }
 
-// in is the condition that a column has one of the values.
+// in is the condition that a column has one of the values, which are one parameter.
 func (d dialect) in(a *arguments, column string, values []string) string {
 	if d.arrays() {
 		return column + " = ANY (" + a.add(textArray(values)) + ")"
 	}
-	return column + " IN (" + a.list(values) + ")"
+	return column + " IN (SELECT value FROM json_each(" + a.add(jsonArray(values)) + "))"
 }
 
 // insertion is what follows INSERT INTO table (columns): the rows to insert.
@@ -128,11 +127,10 @@ func (d dialect) named(a *arguments, key string, rows [][]any) string {
 	if d.arrays() {
 		return ""
 	}
-	keys := make([]string, len(rows))
-	for i, row := range rows {
-		keys[i] = a.add(row[0])
+	for _, row := range rows {
+		*a = append(*a, row[0])
 	}
-	return " AND " + key + " IN (" + strings.Join(keys, ", ") + ")"
+	return " AND " + key + " IN (?" + strings.Repeat(", ?", len(rows)-1) + ")"
 }
 
 // rowsUpdate is an UPDATE of many rows at once.
