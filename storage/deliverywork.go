@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"time"
 )
 
 // SlackRef is where a message stands in Slack.
@@ -22,6 +23,7 @@ type DueDelivery struct {
 	EventType    string
 	TenantID     string
 	WatchID      string
+	CreatedAt    time.Time // the event's, by the wall clock
 	Body         []byte
 	AttemptsMade int
 	Step         int      // attempts since the schedule last began: 0 before the first
@@ -38,14 +40,14 @@ type TakeDeliveries struct {
 	Exclude map[string]bool // ids of deliveries (or, for DueProgress, of watches) in flight
 }
 
-const selectDueDelivery = `SELECT d.id, d.event_id, d.event_type, d.tenant_id, d.watch_id, e.body, d.attempts_made,
+const selectDueDelivery = `SELECT d.id, d.event_id, d.event_type, d.tenant_id, d.watch_id, e.created_at, e.body, d.attempts_made,
 	d.step, e.traceparent, m.channel, m.ts FROM deliveries d JOIN events e ON e.id = d.event_id
 	LEFT JOIN slack_messages m ON m.watch_id = d.watch_id AND m.destination_id = d.destination_id `
 
 func scanDueDelivery(row scanner) (DueDelivery, error) {
 	var d DueDelivery
-	err := row.Scan(&d.ID, &d.EventID, &d.EventType, &d.TenantID, textColumn{&d.WatchID}, &d.Body, &d.AttemptsMade,
-		&d.Step, textColumn{&d.Traceparent}, textColumn{&d.Slack.Channel}, textColumn{&d.Slack.TS})
+	err := row.Scan(&d.ID, &d.EventID, &d.EventType, &d.TenantID, textColumn{&d.WatchID}, timeColumn{&d.CreatedAt}, &d.Body,
+		&d.AttemptsMade, &d.Step, textColumn{&d.Traceparent}, textColumn{&d.Slack.Channel}, textColumn{&d.Slack.TS})
 	return d, err
 }
 

@@ -128,6 +128,7 @@ func (tx *transaction) setEnded(ctx context.Context, watches []*endingWatch) ([]
 		scan: func(row scanner) (struct{}, error) {
 			id, err := scanString(row)
 			ended = append(ended, byID[id])
+			tx.ended = append(tx.ended, byID[id].status)
 			return struct{}{}, err
 		},
 	})

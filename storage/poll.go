@@ -18,6 +18,7 @@ type DuePoll struct {
 	AccountID              string
 	OperationID            string
 	CreatedAt              time.Time
+	DueAt                  time.Time
 	Polls                  int
 	Status                 string // "" until seen
 	RefusedSince           time.Time
@@ -38,13 +39,13 @@ type TakePolls struct {
 }
 
 const selectDuePoll = `SELECT o.id, o.tenant_id, o.credential_id, o.source, o.account_id, o.operation_id,
-	o.created_at, o.polls, o.status, o.refused_since, o.refused_reason, c.refused_since, o.traceparent
+	o.created_at, o.due_at, o.polls, o.status, o.refused_since, o.refused_reason, c.refused_since, o.traceparent
 	FROM operations o JOIN credentials c ON c.id = o.credential_id `
 
 func scanDuePoll(row scanner) (DuePoll, error) {
 	var p DuePoll
 	err := row.Scan(&p.RowID, &p.TenantID, &p.CredentialID, &p.Source, &p.AccountID, &p.OperationID,
-		timeColumn{&p.CreatedAt}, &p.Polls, &p.Status, timeColumn{&p.RefusedSince}, &p.RefusedReason,
+		timeColumn{&p.CreatedAt}, timeColumn{&p.DueAt}, &p.Polls, &p.Status, timeColumn{&p.RefusedSince}, &p.RefusedReason,
 		timeColumn{&p.CredentialRefusedSince}, textColumn{&p.Traceparent})
 	return p, err
 }

@@ -44,6 +44,10 @@ type transaction struct {
 	db     *database
 	failed error // what went wrong inside; it must not be committed
 	due    map[Group]time.Time
+
+	// For the tally, after the commit:
+	registered int      // watches
+	ended      []string // what watches have become
 }
 
 // ExecContext runs a statement within the transaction's own time.
@@ -170,6 +174,7 @@ func (db *database) commit(ctx context.Context, do func(tx *transaction) error) 
 		}
 		return nil, fmt.Errorf("commit: %w", err)
 	}
+	db.tally.add(tx)
 	return tx.dueNow(), nil
 }
 

@@ -48,6 +48,7 @@ func (tx *transaction) createWatches(ctx context.Context, requested []NewWatch, 
 	if err != nil {
 		return nil, err
 	}
+	tx.registered += len(ids)
 	byID, err := tx.db.readWatches(ctx, tx, ids)
 	created := make([]Watch, 0, len(ids))
 	for _, id := range ids {

@@ -28,6 +28,7 @@ func (s *Store) CancelWatch(ctx context.Context, tenantID, id string) (canceled 
 			return err
 		}
 		if n > 0 {
+			tx.ended = append(tx.ended, WatchCanceled)
 			if err := tx.closeIdle(ctx, operations); err != nil {
 				return err
 			}

@@ -34,6 +34,8 @@ func RunMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"BudgetHintsAndParking":   testBudgetHints,
 		"BudgetNeverExceeded":     testBudgetNeverExceeded,
 		"BudgetOrder":             testBudgetOrder,
+		"Census":                  testCensus,
+		"Tally":                   testTally,
 		"CancelRegisterCloseRace": testCancelRegisterCloseRace,
 		"ClockGraceBegunLate":     testClockGraceBegunLate,
 		"ClockJoined":             testClockJoined,

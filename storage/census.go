@@ -1,0 +1,55 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+)
+
+// The states of a budget that allows nothing now. Any other is at work, or has
+// nothing to do.
+const (
+	BudgetParked    = "parked"    // the upstream has locked it out
+	BudgetExhausted = "exhausted" // all that it allows for now is spent
+)
+
+// The state of a destination that a Census tells from DestinationEnabled.
+const DestinationFailing = "failing" // enabled, and has accepted nothing since a failure
+
+// Census is how many there are by state; every state is there.
+type Census struct {
+	Budgets      map[string]int // that allow nothing now
+	Destinations map[string]int // that are not deleted
+}
+
+// Census counts budgets and destinations, of all tenants. It reads the rows of the
+// budgets that rest and those of the destinations, which are few beside all else.
+func (s *Store) Census(ctx context.Context) (Census, error) {
+	c := Census{
+		Budgets:      map[string]int{BudgetParked: 0, BudgetExhausted: 0},
+		Destinations: map[string]int{DestinationEnabled: 0, DestinationFailing: 0, DestinationDisabled: 0},
+	}
+	// Who gives a budget's lease back notes from when on it allows something again.
+	err := s.count(ctx, c.Budgets, `SELECT CASE WHEN b.parked_until > $1 THEN 'parked' ELSE 'exhausted' END, COUNT(*)
+		FROM work_groups g JOIN budgets b ON b.id = g.id WHERE g.kind = 'poll' AND g.not_before > $1 GROUP BY 1`,
+		s.db.steady().UnixMicro())
+	if err == nil {
+		err = s.count(ctx, c.Destinations, `SELECT CASE WHEN status = 'enabled' AND failing_since IS NOT NULL THEN 'failing'
+			ELSE status END, COUNT(*) FROM destinations WHERE deleted_at IS NULL GROUP BY 1`)
+	}
+	if err != nil {
+		return Census{}, fmt.Errorf("census: %w", err)
+	}
+	return c, nil
+}
+
+// count fills in what the query counts by state.
+func (s *Store) count(ctx context.Context, by map[string]int, query string, args ...any) error {
+	_, err := queryAll(ctx, s.reader(), func(row scanner) (struct{}, error) {
+		var state string
+		var n int
+		err := row.Scan(&state, &n)
+		by[state] = n
+		return struct{}{}, err
+	}, query, args...)
+	return err
+}

@@ -1,0 +1,119 @@
+package storagetest
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"oprelay/storage"
+)
+
+// testTally: each watch counts once when it is registered and once when it ends, by
+// the process whose commit it was, and what is not committed does not count.
+func testTally(w *world) {
+	t, ctx, other := w.t, w.t.Context(), w.open(w.t)
+	want := storage.Tally{Ended: map[string]int64{
+		storage.WatchCompleted: 0, storage.WatchFailed: 0, storage.WatchExpired: 0,
+		storage.WatchUnobservable: 0, storage.WatchCanceled: 0,
+	}}
+	counted := func(what string, s *storage.Store) {
+		t.Helper()
+		if diff := cmp.Diff(want, s.Tally()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	counted("at first", w.Store)
+
+	lost := errors.New("lost")
+	canceled := w.watch(t, "canceled")
+	want.Registered++
+	wantError(t, "rolled back", w.Atomically(ctx, func(tx *storage.Store) error {
+		_, created := tx.CreateWatches(ctx, []storage.NewWatch{w.request("never")})
+		_, ended := tx.CancelWatch(ctx, w.tenant, canceled.ID)
+		return errors.Join(created, ended, lost)
+	}), lost)
+	unknown := w.request("never")
+	unknown.CredentialID = "credential_none"
+	_, err := w.Register(ctx, []storage.NewWatch{unknown}, nil)
+	wantError(t, "unknown credential", err, storage.ErrNotFound)
+	counted("what was not committed", w.Store)
+
+	for range 2 { // the second time it has ended
+		must(w.CancelWatch(ctx, w.tenant, canceled.ID))(t)
+	}
+	want.Ended[storage.WatchCanceled]++
+	must(w.Register(ctx, []storage.NewWatch{
+		w.request("completed"), w.request("completed"), w.request("failed"), w.request("unobservable"),
+	}, nil))(t)
+	want.Registered += 4
+	for _, poll := range w.take(t) {
+		w.end(t, poll, poll.OperationID)
+		w.end(t, poll, storage.WatchFailed) // late
+	}
+	want.Ended[storage.WatchCompleted], want.Ended[storage.WatchFailed], want.Ended[storage.WatchUnobservable] = 2, 1, 1
+	w.watch(t, "expired")
+	want.Registered++
+	w.clock.advance(time.Hour)
+	w.expire(t, 1)
+	want.Ended[storage.WatchExpired]++
+	w.watch(t, "rejected")
+	want.Registered++
+	check(t, w.EndRejected(ctx, w.credential.ID))
+	want.Ended[storage.WatchUnobservable]++
+	counted("every end", w.Store)
+	want = storage.Tally{Ended: map[string]int64{}}
+	for status := range w.Tally().Ended {
+		want.Ended[status] = 0
+	}
+	counted("another process", other)
+}
+
+// testCensus: budgets count while they rest, destinations until they are deleted.
+func testCensus(w *world) {
+	t, ctx := w.t, w.t.Context()
+	counted := func(what string, parked, exhausted, enabled, failing, disabled int) {
+		t.Helper()
+		if diff := cmp.Diff(storage.Census{
+			Budgets: map[string]int{storage.BudgetParked: parked, storage.BudgetExhausted: exhausted},
+			Destinations: map[string]int{
+				storage.DestinationEnabled: enabled, storage.DestinationFailing: failing, storage.DestinationDisabled: disabled,
+			},
+		}, must(w.Census(ctx))(t)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	due := w.complete(t, "1")
+	w.clock.advance(time.Hour)
+	counted("all is well", 0, 0, 1, 0, 0)
+
+	check(t, w.RecordAttempts(ctx, w.destination.ID, []storage.AttemptResult{{
+		DeliveryID: due.ID, Status: storage.DeliveryPending, Attempt: storage.Attempt{StartedAt: w.Steady()},
+	}}))
+	gone := w.newWebhook(t, w.tenant, false)
+	counted("one has failed", 0, 0, 1, 1, 0)
+	must(w.DisableDestination(ctx, w.tenant, w.destination.ID, storage.DisabledFailing))(t)
+	counted("it is disabled", 0, 0, 1, 0, 1)
+	check(t, w.DeleteDestination(ctx, w.tenant, gone.ID))
+	counted("the other is deleted", 0, 0, 0, 0, 1)
+	must(w.EnableDestination(ctx, w.tenant, w.destination.ID))(t)
+
+	w.watch(t, "2")
+	w.rest(t, w.Steady().Add(time.Minute))
+	counted("spent", 0, 1, 1, 0, 0)
+	w.clock.advance(time.Minute)
+	counted("allowed again", 0, 0, 1, 0, 0)
+	check(t, w.ParkBudget(ctx, w.credential.BudgetID, w.Steady().Add(time.Minute)))
+	w.rest(t, w.Steady().Add(time.Minute))
+	counted("locked out", 1, 0, 1, 0, 0)
+	w.clock.advance(time.Minute)
+	counted("no more", 0, 0, 1, 0, 0)
+}
+
+// rest gives the budget's lease back until then.
+func (w *world) rest(t *testing.T, until time.Time) {
+	t.Helper()
+	w.lease(t, w.pollGroup())
+	must(w.ReleaseGroup(t.Context(), w.pollGroup(), "me", until))(t)
+}
