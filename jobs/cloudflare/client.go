@@ -29,6 +29,10 @@ const (
 
 	// maxBody is far more than any honest answer, counted after decompression.
 	maxBody = 64 << 10
+
+	// maxIdle is how many connections are kept: as many as polls are under way when
+	// many credentials are polled at once, for each that is not kept is made anew.
+	maxIdle = 1024
 )
 
 // Config is what the operator decides. Its zero value is ready to use.
@@ -81,8 +85,8 @@ func newTransport() *http.Transport {
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    5 * time.Second,
 		Protocols:              &protocols,
-		MaxIdleConns:           128,
-		MaxIdleConnsPerHost:    64,
+		MaxIdleConns:           maxIdle,
+		MaxIdleConnsPerHost:    maxIdle, // there is one host
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 	}

@@ -19,7 +19,7 @@ const (
 	idleTimeout    = 90 * time.Second
 	maxHeaderBytes = 64 << 10
 	maxIdle        = 1024
-	maxIdlePerHost = 64
+	maxIdlePerHost = maxIdle // a destination may allow a thousand requests at once
 )
 
 // NewTransport returns a transport to addresses that other people chose. Every connection's resolved address
