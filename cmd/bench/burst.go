@@ -126,11 +126,7 @@ func (u *burst) check() error {
 
 // perThousand is processor time in seconds for each thousand operations.
 func (u *burst) perThousand(groups ...string) float64 {
-	var sum time.Duration
-	for _, group := range groups {
-		sum += u.cpu[group]
-	}
-	return sum.Seconds() * 1000 / float64(u.size)
+	return u.cpu.sum(groups...).Seconds() * 1000 / float64(u.size)
 }
 
 // each is a count for each operation.

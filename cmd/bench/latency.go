@@ -99,7 +99,7 @@ func rowLatency(ctx context.Context, b *bench) ([]sample, error) {
 		{Name: "registration, p50", Unit: "ms", Value: millis(percentile(registered, 50))},
 		{Name: "registration, p99", Unit: "ms", Value: millis(percentile(registered, 99))},
 		{Name: "CPU per 1,000: relay", Unit: "s", Value: each(used["relay"].Seconds()) * 1000},
-		{Name: "CPU per 1,000: with PostgreSQL, Redis", Unit: "s", Value: each((used["relay"] + used["PostgreSQL"] + used["Redis"]).Seconds()) * 1000},
+		{Name: "CPU per 1,000: with PostgreSQL, Redis", Unit: "s", Value: each(used.sum("relay", "PostgreSQL", "Redis").Seconds()) * 1000},
 		{Name: "PostgreSQL commits each, registration too", Value: each(counts.Commits)},
 		{Name: "Redis commands each", Value: each(counts.RedisCommands)},
 	}, nil

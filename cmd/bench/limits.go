@@ -3,19 +3,21 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"time"
 
 	"oprelay/cmd/bench/limit"
+	"oprelay/deploy/testenv"
 )
 
 const (
-	limitTasks = 20_000
-	limitPosts = 60_000
-	bodyBytes  = 500
+	// postsPerOperation makes the fastest of the limits last about as long as the
+	// others.
+	postsPerOperation = 3
+	bodyBytes         = 500
 
 	bareTaskPosts = "bare asynq task with a POST, drained"
 	bareTaskGets  = "bare asynq task with a GET, drained"
@@ -24,14 +26,19 @@ const (
 )
 
 // runLimit is the hidden command in whose process the limits are measured.
-func runLimit(ctx context.Context, args []string) error {
-	if len(args) != 3 {
-		return fmt.Errorf("usage: limit drain-posts|drain-gets|posts REDIS URL, not %q", args)
+func runLimit(ctx context.Context, stdout io.Writer, args []string) error {
+	if len(args) != 4 {
+		return fmt.Errorf("usage: limit drain-posts|drain-gets|posts REDIS URL NUMBER, not %q", args)
 	}
-	if args[0] == "posts" {
-		return limit.Post(ctx, args[2], limitPosts, body(0))
+	fmt.Fprintln(stdout, standInReady)
+	if args[0] != "posts" {
+		return limit.Drain(ctx, args[1], args[2], args[0] == "drain-gets")
 	}
-	return limit.Drain(ctx, args[1], args[2], args[0] == "drain-gets")
+	n, err := strconv.Atoi(args[3])
+	if err != nil {
+		return err
+	}
+	return limit.Post(ctx, args[2], n, body(0))
 }
 
 // body is about as long as an event's.
@@ -67,29 +74,28 @@ func (b *bench) limit(ctx context.Context, name string) (rate float64, err error
 	case bareTaskGets:
 		rate, err = b.drainGets(ctx)
 	default:
-		rate, err = b.posts(ctx)
+		rate, err = b.plainRate(ctx, "posts", postsPerOperation*b.operations)
 	}
-	b.say("    %s: %.0f/s", name, rate)
+	b.sayf("    %s: %.0f/s", name, rate)
 	b.round[name] = rate
 	return rate, err
 }
 
 func (b *bench) drainPosts(ctx context.Context) (float64, error) {
-	if err := limit.Enqueue(ctx, b.redis.URL, limitTasks, body); err != nil {
+	if err := limit.Enqueue(ctx, b.redis.URL, b.operations, body); err != nil {
 		return 0, err
 	}
-	stop, err := b.startLimit(ctx, "drain-posts", b.receiver.URL+"/plain")
+	return b.plainRate(ctx, "drain-posts", b.operations)
+}
+
+// plainRate is of so many arrivals at /plain, from the first to the last.
+func (b *bench) plainRate(ctx context.Context, kind string, n int) (float64, error) {
+	sender, err := b.startLimit(kind, b.receiver.URL+"/plain", n)
 	if err != nil {
 		return 0, err
 	}
-	defer stop()
-	return b.plainRate(ctx, limitTasks)
-}
-
-// plainRate waits for so many arrivals at /plain and is their rate from the first
-// to the last.
-func (b *bench) plainRate(ctx context.Context, n int) (float64, error) {
-	if err := b.receiver.ask(ctx, "GET", "events/plain/"+strconv.Itoa(n), nil); err != nil {
+	err = b.receiver.ask(ctx, "GET", "events/plain/"+strconv.Itoa(n), nil)
+	if err := joined(err, sender.Close()); err != nil {
 		return 0, err
 	}
 	report, err := b.inbox(ctx, "plain")
@@ -106,41 +112,35 @@ func (b *bench) inbox(ctx context.Context, name string) (report inboxReport, err
 func rateOf(n int, between time.Duration) float64 { return ratio(float64(n-1), between.Seconds()) }
 
 func (b *bench) drainGets(ctx context.Context) (float64, error) {
-	path := func(i int) []byte { return []byte(hold(uint64(i)).String()) }
-	if err := limit.Enqueue(ctx, b.redis.URL, limitTasks, path); err != nil {
+	rest := func(i int) []byte { return []byte(hold(uint64(i)).String()) }
+	if err := limit.Enqueue(ctx, b.redis.URL, b.operations, rest); err != nil {
 		return 0, err
 	}
-	stop, err := b.startLimit(ctx, "drain-gets", b.upstream.URL+"/client/v4/accounts/"+account+"/rules/lists/bulk_operations/")
+	path := b.upstream.URL + "/client/v4/accounts/" + account + "/rules/lists/bulk_operations/"
+	sender, err := b.startLimit("drain-gets", path, b.operations)
 	if err != nil {
 		return 0, err
 	}
-	defer stop()
-	if err := b.upstream.ask(ctx, "GET", "asked/1", nil); err != nil {
-		return 0, err
-	}
-	begun := time.Now()
-	err = b.upstream.ask(ctx, "GET", "asked/"+strconv.Itoa(limitTasks), nil)
-	return rateOf(limitTasks, time.Since(begun)), err
+	first, err := b.awaitAsked(ctx, b.operations)
+	took := time.Since(first)
+	return rateOf(b.operations, took), joined(err, sender.Close())
 }
 
-func (b *bench) posts(ctx context.Context) (float64, error) {
-	stop, err := b.startLimit(ctx, "posts", b.receiver.URL+"/plain")
-	if err != nil {
-		return 0, err
+// awaitAsked returns when the upstream was asked about so many operations, and says
+// when it was asked first.
+func (b *bench) awaitAsked(ctx context.Context, n int) (first time.Time, err error) {
+	if err := b.upstream.ask(ctx, "GET", "asked/1", nil); err != nil {
+		return first, err
 	}
-	defer stop()
-	return b.plainRate(ctx, limitPosts)
+	first = time.Now()
+	return first, b.upstream.ask(ctx, "GET", "asked/"+strconv.Itoa(n), nil)
 }
 
 // startLimit starts this program's hidden command in a process of its own.
-func (b *bench) startLimit(ctx context.Context, kind, target string) (stop func(), err error) {
-	command := exec.CommandContext(ctx, b.self, "limit", kind, b.redis.URL, target)
-	command.Stderr = os.Stderr
-	if err := command.Start(); err != nil {
-		return nil, err
-	}
-	return func() {
-		_ = command.Process.Kill()
-		_ = command.Wait() // it was killed
-	}, nil
+func (b *bench) startLimit(kind, target string, n int) (*testenv.Standalone, error) {
+	return testenv.StartService(testenv.Service{
+		Args:  func(string) []string { return []string{b.self, "limit", kind, b.redis.URL, target, strconv.Itoa(n)} },
+		Env:   func(string) []string { return []string{"PATH=" + os.Getenv("PATH")} },
+		Ready: standInReady,
+	})
 }

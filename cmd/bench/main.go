@@ -28,6 +28,7 @@ const fullSize = 20_000
 type options struct {
 	only       []string
 	runs       int
+	within     time.Duration
 	operations int
 	watches    int
 	program    string // the relay's; "" builds it
@@ -77,7 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		case "stand-in":
 			return runStandIn(ctx, stdout, args[1:])
 		case "limit":
-			return runLimit(ctx, args[1:])
+			return runLimit(ctx, stdout, args[1:])
 		}
 	}
 	o, err := parse(args, stderr)
@@ -89,7 +90,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	all, err := b.measure(ctx)
-	return joined(err, b.close(), b.report(stdout, all))
+	return joined(b.report(stdout, all), err, b.close())
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -99,6 +100,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&only, "only", "", "comma list of rows: "+strings.Join(names(), ", "))
 	flags.IntVar(&o.runs, "runs", 3, "how often each row is measured")
+	flags.DurationVar(&o.within, "within", 9*time.Minute, "after so long no row is measured again")
 	flags.IntVar(&o.operations, "operations", fullSize, "size of a burst, which shorter and longer rows follow")
 	flags.IntVar(&o.watches, "watches", 100_000, "how far the row million goes")
 	flags.StringVar(&o.program, "relay", "", "the relay's program; it is built if none is given")
@@ -134,34 +136,44 @@ func names() []string {
 	return all
 }
 
-// measure runs the rows that were asked for, one after the other, and all of them
-// again. A row that fails ends it, with what was measured by then.
+// measure runs the rows that were asked for, one after the other, and then all of
+// them again, as long as there is time. A row that fails, for which nothing counts
+// that it measured, does not keep the others from it.
 func (b *bench) measure(ctx context.Context) (all measures, err error) {
+	var faults []error
+	end := time.Now().Add(b.within)
+	took := map[string]time.Duration{}
 	for round := range b.runs {
 		b.round = map[string]float64{}
 		for _, r := range rows() {
-			if !slices.Contains(b.only, r.name) || r.once && round > 0 {
+			again := round > 0 && (r.once || time.Now().Add(took[r.name]).After(end))
+			if !slices.Contains(b.only, r.name) || again || ctx.Err() != nil {
 				continue
 			}
-			b.say("run %d of %d: %s (%s)", round+1, b.runs, r.name, r.about)
+			b.sayf("run %d of %d: %s (%s)", round+1, b.runs, r.name, r.about)
+			begun := time.Now()
 			samples, err := b.one(ctx, r)
+			took[r.name] = time.Since(begun)
+			b.sayf("    %.1f s", took[r.name].Seconds())
 			if err != nil {
-				return all, fmt.Errorf("%s: %w", r.name, err)
+				b.sayf("    FAILED: %v", err)
+				faults = append(faults, fmt.Errorf("%s: %w", r.name, err))
 			}
-			all.add(r.name, samples)
+			all = all.with(r.name, samples)
 		}
 	}
-	return all, nil
+	return all, joined(append(faults, context.Cause(ctx))...)
 }
 
 // one runs a row within its limit.
 func (b *bench) one(ctx context.Context, r row) ([]sample, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit, fmt.Errorf("not done within %s", r.limit))
 	defer cancel()
-	begun := time.Now()
 	samples, err := r.run(ctx, b)
-	b.say("    %.1f s", time.Since(begun).Seconds())
-	return samples, err
+	if err != nil {
+		return nil, joined(err, context.Cause(ctx))
+	}
+	return samples, nil
 }
 
 // scaled is a time that is shorter for smaller bursts.

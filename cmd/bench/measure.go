@@ -15,7 +15,7 @@ type target struct {
 func atLeast(bound float64) *target { return &target{Bound: bound} }
 func atMost(bound float64) *target  { return &target{Bound: bound, AtMost: true} }
 
-func (t target) met(value float64) bool {
+func (t *target) met(value float64) bool {
 	if t.AtMost {
 		return value <= t.Bound
 	}
@@ -47,16 +47,17 @@ type measure struct {
 // measures are in the order in which they were measured first.
 type measures []*measure
 
-// add takes a row's samples of one round in.
-func (all *measures) add(row string, samples []sample) {
+// with is the measures and what a row has measured in one round.
+func (all measures) with(row string, samples []sample) measures {
 	for _, s := range samples {
-		i := slices.IndexFunc(*all, func(m *measure) bool { return m.Row == row && m.Name == s.Name })
+		i := slices.IndexFunc(all, func(m *measure) bool { return m.Row == row && m.Name == s.Name })
 		if i < 0 {
-			i = len(*all)
-			*all = append(*all, &measure{Row: row, Name: s.Name, Unit: s.Unit, Target: s.Target})
+			i = len(all)
+			all = append(all, &measure{Row: row, Name: s.Name, Unit: s.Unit, Target: s.Target})
 		}
-		(*all)[i].take(s.Value)
+		all[i].take(s.Value)
 	}
+	return all
 }
 
 func (m *measure) take(value float64) {

@@ -84,7 +84,7 @@ func (r *relay) point(ctx context.Context, l *load, n int) (p chart.Point, err e
 		return p, err
 	}
 	p.FirstPollRate = ratio(float64(missing), time.Since(begun).Seconds())
-	b.say("    %d watches are registered and polled", n)
+	b.sayf("    %d watches are registered and polled", n)
 	took, err := open(ctx, probeRate, min(probes, n), l.one)
 	if err != nil {
 		return p, err

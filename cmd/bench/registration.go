@@ -48,14 +48,15 @@ func (r *relay) registration(ctx context.Context) ([]sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	stores := func(used cpu, n int) float64 {
-		return (used["relay"] + used["PostgreSQL"] + used["Redis"]).Seconds() * 1000 / float64(n)
+	cost := func(used cpu, n int) float64 {
+		return used.sum("relay", "PostgreSQL", "Redis").Seconds() * 1000 / float64(n)
 	}
 	return []sample{
 		{Name: "single, at 16 connections", Unit: perSecond, Value: single, Target: atLeast(2000)},
 		{Name: "single, p99", Unit: "ms", Value: millis(percentile(took, 99))},
-		{Name: "single, CPU per 1,000: relay, PostgreSQL, Redis", Unit: "s", Value: stores(between.since(before), len(took))},
+		{Name: "single, CPU per 1,000: relay, PostgreSQL, Redis", Unit: "s", Value: cost(between.since(before), len(took))},
+		{Name: "single, CPU per 1,000: load", Unit: "s", Value: between.since(before)["load"].Seconds() * 1000 / float64(len(took))},
 		{Name: "watches in batches of 1,000", Unit: perSecond, Value: many, Target: atLeast(20_000)},
-		{Name: "batches, CPU per 1,000: relay, PostgreSQL, Redis", Unit: "s", Value: stores(after.since(between), batched)},
+		{Name: "batches, CPU per 1,000: relay, PostgreSQL, Redis", Unit: "s", Value: cost(after.since(between), batched)},
 	}, nil
 }

@@ -43,11 +43,12 @@ func lifted() map[string]string {
 
 // with is the settings with others, name and value by turns.
 func with(settings map[string]string, pairs ...string) map[string]string {
-	settings = maps.Clone(settings)
+	all := map[string]string{}
+	maps.Copy(all, settings)
 	for i := 0; i+1 < len(pairs); i += 2 {
-		settings[pairs[i]] = pairs[i+1]
+		all[pairs[i]] = pairs[i+1]
 	}
-	return settings
+	return all
 }
 
 // relay is one that runs, on a database of its own.
@@ -252,6 +253,9 @@ func (r *relay) usage() (cpu, error) {
 	take("relay", false, r.processes()...)
 	take("upstream", false, r.b.upstream.Standalone)
 	take("receiver", false, r.b.receiver.Standalone)
+	load, err := processCPU(os.Getpid(), false)
+	used["load"] = load
+	faults = append(faults, err)
 	if !r.shape.embedded {
 		take("PostgreSQL", true, r.b.postgres)
 		take("Redis", false, r.b.redis)

@@ -55,8 +55,9 @@ func newBench(ctx context.Context, o options, stderr io.Writer) (b *bench, err e
 	if err := b.build(ctx); err != nil {
 		return b, err
 	}
-	b.say("starting PostgreSQL, Redis and the stand-ins")
-	if b.postgres, err = testenv.StartPostgres("fsync=on", "synchronous_commit=on", "full_page_writes=on", "max_connections=100"); err != nil {
+	b.sayf("starting PostgreSQL, Redis and the stand-ins")
+	durable := []string{"fsync=on", "synchronous_commit=on", "full_page_writes=on", "max_connections=100"}
+	if b.postgres, err = testenv.StartPostgres(durable...); err != nil {
 		return b, err
 	}
 	b.onClose(b.postgres.Close)
@@ -88,7 +89,7 @@ func (b *bench) build(ctx context.Context) error {
 	if b.relayProgram, err = filepath.Abs(b.program); b.program != "" || err != nil {
 		return err
 	}
-	b.say("building the relay")
+	b.sayf("building the relay")
 	if b.relayProgram, err = filepath.Abs(filepath.Join(b.folder, "relay")); err != nil {
 		return err
 	}
@@ -110,8 +111,8 @@ func (b *bench) close() error {
 	return errors.Join(faults...)
 }
 
-// say tells how far it is, to whoever waits.
-func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.stderr, format+"\n", args...) }
+// sayf tells how far it is, to whoever waits.
+func (b *bench) sayf(format string, args ...any) { fmt.Fprintf(b.stderr, format+"\n", args...) }
 
 // clear makes everything that the rows share as if nothing had happened.
 func (b *bench) clear(ctx context.Context) error {

@@ -8,8 +8,10 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"text/tabwriter"
+	"time"
 
 	"oprelay/cmd/bench/chart"
 )
@@ -39,7 +41,7 @@ func (b *bench) report(stdout io.Writer, all measures) error {
 // print is the table for people. The verdict is the median's.
 func (all measures) print(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "row\twhat\tunit\tmin\tmedian\tmax\ttarget\t")
+	fmt.Fprintln(table, "row\twhat\tunit\truns\tmin\tmedian\tmax\ttarget\t")
 	row := ""
 	for _, m := range all {
 		name := m.Row
@@ -47,7 +49,7 @@ func (all measures) print(w io.Writer) error {
 			name = ""
 		}
 		row = m.Row
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, m.Name, m.Unit,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", name, m.Name, m.Unit, len(m.Values),
 			number(m.Min), number(m.Median), number(m.Max), m.Target, m.verdict())
 	}
 	return table.Flush()
@@ -90,14 +92,17 @@ func number(v float64) string {
 
 // write writes the table for machines, and the charts if there is what they show.
 func (b *bench) write(all measures) error {
-	encoded, err := json.MarshalIndent(results{Measures: all, Points: b.points}, "", "  ")
+	encoded, err := json.MarshalIndent(results{
+		At: time.Now().UTC().Truncate(time.Second), Processors: runtime.NumCPU(), Operations: b.operations,
+		Measures: all, Points: b.points,
+	}, "", "  ")
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(b.json, append(encoded, '\n'), 0o600); err != nil {
 		return err
 	}
-	b.say("written to %s", b.json)
+	b.sayf("written to %s", b.json)
 	if len(b.points) == 0 {
 		return nil
 	}
@@ -106,12 +111,15 @@ func (b *bench) write(all measures) error {
 		return err
 	}
 	path := filepath.Join(b.folder, "watches.svg")
-	b.say("drawn in %s", path)
+	b.sayf("drawn in %s", path)
 	return os.WriteFile(path, drawn, 0o600)
 }
 
 // results are what is written for machines.
 type results struct {
-	Measures measures      `json:"measures"`
-	Points   []chart.Point `json:"points,omitempty"`
+	At         time.Time     `json:"at"`
+	Processors int           `json:"processors"`
+	Operations int           `json:"operations"` // of a burst
+	Measures   measures      `json:"measures"`
+	Points     []chart.Point `json:"points,omitempty"`
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -24,6 +25,14 @@ func (c cpu) since(then cpu) cpu {
 	return used
 }
 
+// sum is that of some groups.
+func (c cpu) sum(groups ...string) (sum time.Duration) {
+	for _, group := range groups {
+		sum += c[group]
+	}
+	return sum
+}
+
 // processCPU is what the process has used, and its children that ended; with family
 // those that run too, as PostgreSQL's do.
 func processCPU(pid int, family bool) (time.Duration, error) {
@@ -33,7 +42,7 @@ func processCPU(pid int, family bool) (time.Duration, error) {
 	}
 	// proc_pid_stat(5): the name, in parentheses, may hold anything. utime, stime,
 	// cutime and cstime are fields 14 to 17; the first after the name is the third.
-	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
+	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
 	ticks := 0
 	for _, field := range fields[11:15] {
 		n, err := strconv.Atoi(field)
@@ -50,7 +59,7 @@ func processCPU(pid int, family bool) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, child := range strings.Fields(string(children)) {
+	for child := range strings.FieldsSeq(string(children)) {
 		n, err := strconv.Atoi(child)
 		if err != nil {
 			return 0, err

@@ -47,8 +47,8 @@ func (u *burst) filled(workers int, one float64) []sample {
 		{Name: name("machine: relay"), Unit: "%", Value: share(u.cpu["relay"].Seconds())},
 		{Name: name("machine: PostgreSQL"), Unit: "%", Value: share(u.cpu["PostgreSQL"].Seconds())},
 		{Name: name("machine: Redis"), Unit: "%", Value: share(u.cpu["Redis"].Seconds())},
-		{Name: name("machine: upstream, receiver"), Unit: "%", Value: share((u.cpu["upstream"] + u.cpu["receiver"]).Seconds())},
-		{Name: name("machine: others, kernel"), Unit: "%", Value: share(max(others, 0))},
+		{Name: name("machine: upstream, receiver, load"), Unit: "%", Value: share(u.cpu.sum("upstream", "receiver", "load").Seconds())},
+		{Name: name("machine: others"), Unit: "%", Value: share(max(others, 0))},
 		{Name: name("machine: waiting for the disk"), Unit: "%", Value: share(u.machine["iowait"].Seconds())},
 		{Name: name("machine: idle"), Unit: "%", Value: share(u.machine["idle"].Seconds())},
 	}
