@@ -29,7 +29,12 @@ func TestUpstream(t *testing.T) {
 	u := serve(t, newUpstream())
 	status := func(o operation) string {
 		t.Helper()
-		response, err := new(http.Client).Get(u.URL + "/client/v4/accounts/" + account + "/rules/lists/bulk_operations/" + o.String())
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
+			u.URL+"/client/v4/accounts/"+account+"/rules/lists/bulk_operations/"+o.String(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := new(http.Client).Do(request)
 		if err != nil {
 			t.Fatal(err)
 		}
