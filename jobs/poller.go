@@ -120,6 +120,7 @@ func (p *poller) poll(ctx context.Context, due storage.DuePoll) (polled, bool) {
 	if err := p.egress.Wait(ctx); err != nil || p.now().After(due.SendBy) {
 		return polled{}, false
 	}
+	p.metrics.sending(p.now().Sub(due.DueAt))
 	started := time.Now()
 	answer := p.source.Poll(ctx, cloudflare.Credential{
 		APIToken: string(secret.APIToken), Email: secret.Email, APIKey: string(secret.APIKey),

@@ -29,7 +29,7 @@ func TestLateRecordRejectsNothing(t *testing.T) {
 	}
 	at := time.Now()
 	p := &poller{
-		store: r.store, log: slog.New(slog.DiscardHandler), policy: PollPolicy{UnobservableAfter: 15 * time.Minute}, metrics: newMetrics(nil, nil),
+		store: r.store, log: slog.New(slog.DiscardHandler), policy: PollPolicy{UnobservableAfter: 15 * time.Minute}, metrics: newMetrics(nil),
 		now: func() time.Time { return at.Add(time.Hour) },
 	}
 	refused := storage.PollResult{

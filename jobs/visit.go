@@ -24,7 +24,7 @@ func (v *visit) do(ctx context.Context, e errand) (attempted, bool) {
 		return attempted{}, false // the process ends: not the receiver's doing
 	}
 	took := time.Since(clock)
-	v.metrics.attempted(e.to.Kind, err, took)
+	v.metrics.attempted(e, err, took)
 	if e.progress != nil {
 		return judgeProgress(*e.progress, storage.SlackRef(outcome.Slack), started.Add(took), err), true
 	}

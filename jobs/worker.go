@@ -126,7 +126,7 @@ func newWorker(cfg Config) *Worker {
 	if cfg.CheckInterval == 0 {
 		cfg.CheckInterval = CheckInterval
 	}
-	m := newMetrics(cfg.Metrics, cfg.Waker)
+	m := newMetrics(cfg.Metrics)
 	w := &Worker{
 		store: cfg.Store, waker: cfg.Waker, log: cfg.Logger, now: cfg.Store.Steady, owner: rand.Text(),
 		away: &outage{log: cfg.Logger, what: "the database", now: cfg.Store.Steady, harmless: leaseTTL / 2},

@@ -12,8 +12,9 @@ const (
 	BudgetExhausted = "exhausted" // all that it allows for now is spent
 )
 
-// The state of a destination that a Census tells from DestinationEnabled.
-const DestinationFailing = "failing" // enabled, and has accepted nothing since a failure
+// DestinationFailing is what a Census calls a destination that is enabled and has
+// accepted nothing since a failure.
+const DestinationFailing = "failing"
 
 // Census is how many there are by state; every state is there.
 type Census struct {

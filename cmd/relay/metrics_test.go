@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,13 +57,14 @@ func TestMetricsAreWellNamedAndDocumented(t *testing.T) {
 }
 
 // describe is what all metrics say of themselves, those without a series too.
-func describe(r *prometheus.Registry) (all string) {
+func describe(r *prometheus.Registry) string {
+	var all strings.Builder
 	descs := make(chan *prometheus.Desc)
 	go func() { r.Describe(descs); close(descs) }()
 	for d := range descs {
-		all += d.String() + "\n"
+		fmt.Fprintln(&all, d)
 	}
-	return all
+	return all.String()
 }
 
 // named are the names that the pattern's group finds, sorted, each once.

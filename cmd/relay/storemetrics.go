@@ -10,61 +10,99 @@ import (
 	"oprelay/storage"
 )
 
-// overdueFor is how long an answer of the database is shown to whoever scrapes,
+// askedFor is how long an answer of the database is shown to whoever scrapes,
 // so that more scrapers ask it no more often.
-const overdueFor = time.Second
+const askedFor = time.Second
 
-// overdue tells how late the relay is, by kind, and whether the database answers;
-// deploy/README.md says which to alert on.
-type overdue struct {
+// storeMetrics tell what the database knows of all processes, whether it answers,
+// and what this process has written to it; deploy/README.md says which to alert on.
+type storeMetrics struct {
 	store *storage.Store
+	descs storeDescs
 
-	mu    sync.Mutex
-	asked time.Time
-	late  map[storage.GroupKind]time.Duration
-	err   error
+	mu     sync.Mutex
+	asked  time.Time
+	answer storeAnswer
+	err    error
 }
 
-// Describe tells of the metrics.
-func (*overdue) Describe(c chan<- *prometheus.Desc) {
-	c <- overdueDesc()
-	c <- databaseUpDesc()
+type storeDescs struct{ up, overdue, budgets, destinations, registered, ended *prometheus.Desc }
+
+// storeAnswer is what the database says.
+type storeAnswer struct {
+	overdue map[storage.GroupKind]time.Duration
+	storage.Census
 }
 
-func overdueDesc() *prometheus.Desc {
-	return prometheus.NewDesc("relay_oldest_overdue_seconds",
-		"How long the most overdue work has been waiting, by kind; 0 if nothing is overdue.", []string{"kind"}, nil)
+func newStoreMetrics(store *storage.Store) *storeMetrics {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
+	return &storeMetrics{store: store, descs: storeDescs{
+		up:           desc("relay_database_up", "1 if the database answered the scrape, else 0."),
+		overdue:      desc("relay_oldest_overdue_seconds", "How long the most overdue work has been waiting; 0 if nothing is overdue.", "kind"),
+		budgets:      desc("relay_budgets", "Budgets that allow no poll now: locked out by the upstream, or spent.", "state"),
+		destinations: desc("relay_destinations", "Destinations; failing is what is enabled and has accepted nothing since a failure.", "state"),
+		registered:   desc("relay_watches_registered_total", "Watches that this process registered."),
+		ended:        desc("relay_watches_ended_total", "Watches that this process ended, by what they became.", "status"),
+	}}
 }
 
-func databaseUpDesc() *prometheus.Desc {
-	return prometheus.NewDesc("relay_database_up", "1 if the database answered the scrape, else 0.", nil, nil)
+// Describe implements prometheus.Collector.
+func (m *storeMetrics) Describe(c chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		m.descs.up, m.descs.overdue, m.descs.budgets, m.descs.destinations, m.descs.registered, m.descs.ended,
+	} {
+		c <- d
+	}
 }
 
-// Collect asks the database. While it is away nothing is said of what is overdue,
-// and the scrape does not fail.
-func (o *overdue) Collect(c chan<- prometheus.Metric) {
-	late, err := o.ask()
+// Collect implements prometheus.Collector. While the database is away nothing is
+// said of what only it knows, and the scrape does not fail.
+func (m *storeMetrics) Collect(c chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, n int64, labels ...string) {
+		c <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	tally := m.store.Tally()
+	counter(m.descs.registered, tally.Registered)
+	for status, n := range tally.Ended {
+		counter(m.descs.ended, n, status)
+	}
+	answer, err := m.ask()
 	if err != nil {
-		c <- prometheus.MustNewConstMetric(databaseUpDesc(), prometheus.GaugeValue, 0)
+		gauge(m.descs.up, 0)
 		return
 	}
-	c <- prometheus.MustNewConstMetric(databaseUpDesc(), prometheus.GaugeValue, 1)
+	gauge(m.descs.up, 1)
 	for _, kind := range []storage.GroupKind{storage.PollGroup, storage.DeliverGroup} {
-		c <- prometheus.MustNewConstMetric(overdueDesc(), prometheus.GaugeValue, late[kind].Seconds(), string(kind))
+		gauge(m.descs.overdue, answer.overdue[kind].Seconds(), string(kind))
+	}
+	for state, n := range answer.Budgets {
+		gauge(m.descs.budgets, float64(n), state)
+	}
+	for state, n := range answer.Destinations {
+		gauge(m.descs.destinations, float64(n), state)
 	}
 }
 
-func (o *overdue) ask() (map[storage.GroupKind]time.Duration, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.asked.IsZero() && time.Since(o.asked) < overdueFor {
-		return o.late, o.err
+// ask is patient for readyTimeout with all questions together.
+func (m *storeMetrics) ask() (storeAnswer, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.asked.IsZero() && time.Since(m.asked) < askedFor {
+		return m.answer, m.err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
-	o.late, o.err = o.store.Overdue(ctx)
-	o.asked = time.Now()
-	return o.late, o.err
+	m.answer.overdue, m.err = m.store.Overdue(ctx)
+	if m.err == nil {
+		m.answer.Census, m.err = m.store.Census(ctx)
+	}
+	m.asked = time.Now()
+	return m.answer, m.err
 }
 
 // buildInfo is always 1; its labels say what runs.
