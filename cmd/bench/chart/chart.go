@@ -57,7 +57,7 @@ func panels() []panel {
 // SVG draws throughput, latency and memory, each point as far from the next as any
 // other: their numbers of watches are powers of ten.
 func SVG(points []Point) ([]byte, error) {
-	const width, height = 720, 260
+	const width, height = 800, 260
 	all := panels()
 	sheet := charts.NewPainter(charts.PainterOptions{
 		OutputFormat: charts.ChartOutputSVG, Width: width, Height: height * len(all),
@@ -80,11 +80,12 @@ func (p panel) option(points []Point) charts.LineChartOption {
 		}
 	}
 	option := charts.NewLineChartOptionWithData(values)
-	option.Title.Text = p.title
+	option.Title.Text = p.title + ", by pending watches"
+	option.ValueFormatter = func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 	option.Legend.SeriesNames = names
 	option.XAxis.Labels = nil
 	for _, point := range points {
-		option.XAxis.Labels = append(option.XAxis.Labels, grouped(point.Watches)+" watches")
+		option.XAxis.Labels = append(option.XAxis.Labels, grouped(point.Watches))
 	}
 	return option
 }

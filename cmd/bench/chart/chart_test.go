@@ -27,7 +27,7 @@ func TestSVG(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, text := range []string{"1,000 watches", "1,000,000 watches", "list page p99", "watches a second", "MiB"} {
+	for _, text := range []string{"1,000", "1,000,000", "list page p99", "watches a second", "MiB, by pending watches"} {
 		if !strings.Contains(string(drawn), text) {
 			t.Errorf("it does not say %q", text)
 		}
