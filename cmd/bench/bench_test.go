@@ -116,6 +116,7 @@ func TestPercentile(t *testing.T) {
 		{hundred, 0, 1},
 		{hundred[:1], 99, 1},
 		{hundred[:2], 50, 1},
+		{hundred[:3], 50, 2},
 		{nil, 50, 0},
 	} {
 		if got := percentile(c.sorted, c.p); got != c.want {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -176,6 +177,6 @@ func percentile(sorted []time.Duration, p float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0
 	}
-	rank := int(p/100*float64(len(sorted))+0.999999) - 1
+	rank := int(math.Ceil(p*float64(len(sorted))/100)) - 1
 	return sorted[min(max(rank, 0), len(sorted)-1)]
 }
