@@ -2,11 +2,13 @@ package api
 
 import (
 	"context"
-	"encoding/json"
+	v1 "encoding/json"
+	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/go-json-experiment/json"
 )
 
 // decode reads the body into its generated type and returns what the document
@@ -16,25 +18,34 @@ func (r *request) decode(into any) *faults {
 	var f faults
 	tree := f.bound(r.operation.body, r.tree)
 	f.addSchema(r.operation.body, r.operation.body.VisitJSON(tree, schemaOptions()...))
-	f.addControls("", tree)
-	// From the tree and not from the bytes: in it 60.0 is the whole number 60,
-	// as the document has it.
-	plain, err := json.Marshal(knownFields(r.operation.body, tree))
-	if err == nil {
-		err = json.Unmarshal(plain, into)
+	if holdsControls(tree) {
+		f.addControls("", tree)
 	}
-	if err != nil && len(f.list) == 0 {
+	if len(f.list) == 0 && json.Unmarshal(r.body, into) == nil {
+		return &f
+	}
+	if err := r.decodeTree(tree, into); err != nil && len(f.list) == 0 {
 		f.addf("", "holds a value that cannot be read")
 	}
 	return &f
+}
+
+// decodeTree reads what is left of a body that is wrong somewhere; and what is
+// right, but not to encoding/json: by the document 60.0 is the whole number 60.
+func (r *request) decodeTree(tree, into any) error {
+	plain, err := v1.Marshal(knownFields(r.operation.body, tree))
+	if err != nil {
+		return err
+	}
+	return v1.Unmarshal(plain, into) // which goes on after a value of a wrong type
 }
 
 // maxUnknown is how many fields of one object that its schema does not know
 // are named; the others are counted.
 const maxUnknown = 100
 
-// bound is a value without what is not worth a look, so that judging a body
-// costs no more than the largest one that is right: of a list or a map that is
+// bound takes from a value, in place, what is not worth a look, so that judging a
+// body costs no more than the largest one that is right: of a list or a map that is
 // too long only as much stays as shows that it is, and nothing of what stands
 // where its schema has no place for it.
 func (f *faults) bound(schema *openapi3.Schema, value any) any {
@@ -43,7 +54,7 @@ func (f *faults) bound(schema *openapi3.Schema, value any) any {
 		if !schema.Type.Is(openapi3.TypeObject) {
 			return map[string]any{}
 		}
-		return f.boundObject(schema, value)
+		f.boundObject(schema, value)
 	case []any:
 		if !schema.Type.Is(openapi3.TypeArray) {
 			return []any{}
@@ -51,38 +62,41 @@ func (f *faults) bound(schema *openapi3.Schema, value any) any {
 		if most := schema.MaxItems; most != nil && uint64(len(value)) > *most {
 			value = value[:*most+1]
 		}
-		items := make([]any, 0, len(value))
-		for _, item := range value {
-			items = append(items, f.bound(schema.Items.Value, item))
+		for i, item := range value {
+			value[i] = f.bound(schema.Items.Value, item)
 		}
-		return items
+		return value
 	}
 	return value
 }
 
-func (f *faults) boundObject(schema *openapi3.Schema, object map[string]any) map[string]any {
-	names := sortedKeys(object)
-	if most := schema.MaxProps; most != nil && uint64(len(names)) > *most {
-		names = names[:*most+1]
+func (f *faults) boundObject(schema *openapi3.Schema, object map[string]any) {
+	if most := schema.MaxProps; most != nil && uint64(len(object)) > *most {
+		for _, name := range sortedKeys(object)[*most+1:] {
+			delete(object, name)
+		}
 	}
 	others := schema.AdditionalProperties.Schema
-	bounded := make(map[string]any, min(len(names), maxUnknown))
-	unknown := 0
-	for _, name := range names {
+	var unknown []string
+	for name, value := range object {
 		property := schema.Properties[name]
 		switch {
 		case property != nil:
-			bounded[name] = f.bound(property.Value, object[name])
+			object[name] = f.bound(property.Value, value)
 		case others != nil:
-			bounded[name] = f.bound(others.Value, object[name])
-		case unknown < maxUnknown:
-			bounded[name] = nil
-			unknown++
+			object[name] = f.bound(others.Value, value)
 		default:
+			object[name] = nil
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) > maxUnknown {
+		slices.Sort(unknown)
+		for _, name := range unknown[maxUnknown:] {
+			delete(object, name)
 			f.more++
 		}
 	}
-	return bounded
 }
 
 // knownFields is a value without the fields that its schema does not know. They
@@ -111,6 +125,23 @@ func knownFields(schema *openapi3.Schema, value any) any {
 		return items
 	}
 	return value
+}
+
+// holdsControls says whether addControls has anything to find.
+func holdsControls(value any) bool {
+	switch value := value.(type) {
+	case string:
+		return strings.ContainsFunc(value, isControl)
+	case []any:
+		return slices.ContainsFunc(value, holdsControls)
+	case map[string]any:
+		for name, item := range value {
+			if strings.ContainsFunc(name, unicode.IsControl) || holdsControls(item) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // addControls refuses control characters wherever they stand: PostgreSQL

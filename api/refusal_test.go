@@ -214,11 +214,11 @@ func bodyRefusals(good string) []refusal {
 	chunked := func(r *http.Request) { r.ContentLength = -1 }
 	notJSON, tooLarge, wrongType := http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType
 	return []refusal{
-		{"broken JSON", path, `{"operation_id":`, nil, notJSON, nil, "unexpected end"},
+		{"broken JSON", path, `{"operation_id":`, nil, notJSON, nil, "ends too early"},
 		{"trailing garbage", path, good + `{}`, nil, notJSON, nil, "At byte"},
 		{"a field twice", path, `{"operation_id":"a","operation_id":"b"}`, nil, notJSON, nil, "twice"},
 		{"bytes that are not UTF-8", path, "{\"operation_id\":\"\xff\"}", nil, notJSON, nil, "UTF-8"},
-		{"half of a surrogate pair", path, `{"metadata":{"k":"\ud800"}}`, nil, notJSON, nil, "not valid Unicode: at byte 19"},
+		{"half of a surrogate pair", path, `{"metadata":{"k":"\ud800"}}`, nil, notJSON, nil, "At byte 19: invalid surrogate pair"},
 		{"a NUL byte", path, "{\"operation_id\":\"\x00\"}", nil, notJSON, nil, "At byte"},
 		{"deep nesting", path, strings.Repeat("[", 500000), nil, notJSON, nil, ""},
 		{"deep nesting, closed", path, strings.Repeat("[", 5000) + strings.Repeat("]", 5000), nil, notJSON, nil, "levels deep"},
