@@ -179,8 +179,7 @@ func (m *requestMetrics) count(c echo.Context, elapsed time.Duration) {
 }
 
 func (m *requestMetrics) countLimited(err error) {
-	var limited *limitedError
-	if errors.As(err, &limited) {
+	if limited, ok := errors.AsType[*limitedError](err); ok {
 		m.limited.WithLabelValues(limited.kind.slug).Inc()
 	}
 }
