@@ -22,8 +22,8 @@ type Census struct {
 	Destinations map[string]int // that are not deleted
 }
 
-// Census counts budgets and destinations, of all tenants. It reads the rows of the
-// budgets that rest and those of the destinations, which are few beside all else.
+// Census counts budgets and destinations, of all tenants. It reads all their rows,
+// which are few beside what grows: not for each request.
 func (s *Store) Census(ctx context.Context) (Census, error) {
 	c := Census{
 		Budgets:      map[string]int{BudgetParked: 0, BudgetExhausted: 0},

@@ -253,25 +253,9 @@ func (d *drive) metrics() string {
 	d.t.Helper()
 	var all strings.Builder
 	for _, r := range append(d.workers, d.server) {
-		address := r.address
-		if line, ok := r.Stderr.Find(`"msg":"metrics and health"`); ok {
-			var up struct{ Listen string }
-			if err := json.Unmarshal([]byte(line), &up); err != nil {
-				d.t.Fatal(err)
-			}
-			address = up.Listen
-		}
-		response, err := http.Get("http://" + address + "/metrics") //nolint:noctx // answers at once
-		if err != nil {
-			d.t.Fatal(err)
-		}
-		text, err := io.ReadAll(response.Body)
-		if err != nil {
-			d.t.Fatal(err)
-		}
-		_ = response.Body.Close()
-		d.hunt.keep("metrics", text)
-		all.Write(text)
+		_, text := scrape(d.t, r)
+		d.hunt.keep("metrics", []byte(text))
+		all.WriteString(text)
 	}
 	return all.String()
 }
