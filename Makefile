@@ -6,7 +6,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 GOLANGCI_VERSION := 2.15.0
 
-.PHONY: help build demo test bench fuzz chaos lint format linter generate clean
+.PHONY: help build demo test bench fuzz chaos lint format linter promtool generate clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -51,10 +51,12 @@ fuzz: ## run each fuzz target for FUZZTIME (30s), one after the other
 	done
 
 # With -race, vet and the linters use what was compiled for the tests.
-lint: linter ## vet, golangci-lint, govulncheck, syntax of the shell scripts
+lint: linter promtool ## vet, golangci-lint, govulncheck, alert rules, syntax of the shell scripts
 	go vet -race ./...
 	GOFLAGS="$$(go env GOFLAGS) -race" .bin/golangci-lint run ./...
 	go run ./deploy/vulncheck
+	.bin/promtool check rules --lint=all --lint-fatal deploy/prometheus/alerts.yml
+	.bin/promtool test rules deploy/prometheus/alerts_test.yml
 	for script in deploy/*.sh; do sh -n $$script || exit 1; done
 	bash -n .ci/run
 
@@ -65,6 +67,10 @@ format: linter ## format the Go code
 linter:
 	@test "$$(.bin/golangci-lint version --short 2>/dev/null)" = $(GOLANGCI_VERSION) || \
 		GOBIN=$(CURDIR)/.bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(GOLANGCI_VERSION)
+
+# Without the clients of clouds, which find what to scrape: half the time to build.
+promtool:
+	GOBIN=$(CURDIR)/.bin go -C .tools/prometheus install -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool
 
 # The generator's version is pinned in .tools/go.mod.
 generate: ## write the generated files (*.gen.go) anew

@@ -20,6 +20,29 @@ import (
 // deploy/README.md tells of: no more, no less.
 func TestMetricsAreWellNamedAndDocumented(t *testing.T) {
 	t.Parallel()
+	p := startInProcess(t)
+	problems, err := testutil.GatherAndLint(p.metrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range problems {
+		t.Errorf("%s: %s", problem.Metric, problem.Text)
+	}
+	readme, err := os.ReadFile("../../deploy/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := named("`(relay_[a-z_]+)`", string(readme))
+	exported := named(`fqName: "(relay_[a-z_]+)"`, describe(p.metrics))
+	if !slices.Equal(exported, documented) {
+		t.Errorf("exported are\n%v\ndeploy/README.md tells of\n%v", exported, documented)
+	}
+}
+
+// startInProcess starts relay serve in the test's own process, where what it
+// registers can be looked at.
+func startInProcess(t *testing.T) *process {
+	t.Helper()
 	env := environment{
 		"RELAY_DATABASE_URL": "sqlite:" + filepath.Join(t.TempDir(), "relay.db"), "RELAY_LISTEN": "127.0.0.1:0",
 	}
@@ -38,22 +61,7 @@ func TestMetricsAreWellNamedAndDocumented(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	problems, err := testutil.GatherAndLint(p.metrics)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, problem := range problems {
-		t.Errorf("%s: %s", problem.Metric, problem.Text)
-	}
-	readme, err := os.ReadFile("../../deploy/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	documented := named("`(relay_[a-z_]+)`", string(readme))
-	exported := named(`fqName: "(relay_[a-z_]+)"`, describe(p.metrics))
-	if !slices.Equal(exported, documented) {
-		t.Errorf("exported are\n%v\ndeploy/README.md tells of\n%v", exported, documented)
-	}
+	return p
 }
 
 // describe is what all metrics say of themselves, those without a series too.
