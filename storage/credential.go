@@ -121,7 +121,7 @@ func (s *Store) Credential(ctx context.Context, tenantID, id string) (Credential
 func (s *Store) Credentials(ctx context.Context, tenantID string, page Page) (List[Credential], error) {
 	credentials, err := queryPage(ctx, s.reader(), pageQuery[Credential]{
 		selection: selectCredential, scan: scanCredential, id: func(c Credential) string { return c.ID },
-		idColumn: "id", tenant: filter{"tenant_id", tenantID}, page: page,
+		idColumn: "id", tenant: filter{column: "tenant_id", value: tenantID}, page: page,
 	})
 	if err != nil {
 		return List[Credential]{}, fmt.Errorf("list credentials: %w", err)

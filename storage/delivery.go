@@ -57,6 +57,9 @@ const (
 	pendingOf = `SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'pending' AND step = 0
 		UNION ALL SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'pending' AND step > 0`
 	heldOf = `SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'held'`
+	// givenUpOf are those made from $4 to $5 that failed or were canceled.
+	givenUpOf = `SELECT id FROM deliveries WHERE destination_id = $1 AND created_at >= $4 AND created_at <= $5
+		AND status IN ('failed', 'canceled')`
 )
 
 // holdPending holds what a disabled destination was to receive.
@@ -108,12 +111,18 @@ func (db *database) readDelivery(ctx context.Context, q querier, tenantID, id st
 	return queryOne(ctx, q, db.scanDelivery, selectDelivery+`WHERE tenant_id = $1 AND id = $2`, tenantID, id)
 }
 
+// eventOfWatch is the one event that a watch makes: its deliveries are found by it.
+const eventOfWatch = `SELECT event_id FROM watches WHERE id = `
+
 // Deliveries lists the tenant's deliveries, newest first.
 func (s *Store) Deliveries(ctx context.Context, f DeliveryFilter, page Page) (List[Delivery], error) {
 	deliveries, err := queryPage(ctx, s.reader(), pageQuery[Delivery]{
 		selection: selectDelivery + `WHERE TRUE`, scan: s.db.scanDelivery, id: func(d Delivery) string { return d.ID },
-		idColumn: "id", tenant: filter{"tenant_id", f.TenantID}, page: page, filters: []filter{
-			{"watch_id", f.WatchID}, {"destination_id", f.DestinationID}, {"event_id", f.EventID}, {"status", f.Status},
+		idColumn: "id", tenant: filter{column: "tenant_id", value: f.TenantID}, page: page, filters: []filter{
+			{"event_id", f.WatchID, eventOfWatch},
+			{"destination_id", f.DestinationID, ""},
+			{"event_id", f.EventID, ""},
+			{"status", f.Status, ""},
 		},
 	})
 	if err != nil {

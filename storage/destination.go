@@ -163,7 +163,7 @@ func (s *Store) Destination(ctx context.Context, tenantID, id string) (Destinati
 func (s *Store) Destinations(ctx context.Context, tenantID string, page Page) (List[Destination], error) {
 	destinations, err := queryPage(ctx, s.reader(), pageQuery[Destination]{
 		selection: selectDestination, scan: scanDestination, id: func(d Destination) string { return d.ID },
-		idColumn: "id", tenant: filter{"tenant_id", tenantID}, page: page,
+		idColumn: "id", tenant: filter{column: "tenant_id", value: tenantID}, page: page,
 	})
 	if err != nil {
 		return List[Destination]{}, fmt.Errorf("list destinations: %w", err)

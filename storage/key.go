@@ -110,7 +110,7 @@ func hashKey(presented string) []byte {
 func (s *Store) Keys(ctx context.Context, tenantID string, page Page) (List[Key], error) {
 	keys, err := queryPage(ctx, s.reader(), pageQuery[Key]{
 		selection: selectKey + `WHERE k.revoked_at IS NULL`, scan: scanKey, id: func(k Key) string { return k.ID },
-		idColumn: "k.id", tenant: filter{"k.tenant_id", tenantID}, page: page,
+		idColumn: "k.id", tenant: filter{column: "k.tenant_id", value: tenantID}, page: page,
 	})
 	if err != nil {
 		return List[Key]{}, fmt.Errorf("list keys: %w", err)

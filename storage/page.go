@@ -19,7 +19,18 @@ type List[T any] struct {
 }
 
 // filter demands that a column has a value; "" demands nothing.
-type filter struct{ column, value string }
+type filter struct {
+	column, value string
+	query         string // if not "": the column has what this query finds by the value, with which it ends
+}
+
+func (f filter) condition(args *arguments) string {
+	value := args.add(f.value)
+	if f.query != "" {
+		value = "(" + f.query + value + ")"
+	}
+	return f.column + " = " + value
+}
 
 // pageQuery is a list, newest first.
 type pageQuery[T any] struct {
@@ -35,10 +46,10 @@ type pageQuery[T any] struct {
 // queryPage reads one page, and one row more to know whether there is a next.
 func queryPage[T any](ctx context.Context, q querier, list pageQuery[T]) (List[T], error) {
 	var args arguments
-	conditions := []string{list.selection, list.tenant.column + " = " + args.add(list.tenant.value)}
+	conditions := []string{list.selection, list.tenant.condition(&args)}
 	for _, f := range list.filters {
 		if f.value != "" {
-			conditions = append(conditions, f.column+" = "+args.add(f.value))
+			conditions = append(conditions, f.condition(&args))
 		}
 	}
 	if list.page.After != "" {

@@ -66,9 +66,10 @@ func (s *Store) Recover(ctx context.Context, tenantID, id string, since, until t
 		last := earliestSet(until, tx.db.now())
 		status, due := tx.resumed(destination)
 		count, err = execCount(ctx, tx, `UPDATE deliveries
-			SET status = $1, next_attempt_at = $2, finished_at = NULL, step = CASE WHEN status = 'pending' THEN step ELSE 0 END
-			WHERE destination_id = $3 AND created_at >= $4 AND created_at <= $5 AND status <> 'succeeded'`,
-			status, due, id, since.UnixMicro(), last.UnixMicro())
+			SET status = $2, next_attempt_at = $3, finished_at = NULL, step = CASE WHEN status = 'pending' THEN step ELSE 0 END
+			WHERE created_at >= $4 AND created_at <= $5 AND status <> 'succeeded'
+			AND id IN (`+pendingOf+` UNION ALL `+heldOf+` UNION ALL `+givenUpOf+`)`,
+			id, status, due, since.UnixMicro(), last.UnixMicro())
 		return err
 	})
 	if err != nil {

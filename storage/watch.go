@@ -135,8 +135,8 @@ func (db *database) addDestinations(ctx context.Context, q querier, watches []Wa
 func (s *Store) Watches(ctx context.Context, f WatchFilter, page Page) (List[Watch], error) {
 	watches, err := queryPage(ctx, s.reader(), pageQuery[Watch]{
 		selection: selectWatch + `WHERE TRUE`, scan: s.db.scanWatch, id: func(w Watch) string { return w.ID },
-		idColumn: "w.id", tenant: filter{"w.tenant_id", f.TenantID}, page: page, filters: []filter{
-			{"w.status", f.Status}, {"w.operation_id", f.OperationID}, {"w.account_id", f.AccountID},
+		idColumn: "w.id", tenant: filter{column: "w.tenant_id", value: f.TenantID}, page: page, filters: []filter{
+			{"w.status", f.Status, ""}, {"w.operation_id", f.OperationID, ""}, {"w.account_id", f.AccountID, ""},
 		},
 	})
 	if err == nil {
