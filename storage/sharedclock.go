@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 )
 
@@ -45,6 +44,9 @@ func (s *Store) JoinClock(ctx context.Context) error {
 
 func (s *Store) joinClock(ctx context.Context) error {
 	db := s.db
+	if err := s.endGap(ctx); err != nil { // of a start that died over it
+		return err
+	}
 	last, err := db.lastWord(ctx)
 	if err != nil {
 		return err
@@ -63,7 +65,7 @@ func (s *Store) joinClock(ctx context.Context) error {
 		gap = 0 // one of the wall clocks is wrong
 	}
 	db.clock.set(time.UnixMicro(last.steady).Add(gap))
-	return nil
+	return s.endGap(ctx)
 }
 
 // lastWord reads it, or is the first to say one.
@@ -79,7 +81,8 @@ func (db *database) lastWord(ctx context.Context) (word, error) {
 }
 
 // endSilence has the steady time make up for the gap, unless anybody says a word
-// meanwhile: each makes the steady time later, so the last word is known by it.
+// meanwhile: each makes the steady time later, so the last word is known by it. Nor
+// does it while an earlier gap is still to be left out of graces: one is noted at a time.
 func (s *Store) endSilence(ctx context.Context, last word, gap time.Duration) error {
 	silent := s.db.clock.elapsed()
 	if !s.db.dialect.oneProcess {
@@ -94,34 +97,13 @@ func (s *Store) endSilence(ctx context.Context, last word, gap time.Duration) er
 	gap += s.db.clock.elapsed() - silent
 	return s.write(ctx, func(tx *transaction) error {
 		steady := last.steady + gap.Microseconds()
-		n, err := execCount(ctx, tx, `UPDATE steady_clock SET steady = $1, wall = $2 WHERE id = 1 AND steady = $3`,
+		n, err := execCount(ctx, tx, `UPDATE steady_clock SET steady = $1, wall = $2 WHERE id = 1 AND steady = $3 AND gap = 0`,
 			steady, tx.db.now().UnixMicro(), last.steady)
 		if err != nil || n == 0 {
 			return err
 		}
-		return tx.extendGraces(ctx, gap, steady)
+		return tx.leaveGapOut(ctx, gap, steady)
 	})
-}
-
-// extendGraces leaves a gap out of every grace that runs: nobody could find its
-// trouble to be over. None begins later than now, as one may that began after the
-// last word.
-func (tx *transaction) extendGraces(ctx context.Context, gap time.Duration, now int64) error {
-	moved := tx.db.dialect.least + `(%[1]s + $1, $2) WHERE %[1]s IS NOT NULL`
-	patience := strconv.FormatInt(lastPollPatience.Microseconds(), 10)
-	for _, update := range []string{
-		`UPDATE credentials SET refused_since = ` + fmt.Sprintf(moved, "refused_since"),
-		`UPDATE destinations SET failing_since = ` + fmt.Sprintf(moved, "failing_since"),
-		`UPDATE operations SET refused_since = ` + fmt.Sprintf(moved, "refused_since") + ` AND active`,
-		`UPDATE operations SET last_poll_asked_at = ` + fmt.Sprintf(moved, "last_poll_asked_at") + ` AND active`,
-		`UPDATE watches SET expire_at = ` + tx.db.dialect.least + `(expire_at + $1, CAST($2 AS BIGINT) + ` + patience + `)
-			WHERE status = 'watching' AND expire_at > 0`,
-	} {
-		if _, err := tx.ExecContext(ctx, update, gap.Microseconds(), now); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // KeepClock keeps the steady time of all processes together until ctx ends. An
