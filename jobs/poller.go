@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -15,6 +16,10 @@ import (
 // pollsInFlight is how many requests one budget may have under way: enough to
 // spend the budget of five minutes in seconds, few enough to stay polite.
 const pollsInFlight = 16
+
+// pollWriters is how many commits of poll results a process has under way. A second
+// one would wait for the first wherever both end watches of a tenant.
+const pollWriters = 1
 
 // Source asks an upstream about one operation. It answers within its own
 // timeout, never retries, and tells everything through the answer.
@@ -35,6 +40,7 @@ type poller struct {
 	log     *slog.Logger
 	metrics *metrics
 	traces  tracing
+	joint   *joint[polled]
 }
 
 // polled is what came of one poll, with what the group's budget learns from it.
@@ -141,12 +147,20 @@ func (p *poller) result(due storage.DuePoll, answer cloudflare.Answer) polled {
 	}
 }
 
-// record parks or narrows the budget if an answer says so, writes all results,
-// and rejects credentials whose grace is over.
+// record parks or narrows the budget if an answer says so, and writes all results:
+// together with those of other budgets, unless a credential is in trouble.
 func (p *poller) record(ctx context.Context, budget string, results []polled) error {
 	if err := p.heed(ctx, budget, results); err != nil {
 		return err
 	}
+	if slices.ContainsFunc(results, func(r polled) bool { return r.CredentialRefused }) {
+		return p.write(ctx, results)
+	}
+	return p.joint.do(ctx, results)
+}
+
+// write writes results of any budgets, and rejects credentials whose grace is over.
+func (p *poller) write(ctx context.Context, results []polled) error {
 	rows := make([]storage.PollResult, len(results))
 	refused := map[string]time.Time{} // when each credential was refused last
 	for i, r := range results {

@@ -140,6 +140,7 @@ func newWorker(cfg Config) *Worker {
 		secrets: newCache[storage.CredentialSecret](credentialTTL, cfg.Store.Steady),
 		now:     cfg.Store.Steady, log: cfg.Logger, metrics: m, traces: tracing{cfg.Tracer},
 	}
+	w.poller.joint = newJoint(pollWriters, w.poller.write)
 	w.deliverer = &deliverer{
 		store: cfg.Store, notifier: cfg.Notifier, schedule: cfg.Retry, timeout: cfg.Timeout,
 		disableAfter: cfg.DisableAfter, links: links(cfg.ConsoleURL), now: cfg.Store.Steady, log: cfg.Logger, metrics: m,

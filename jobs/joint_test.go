@@ -1,0 +1,99 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestJoint(t *testing.T) {
+	t.Parallel()
+	poison := errors.New("value out of range")
+	for _, test := range []struct {
+		name    string
+		refuse  func(rows []int) error
+		batches [][]int
+		failed  map[int]error
+	}{
+		{
+			name: "written together", refuse: func([]int) error { return nil },
+			batches: [][]int{{0}, {1, 2, 3}},
+		},
+		{
+			name: "one is refused", batches: [][]int{{0}, {1, 2, 3}, {1}, {2}, {3}}, failed: map[int]error{2: poison},
+			refuse: func(rows []int) error {
+				if slices.Contains(rows, 2) {
+					return poison
+				}
+				return nil
+			},
+		},
+		{
+			name: "the database is away", refuse: func([]int) error { return errUnavailable }, batches: [][]int{{0}, {1, 2, 3}},
+			failed: map[int]error{0: errUnavailable, 1: errUnavailable, 2: errUnavailable, 3: errUnavailable},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var batches [][]int
+				j := newJoint(1, func(ctx context.Context, rows []int) error {
+					batches = append(batches, slices.Sorted(slices.Values(rows)))
+					wait(ctx, time.Second)
+					return test.refuse(rows)
+				})
+				var shifts sync.WaitGroup
+				for row := range 4 { // the first is being written when the others come
+					shifts.Go(func() {
+						if err := j.do(t.Context(), []int{row}); !errors.Is(err, test.failed[row]) {
+							t.Errorf("row %d: %v, want %v", row, err, test.failed[row])
+						}
+					})
+					if row == 0 {
+						synctest.Wait()
+					}
+				}
+				shifts.Wait()
+				if len(batches) > 2 { // the single ones, in any order
+					slices.SortFunc(batches[2:], slices.Compare)
+				}
+				if !slices.EqualFunc(batches, test.batches, slices.Equal) {
+					t.Errorf("written in %v, want %v", batches, test.batches)
+				}
+			})
+		})
+	}
+}
+
+// A batch has its bounds, whoever brings how much.
+func TestJointBatchIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var sizes []int
+		j := newJoint(1, func(ctx context.Context, rows []int) error {
+			sizes = append(sizes, len(rows))
+			wait(ctx, time.Second)
+			return nil
+		})
+		var shifts sync.WaitGroup
+		for range 7 {
+			shifts.Go(func() {
+				if err := j.do(t.Context(), make([]int, unrecordedMost/2)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		shifts.Wait()
+		sum := 0
+		for _, n := range sizes {
+			sum += n
+		}
+		if sum != 7*unrecordedMost/2 || slices.Max(sizes) > unrecordedMost {
+			t.Errorf("written in batches of %v", sizes)
+		}
+	})
+}
