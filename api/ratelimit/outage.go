@@ -8,7 +8,7 @@ import (
 
 const (
 	// patience is how long a count may take; beyond it Redis counts as away.
-	patience = 100 * time.Millisecond
+	patience = 500 * time.Millisecond
 	// pause is for how long a Redis that is away is not asked again, so that an
 	// outage slows one request in that time and not each.
 	pause = 5 * time.Second

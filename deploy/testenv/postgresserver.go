@@ -8,9 +8,10 @@ import (
 
 // StartPostgresServer starts a PostgreSQL server for the test alone, which takes
 // seconds, and stops it when the test ends. What was committed outlives Kill: its
-// processes die, never the machine, so nothing is synchronised to the disk. The settings are of the form
-// name=value. RELAY_TEST_DATABASE_URL has no say here: nobody's running server
-// is to be killed.
+// processes die, never the machine, so nothing is synchronised to the disk. There
+// is room for connections that an outage has left behind beside those that took
+// their place. The settings are of the form name=value. RELAY_TEST_DATABASE_URL has
+// no say here: nobody's running server is to be killed.
 func StartPostgresServer(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	server, err := initPostgres(folderForAll(t))
@@ -23,7 +24,7 @@ func StartPostgresServer(t testing.TB, settings ...string) *Server {
 	s := &Server{t: t}
 	p, port, err := startOnFreePort(func(port string) command {
 		s.command = command{user: server.account, stopSignal: "QUIT", args: server.arguments(port,
-			append([]string{"fsync=off", "full_page_writes=off"}, settings...)...)}
+			append([]string{"max_connections=400", "fsync=off", "full_page_writes=off"}, settings...)...)}
 		return s.command
 	})
 	if err != nil {
