@@ -66,6 +66,9 @@ func (c *crew) roomy(kind storage.GroupKind) bool {
 	return 2*len(c.slots[kind]) < cap(c.slots[kind])
 }
 
+// full says whether every slot of the kind is taken: other groups may be waiting.
+func (c *crew) full(kind storage.GroupKind) bool { return len(c.slots[kind]) == cap(c.slots[kind]) }
+
 // run wakes the group and waits until its shift ends or ctx does.
 func (c *crew) run(ctx context.Context, g storage.Group) {
 	s, ok := c.start(g)
@@ -103,7 +106,8 @@ func (c *crew) shift(g storage.Group, s *shift) {
 	defer func() {
 		c.mu.Lock()
 		delete(c.busy, g)
-		again := len(s.woken) > 0
+		// Where others wait it is the dispatcher's turn to say who is next.
+		again := len(s.woken) > 0 && !c.full(g.Kind)
 		c.mu.Unlock()
 		<-c.slots[g.Kind]
 		close(s.done)

@@ -77,7 +77,7 @@ func (d *deliverer) work(stop, work context.Context, t turn) (notBefore time.Tim
 		v.failures = v.to.Load().ConsecutiveFailures
 		run := drain[errand, attempted]{
 			claim: v.claim, pace: v.pace, id: errand.id, do: v.do, learn: v.learn, record: v.record,
-			ahead: ahead, linger: t.linger,
+			ahead: ahead, linger: t.linger, fresh: destinationTTL,
 		}
 		notBefore, err = run.run(stop, work, t.woken, t.leased)
 		notBefore = v.rested(notBefore)

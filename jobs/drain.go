@@ -19,10 +19,12 @@ const (
 	ahead = 250 * time.Millisecond
 	// claimMost bounds one claim.
 	claimMost = 1000
-	// unrecordedMost is how many results may wait for their commit before no further
-	// request begins: so many are sent twice if the process is killed. Between two
-	// commits on a quiet disk fewer come in.
-	unrecordedMost = 1000
+	// unrecordedMost is how many requests may be under way or wait for the commit of
+	// their result before no further one begins, unless the limit is higher: so many
+	// are sent twice if the process is killed. A commit of as many is cheap enough.
+	unrecordedMost = 256
+	// recordMost bounds one commit of results.
+	recordMost = 1000
 	// recordPause and recordPauseMax bound the pauses between tries to write
 	// results while the database is away.
 	recordPause    = 100 * time.Millisecond
@@ -53,6 +55,9 @@ type drain[T, R any] struct {
 	record func(ctx context.Context, results []R) error
 	// ahead is how much work is claimed ahead, by the time that it will take.
 	ahead time.Duration
+	// fresh is for how long a claim may be gone by; 0 is for ever. What has not begun
+	// by then is claimed anew, as what the claim has read may have changed.
+	fresh time.Duration
 	// linger is how long to wait for more work once all is done; nil for not at all.
 	linger func() time.Duration
 }

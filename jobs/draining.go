@@ -14,7 +14,14 @@ type finished[R any] struct {
 	ok     bool
 }
 
+// queued is a row that was claimed, and when.
+type queued[T any] struct {
+	row     T
+	claimed time.Time
+}
+
 type claimed[T any] struct {
+	at        time.Time // when the claim began
 	rows      []T
 	asked     int
 	notBefore time.Time
@@ -32,7 +39,7 @@ type draining[T, R any] struct {
 	work context.Context //nolint:containedctx // of the run, as the whole of this
 
 	busy     map[string]bool // claimed, and neither dropped nor recorded
-	queue    []T             // claimed, and not begun
+	queue    []queued[T]     // claimed, and not begun
 	underWay int
 	results  []R      // not being written yet
 	ids      []string // of the results
@@ -59,10 +66,13 @@ func (r *draining[T, R]) goOn() {
 	if p.limit == 0 || r.stuck.Load() {
 		return
 	}
-	for len(r.queue) > 0 && r.underWay < p.limit && r.unrecorded() < unrecordedMost {
-		row := r.queue[0]
+	if r.fresh > 0 && len(r.queue) > 0 && time.Since(r.queue[0].claimed) > r.fresh {
+		r.dropQueue()
+	}
+	for len(r.queue) > 0 && r.underWay < p.limit && r.underWay+r.unrecorded() < max(unrecordedMost, p.limit) {
+		next := r.queue[0]
 		r.queue = r.queue[1:]
-		r.begin(row)
+		r.begin(next.row)
 	}
 	if n := r.wanted(p); n > 0 && r.more && !r.claiming {
 		r.claimMore(n)
@@ -107,8 +117,9 @@ func (r *draining[T, R]) claimMore(n int) {
 	r.claiming, r.more = true, false
 	busy := maps.Clone(r.busy)
 	go func() {
+		at := time.Now()
 		rows, notBefore, err := r.claim(r.work, n, busy)
-		r.claims <- claimed[T]{rows, n, notBefore, err}
+		r.claims <- claimed[T]{at, rows, n, notBefore, err}
 	}()
 }
 
@@ -118,14 +129,14 @@ func (r *draining[T, R]) take(c claimed[T]) {
 	r.err = errors.Join(r.err, c.err)
 	for _, row := range c.rows {
 		r.busy[r.id(row)] = true
+		r.queue = append(r.queue, queued[T]{row, c.at})
 	}
-	r.queue = append(r.queue, c.rows...)
 }
 
 // dropQueue leaves what has not begun to a later claim.
 func (r *draining[T, R]) dropQueue() {
-	for _, row := range r.queue {
-		delete(r.busy, r.id(row))
+	for _, q := range r.queue {
+		delete(r.busy, r.id(q.row))
 		r.more = true
 	}
 	r.queue = nil

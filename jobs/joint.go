@@ -53,7 +53,7 @@ func (j *joint[R]) take() []*contribution[R] {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	n, rows := 0, 0
-	for n < len(j.waiting) && (n == 0 || rows+len(j.waiting[n].rows) <= unrecordedMost) {
+	for n < len(j.waiting) && (n == 0 || rows+len(j.waiting[n].rows) <= recordMost) {
 		rows += len(j.waiting[n].rows)
 		n++
 	}

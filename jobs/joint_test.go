@@ -82,7 +82,7 @@ func TestJointBatchIsBounded(t *testing.T) {
 		var shifts sync.WaitGroup
 		for range 7 {
 			shifts.Go(func() {
-				if err := j.do(t.Context(), make([]int, unrecordedMost/2)); err != nil {
+				if err := j.do(t.Context(), make([]int, recordMost/2)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -92,7 +92,7 @@ func TestJointBatchIsBounded(t *testing.T) {
 		for _, n := range sizes {
 			sum += n
 		}
-		if sum != 7*unrecordedMost/2 || slices.Max(sizes) > unrecordedMost {
+		if sum != 7*recordMost/2 || slices.Max(sizes) > recordMost {
 			t.Errorf("written in batches of %v", sizes)
 		}
 	})

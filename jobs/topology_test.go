@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -110,16 +111,19 @@ func TestRedisCluster(t *testing.T) {
 		}
 		return without
 	}
-	for since := time.Now(); len(idle()) > 0; {
-		if time.Since(since) > patience {
-			t.Fatalf("no task was done of the queues %q", idle())
-		}
-		for range clusterQueues {
-			credentials = append(credentials, r.credential(fmt.Sprint("token", len(to))))
-			to = append(to, r.webhook(nil))
-		}
-		all(fmt.Sprint("round", len(to)))
+	waker := StartWaker(client, slog.New(slog.DiscardHandler), time.Now)
+	for i := range 16 * clusterQueues { // enough for each queue to get some
+		waker.Wake([]storage.Group{
+			{Kind: storage.PollGroup, ID: fmt.Sprint("nobody", i)}, {Kind: storage.DeliverGroup, ID: fmt.Sprint("nobody", i)},
+		})
 	}
+	eventually(t, func() bool { return len(idle()) == 0 }, nil, "a task of every queue to be done")
+	waker.Stop()
+	for range clusterQueues {
+		credentials = append(credentials, r.credential(fmt.Sprint("token", len(to))))
+		to = append(to, r.webhook(nil))
+	}
+	all("first ")
 	holders := map[*testenv.Server]bool{}
 	for name := range processed(client) {
 		holders[cluster.Node("{"+name+"}")] = true

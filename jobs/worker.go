@@ -35,6 +35,8 @@ const (
 	// asynqGrace is short because the crew has waited already when asynq is told
 	// to stop.
 	asynqGrace = time.Second
+	// turnLength is how long a shift stays at a group while others wait for a slot.
+	turnLength = 2 * time.Second
 	// linger is how long a shift stays at a group in which nothing is left to do.
 	linger = 100 * time.Millisecond
 	// cutOffGrace is how long what was cut off may take to notice it.
@@ -207,7 +209,25 @@ func (w *Worker) shift(stop, work context.Context, g storage.Group, woken <-chan
 			}
 			return
 		}
+		if w.crew.full(g.Kind) {
+			return // whoever has waited longest is next
+		}
 	}
+}
+
+// inTurn ends with stop or, once all slots of the kind are taken, when a turn is
+// over: a group that is due all the time, as one at its rate limit, else kept its
+// slot from the others for as long. The caller ends it too.
+func (w *Worker) inTurn(stop context.Context, kind storage.GroupKind) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancel(stop)
+	go func() {
+		for wait(ctx, turnLength) {
+			if w.crew.full(kind) {
+				end()
+			}
+		}
+	}()
+	return ctx, end
 }
 
 // visit takes the group's lease, does what is due, and gives the lease back. It
@@ -236,6 +256,8 @@ func (w *Worker) visit(stop, work context.Context, g storage.Group, woken <-chan
 			return w.store.RenewLease(ctx, g, w.owner, leaseTTL)
 		}, t.leased)
 	})
+	stop, endTurn := w.inTurn(stop, g.Kind)
+	defer endTurn()
 	var notBefore time.Time
 	if g.Kind == storage.PollGroup {
 		notBefore, err = w.poller.work(stop, work, t)

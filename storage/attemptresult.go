@@ -44,7 +44,7 @@ func (s *Store) RecordAttempts(ctx context.Context, destinationID string, result
 				r.Attempt.StatusCode, clean(r.Attempt.Error), append([]byte{}, r.Attempt.ResponseBody...),
 			})
 			if r.Slack.TS != "" {
-				messages = append(messages, []any{r.DeliveryID, r.Slack.Channel, r.Slack.TS})
+				messages = append(messages, []any{r.DeliveryID, clean(r.Slack.Channel), clean(r.Slack.TS)})
 			}
 			health.count(r)
 		}

@@ -71,7 +71,7 @@ func (s *Store) RecordProgress(ctx context.Context, destinationID string, result
 	var shown, failed [][]any
 	for _, r := range results {
 		if r.NextAttemptAt.IsZero() {
-			shown = append(shown, []any{r.WatchID, destinationID, r.Revision, r.Slack.Channel, r.Slack.TS, now})
+			shown = append(shown, []any{r.WatchID, destinationID, r.Revision, clean(r.Slack.Channel), clean(r.Slack.TS), now})
 		} else {
 			failed = append(failed, []any{r.WatchID, destinationID, r.NextAttemptAt.UnixMicro()})
 		}

@@ -3,8 +3,10 @@ package testenv
 import (
 	"context"
 	"net"
+	"net/netip"
 	"net/url"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -22,6 +24,7 @@ type Proxy struct {
 
 	mu       sync.Mutex
 	listener net.Listener       // nil while connections are refused
+	place    int                // then a socket that keeps the address from others
 	open     map[*link]struct{} // every connection that is not over
 	silent   bool
 	latency  time.Duration
@@ -44,6 +47,7 @@ func StartProxy(t testing.TB, serverURL string) *Proxy {
 	p.Restore()
 	t.Cleanup(func() {
 		p.Refuse()
+		p.leavePlace()
 		p.links.Wait()
 	})
 	return p
@@ -64,8 +68,34 @@ func (p *Proxy) Refuse() {
 	if p.listener != nil {
 		_ = p.listener.Close()
 		p.listener = nil
+		p.keepPlace()
 	}
 	p.reset()
+}
+
+// keepPlace binds the address without listening there: connections are refused, and
+// no other test's server takes the port meanwhile.
+func (p *Proxy) keepPlace() {
+	address := netip.MustParseAddrPort(p.address)
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err == nil {
+		p.place = socket
+		err = syscall.SetsockoptInt(socket, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
+	}
+	if err == nil {
+		err = syscall.Bind(socket, &syscall.SockaddrInet4{Port: int(address.Port()), Addr: address.Addr().As4()})
+	}
+	if err != nil {
+		p.t.Errorf("proxy: keep %s: %v", p.address, err)
+	}
+}
+
+// leavePlace ends keepPlace.
+func (p *Proxy) leavePlace() {
+	if p.place != 0 {
+		_ = syscall.Close(p.place)
+		p.place = 0
+	}
 }
 
 // Silence lets nothing pass any more, not even the end of a connection. New
@@ -96,6 +126,7 @@ func (p *Proxy) Restore() {
 	if p.listener != nil {
 		return
 	}
+	p.leavePlace()
 	listener, err := new(net.ListenConfig).Listen(context.WithoutCancel(p.t.Context()), "tcp", p.address)
 	if err != nil {
 		p.t.Errorf("proxy: %v", err)
