@@ -63,7 +63,7 @@ func before(t testing.TB, database *url.URL) string {
 // writeFor writes a file that every account may read.
 func writeFor(t testing.TB, path, text string) {
 	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil { //nolint:gosec // it is the account's that runs the server
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
