@@ -4,14 +4,20 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"oprelay/storage"
 )
 
 const (
 	dispatchEvery = 250 * time.Millisecond
-	dispatchMost  = 256
+	// dispatchMost is how many groups are woken at a time, by enqueueAtOnce calls to
+	// Redis at a time: it may be a millisecond away.
+	dispatchMost  = 1024
+	enqueueAtOnce = 16
 	// takeOverAfter is how long a group may be seen due and unattended before the
 	// dispatcher stops hoping for Redis and has its own process work through it.
 	takeOverAfter = time.Second
@@ -25,7 +31,7 @@ const (
 // dispatcher looks at what is due in the database and has it done, whatever the
 // state of Redis. Every worker process runs one: the lease keeps their work apart.
 type dispatcher struct {
-	store *storage.Store
+	store dispatched
 	waker *Waker
 	crew  *crew
 	now   func() time.Time
@@ -33,14 +39,31 @@ type dispatcher struct {
 	// unattended is when each group was first seen due in the looks so far.
 	unattended map[storage.Group]time.Time
 	swept      time.Time
-	complained time.Time
 	log        *slog.Logger
 }
 
+// dispatched is what a dispatcher needs of the store.
+type dispatched interface {
+	DueGroups(ctx context.Context, limit int) ([]storage.Group, error)
+	LastPolls(ctx context.Context, limit int) (int, error)
+	ExpireWatches(ctx context.Context, limit int) (int, error)
+	Sweep(ctx context.Context, limit int) (int, error)
+}
+
+// run wakes what is due in one loop and ends what is over in another: a hundred
+// thousand watches that expire together delay nobody's polls and retries.
 func (d *dispatcher) run(ctx context.Context) {
+	var loops sync.WaitGroup
+	loops.Go(func() { d.repeat(ctx, d.wakeDue) })
+	loops.Go(func() { d.repeat(ctx, d.clear) })
+	loops.Wait()
+}
+
+func (d *dispatcher) repeat(ctx context.Context, tick func(context.Context) error) {
+	var complained time.Time
 	for {
-		if err := d.tick(ctx); ctx.Err() == nil {
-			d.heed(ctx, err)
+		if err := tick(ctx); ctx.Err() == nil {
+			complained = d.heed(ctx, err, complained)
 		}
 		if !wait(ctx, dispatchEvery) {
 			return
@@ -49,41 +72,40 @@ func (d *dispatcher) run(ctx context.Context) {
 }
 
 // heed tells an outage, during which no lease is taken, from a fault, for which
-// one row may be the cause and which must not stop the work on all others.
-func (d *dispatcher) heed(ctx context.Context, err error) {
+// one row may be the cause and which must not stop the work on all others. It
+// returns when it complained of one last.
+func (d *dispatcher) heed(ctx context.Context, err error, complained time.Time) time.Time {
 	if err == nil && !d.away.over(0) {
 		_, err = d.store.Sweep(ctx, 1) // what answers reads may still refuse writes
 	}
 	if storage.Unavailable(err) {
 		d.away.failed(err)
-		return
+		return complained
 	}
 	d.away.worked()
-	if now := d.now(); err != nil && now.Sub(d.complained).Abs() >= complainEvery {
-		d.complained = now
-		d.log.Error("looking for what is due failed in part; the rest goes on", "error", err)
+	now := d.now()
+	if err == nil || now.Sub(complained).Abs() < complainEvery {
+		return complained
 	}
+	d.log.Error("looking for what is due failed in part; the rest goes on", "error", err)
+	return now
 }
 
-// tick does each of its parts whatever became of the others.
-func (d *dispatcher) tick(ctx context.Context) error {
-	return errors.Join(d.expire(ctx), d.wakeDue(ctx), d.sweep(ctx))
+// clear does each of its parts whatever became of the others.
+func (d *dispatcher) clear(ctx context.Context) error {
+	return errors.Join(d.expire(ctx), d.sweep(ctx))
 }
 
-// expire ends watches at their deadline, after a last look at their operations.
+// expire ends watches at their deadline, after a last look at their operations: a
+// few of each in turn, until none is left.
 func (d *dispatcher) expire(ctx context.Context) error {
 	for {
 		asked, err := d.store.LastPolls(ctx, expireMost)
 		if err != nil {
 			return err
 		}
-		if asked < expireMost {
-			break
-		}
-	}
-	for {
 		ended, err := d.store.ExpireWatches(ctx, expireMost)
-		if err != nil || ended < expireMost {
+		if err != nil || max(asked, ended) < expireMost {
 			return err
 		}
 	}
@@ -102,6 +124,8 @@ func (d *dispatcher) sweep(ctx context.Context) error {
 	return err
 }
 
+// wakeDue wakes the groups that have waited longest. Who has not been found by
+// another process within takeOverAfter is woken here.
 func (d *dispatcher) wakeDue(ctx context.Context) error {
 	groups, err := d.store.DueGroups(ctx, dispatchMost)
 	if err != nil {
@@ -109,17 +133,25 @@ func (d *dispatcher) wakeDue(ctx context.Context) error {
 	}
 	now := d.now()
 	seen := make(map[storage.Group]time.Time, len(groups))
+	var enqueuing errgroup.Group
+	enqueuing.SetLimit(enqueueAtOnce)
 	for _, g := range groups {
 		first, ok := d.unattended[g]
 		if !ok {
 			first = now
 		}
 		seen[g] = first
-		if now.Sub(first).Abs() < takeOverAfter && d.waker.Up() && d.waker.enqueue(ctx, g) {
+		if now.Sub(first).Abs() >= takeOverAfter || !d.waker.Up() {
+			d.crew.wake(g)
 			continue
 		}
-		d.crew.wake(g)
+		enqueuing.Go(func() error {
+			if !d.waker.enqueue(ctx, g) {
+				d.crew.wake(g)
+			}
+			return nil
+		})
 	}
 	d.unattended = seen
-	return nil
+	return enqueuing.Wait()
 }

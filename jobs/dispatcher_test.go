@@ -1,9 +1,18 @@
 package jobs
 
 import (
+	"context"
 	"errors"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"oprelay/storage"
 )
@@ -21,8 +30,9 @@ func TestFaultIsNoOutage(t *testing.T) {
 	if storage.Unavailable(fault) {
 		t.Fatal("the fault counts as an outage")
 	}
+	var complained time.Time
 	for range 3 {
-		d.heed(t.Context(), fault)
+		complained = d.heed(t.Context(), fault, complained)
 		if !d.away.over(afterOutage) {
 			t.Fatal("a fault stops the work")
 		}
@@ -34,7 +44,7 @@ func TestFaultIsNoOutage(t *testing.T) {
 	if d.away.over(0) {
 		t.Error("an outage does not stop the work")
 	}
-	d.heed(t.Context(), nil)
+	d.heed(t.Context(), nil, complained)
 	if !d.away.over(0) || d.away.over(afterOutage) {
 		t.Error("work goes on at once after an outage, or not at all")
 	}
@@ -42,4 +52,92 @@ func TestFaultIsNoOutage(t *testing.T) {
 	if !d.away.over(afterOutage) {
 		t.Error("work does not go on after an outage")
 	}
+}
+
+// crowd is a store in which many groups are due, and watches that are over are ended
+// without an end.
+type crowd struct {
+	due    int
+	looked atomic.Int64
+}
+
+// DueGroups implements dispatched.
+func (c *crowd) DueGroups(_ context.Context, limit int) ([]storage.Group, error) {
+	c.looked.Add(1)
+	groups := make([]storage.Group, min(c.due, limit))
+	for i := range groups {
+		groups[i] = storage.Group{Kind: storage.DeliverGroup, ID: strconv.Itoa(i)}
+	}
+	return groups, nil
+}
+
+// LastPolls implements dispatched.
+func (c *crowd) LastPolls(ctx context.Context, limit int) (int, error) { return c.full(ctx, limit) }
+
+// ExpireWatches implements dispatched.
+func (c *crowd) ExpireWatches(ctx context.Context, limit int) (int, error) { return c.full(ctx, limit) }
+
+// Sweep implements dispatched.
+func (c *crowd) Sweep(ctx context.Context, limit int) (int, error) { return c.full(ctx, limit) }
+
+func (c *crowd) full(ctx context.Context, limit int) (int, error) {
+	wait(ctx, time.Second)
+	return limit, ctx.Err()
+}
+
+// distantRedis answers all after a millisecond, and notes which tasks it was given.
+type distantRedis struct {
+	mu    sync.Mutex
+	tasks map[any]bool
+}
+
+func (*distantRedis) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (*distantRedis) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (d *distantRedis) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		wait(ctx, time.Millisecond)
+		if script, ok := cmd.(*redis.Cmd); ok {
+			script.SetVal(int64(1))
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.tasks[cmd.Args()[3]] = true // its key
+		}
+		return nil
+	}
+}
+
+// However many watches are over, what is due is looked for as often as ever, and a
+// thousand groups are woken each time, though Redis is not near.
+func TestWatchesThatAreOverDelayNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		far := &distantRedis{tasks: map[any]bool{}}
+		client := redis.NewClient(&redis.Options{Addr: "redis.invalid:6379"})
+		client.AddHook(far)
+		log := slog.New(slog.DiscardHandler)
+		w := &Waker{queues: queuesIn(client), now: time.Now, outage: outage{log: log, what: "Redis", now: time.Now}}
+		w.client.Store(asynq.NewClientFromRedisClient(client))
+		w.up.Store(true)
+		store := &crowd{due: 1000}
+		d := &dispatcher{
+			store: store, waker: w, now: time.Now, log: log, away: &outage{log: log, what: "the database", now: time.Now},
+			crew: newCrew(slots(1), func(context.Context, storage.Group, <-chan struct{}) {}),
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), takeOverAfter)
+		defer cancel()
+		d.run(ctx)
+		if n := store.looked.Load(); n < 3 {
+			t.Errorf("looked %d times for what is due within a second", n)
+		}
+		if len(far.tasks) != store.due {
+			t.Errorf("%d of %d groups were woken", len(far.tasks), store.due)
+		}
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
