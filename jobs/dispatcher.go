@@ -21,7 +21,7 @@ const (
 	// takeOverAfter is how long a group may be seen due and unattended before the
 	// dispatcher stops hoping for Redis and has its own process work through it.
 	takeOverAfter = time.Second
-	expireMost    = 500
+	endMost       = 500
 	sweepEvery    = time.Minute
 	sweepMost     = 1000
 	// complainEvery keeps a fault that lasts from filling the log.
@@ -44,10 +44,18 @@ type dispatcher struct {
 
 // dispatched is what a dispatcher needs of the store.
 type dispatched interface {
+	endings
+
 	DueGroups(ctx context.Context, limit int) ([]storage.Group, error)
+	Sweep(ctx context.Context, limit int) (int, error)
+}
+
+// endings are of watches, by themselves. Each says how many it took; where these are
+// as many as it might, more are left.
+type endings interface {
+	EndRest(ctx context.Context, limit int) (int, error)
 	LastPolls(ctx context.Context, limit int) (int, error)
 	ExpireWatches(ctx context.Context, limit int) (int, error)
-	Sweep(ctx context.Context, limit int) (int, error)
 }
 
 // run wakes what is due in one loop and ends what is over in another: a hundred
@@ -93,19 +101,20 @@ func (d *dispatcher) heed(ctx context.Context, err error, complained time.Time) 
 
 // clear does each of its parts whatever became of the others.
 func (d *dispatcher) clear(ctx context.Context) error {
-	return errors.Join(d.expire(ctx), d.sweep(ctx))
+	return errors.Join(d.end(ctx), d.sweep(ctx))
 }
 
-// expire ends watches at their deadline, after a last look at their operations: a
-// few of each in turn, until none is left.
-func (d *dispatcher) expire(ctx context.Context) error {
+// end ends watches whose operation is over, or their deadline after a last look at
+// their operations: a few of each in turn, until none is left.
+func (d *dispatcher) end(ctx context.Context) error {
 	for {
-		asked, err := d.store.LastPolls(ctx, expireMost)
+		rest, failed := d.store.EndRest(ctx, endMost)
+		asked, err := d.store.LastPolls(ctx, endMost)
 		if err != nil {
-			return err
+			return errors.Join(failed, err)
 		}
-		ended, err := d.store.ExpireWatches(ctx, expireMost)
-		if err != nil || max(asked, ended) < expireMost {
+		expired, err := d.store.ExpireWatches(ctx, endMost)
+		if err = errors.Join(failed, err); err != nil || max(rest, asked, expired) < endMost {
 			return err
 		}
 	}

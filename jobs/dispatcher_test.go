@@ -59,6 +59,7 @@ func TestFaultIsNoOutage(t *testing.T) {
 type crowd struct {
 	due    int
 	looked atomic.Int64
+	took   sync.Map // whether each of its parts was asked to end something
 }
 
 // DueGroups implements dispatched.
@@ -71,17 +72,21 @@ func (c *crowd) DueGroups(_ context.Context, limit int) ([]storage.Group, error)
 	return groups, nil
 }
 
+// EndRest implements dispatched.
+func (c *crowd) EndRest(ctx context.Context, limit int) (int, error) { return c.full(ctx, "rest", limit) }
+
 // LastPolls implements dispatched.
-func (c *crowd) LastPolls(ctx context.Context, limit int) (int, error) { return c.full(ctx, limit) }
+func (c *crowd) LastPolls(ctx context.Context, limit int) (int, error) { return c.full(ctx, "last polls", limit) }
 
 // ExpireWatches implements dispatched.
-func (c *crowd) ExpireWatches(ctx context.Context, limit int) (int, error) { return c.full(ctx, limit) }
+func (c *crowd) ExpireWatches(ctx context.Context, limit int) (int, error) { return c.full(ctx, "expired", limit) }
 
 // Sweep implements dispatched.
-func (c *crowd) Sweep(ctx context.Context, limit int) (int, error) { return c.full(ctx, limit) }
+func (c *crowd) Sweep(ctx context.Context, limit int) (int, error) { return c.full(ctx, "swept", limit) }
 
-func (c *crowd) full(ctx context.Context, limit int) (int, error) {
-	wait(ctx, time.Second)
+func (c *crowd) full(ctx context.Context, part string, limit int) (int, error) {
+	c.took.Store(part, true)
+	wait(ctx, time.Second/10)
 	return limit, ctx.Err()
 }
 
@@ -132,6 +137,11 @@ func TestWatchesThatAreOverDelayNobody(t *testing.T) {
 		d.run(ctx)
 		if n := store.looked.Load(); n < 3 {
 			t.Errorf("looked %d times for what is due within a second", n)
+		}
+		for _, part := range []string{"rest", "last polls", "expired"} {
+			if _, ok := store.took.Load(part); !ok {
+				t.Errorf("nothing was asked of %s", part)
+			}
 		}
 		if len(far.tasks) != store.due {
 			t.Errorf("%d of %d groups were woken", len(far.tasks), store.due)

@@ -20,6 +20,7 @@ type endingWatch struct {
 	operation    Operation
 	polls        int
 
+	// How it ends: known from the start if its operation is over, else set by who ends it.
 	status     string // what it becomes
 	reason     string // why, for expired and unobservable
 	observedAt time.Time
@@ -33,16 +34,28 @@ func (w *endingWatch) wants() bool { return slices.Contains(w.events, eventOf(w.
 func eventOf(status string) string { return "operation." + status }
 
 const selectEndingWatch = `SELECT w.id, w.tenant_id, w.operation_ref, w.events, w.metadata, w.traceparent,
-	o.source, o.account_id, o.operation_id, o.status, o.error, o.completed_at, o.polls
+	o.source, o.account_id, o.operation_id, o.status, o.error, o.completed_at, o.polls,
+	o.active, o.refused_reason, o.last_polled_at
 	FROM watches w JOIN operations o ON o.id = w.operation_ref
 	WHERE w.finished_at IS NULL AND `
 
-func scanEndingWatch(row scanner) (*endingWatch, error) {
+func (db *database) scanEndingWatch(row scanner) (*endingWatch, error) {
 	var w endingWatch
+	var active bool
+	var refusedReason string
+	var polledAt time.Time
 	err := row.Scan(&w.id, &w.tenantID, &w.operationRef, jsonColumn{&w.events}, jsonColumn{&w.metadata},
 		textColumn{&w.traceparent},
 		&w.operation.Source, &w.operation.AccountID, &w.operation.ID, &w.operation.Status, &w.operation.Error,
-		timeColumn{&w.operation.CompletedAt}, &w.polls)
+		timeColumn{&w.operation.CompletedAt}, &w.polls, &active, &refusedReason, timeColumn{&polledAt})
+	if !active { // the last poll told its end
+		w.observedAt = db.dated(polledAt)
+		switch w.status = w.operation.Status; w.status {
+		case WatchCompleted, WatchFailed:
+		default:
+			w.status, w.reason = WatchUnobservable, refusedReason
+		}
+	}
 	return &w, err
 }
 

@@ -232,6 +232,8 @@ func (p *planned) work() {
 	check(p.t, p.RecordPolls(ctx, []PollResult{running}))
 	check(p.t, p.ParkBudget(ctx, p.credential.BudgetID, p.Steady()))
 	check(p.t, p.HintBudget(ctx, p.credential.BudgetID, 100, p.Steady()))
+	p.over(p.polls(2, nil))
+	get(p.EndRest(ctx, 100))(p.t)
 	due := p.deliveries(p.destination, 10, nil)
 	p.attempt(p.deliveries(p.destination, 10, map[string]bool{due[0].ID: true}), DeliveryPending)
 	p.attempt(p.deliveries(p.destination, 10, nil), DeliverySucceeded)
@@ -253,6 +255,19 @@ func (p *planned) work() {
 	check(p.t, p.JoinClock(ctx))
 	check(p.t, p.write(ctx, func(tx *transaction) error { return tx.leaveGapOut(ctx, time.Second, p.Steady().UnixMicro()) }))
 	check(p.t, p.endGap(ctx))
+}
+
+// over has operations end with more watches than fit the transaction.
+func (p *planned) over(polls []DuePoll) {
+	p.t.Helper()
+	ctx := p.t.Context()
+	check(p.t, p.write(ctx, func(tx *transaction) error {
+		refs := []string{polls[0].RowID, polls[1].RowID}
+		if _, err := tx.ExecContext(ctx, `UPDATE operations SET active = FALSE WHERE id IN ($1, $2)`, refs[0], refs[1]); err != nil {
+			return err
+		}
+		return tx.endOperations(ctx, refs, 1)
+	}))
 }
 
 // read does what the API does.

@@ -27,8 +27,9 @@ type PollResult struct {
 }
 
 // RecordPolls writes the results of a group's polls, at most one per row, in one
-// transaction. Where End is set, the operation is closed and its watches end.
-// Results of operations that were closed meanwhile are dropped.
+// transaction. Where End is set, the operation is closed and its watches end, in this
+// transaction or, where many are left, soon after ([Store.EndRest]). Results of
+// operations that were closed meanwhile are dropped.
 func (s *Store) RecordPolls(ctx context.Context, results []PollResult) error {
 	byRow := make(map[string]PollResult, len(results))
 	for _, r := range results {
@@ -59,13 +60,13 @@ func (s *Store) RecordPolls(ctx context.Context, results []PollResult) error {
 				lastSeen = append(lastSeen, o.id)
 			}
 		}
-		if err := tx.endOperations(ctx, ended, byRow); err != nil {
+		if err := tx.endOperations(ctx, ended, endMost); err != nil {
 			return err
 		}
-		if err := tx.expirePolled(ctx, lastSeen); err != nil {
+		if err := tx.expirePolled(ctx, lastSeen, touchMost); err != nil {
 			return err
 		}
-		return tx.showOperations(ctx, moved)
+		return tx.showOperations(ctx, moved, touchMost)
 	})
 	if err != nil {
 		return fmt.Errorf("record %d polls: %w", len(results), err)
@@ -113,27 +114,6 @@ func earliestSet(t, instead time.Time) time.Time {
 		return instead
 	}
 	return t
-}
-
-// endOperations ends the watches of operations that were closed just now.
-func (tx *transaction) endOperations(ctx context.Context, rowIDs []string, results map[string]PollResult) error {
-	if len(rowIDs) == 0 {
-		return nil
-	}
-	var args arguments
-	watches, err := queryAll(ctx, tx, scanEndingWatch,
-		selectEndingWatch+tx.db.dialect.in(&args, "w.operation_ref", rowIDs)+` ORDER BY w.id`, args...)
-	if err != nil {
-		return err
-	}
-	for _, w := range watches {
-		r := results[w.operationRef]
-		w.status, w.observedAt = r.End, tx.db.dated(r.At)
-		if r.End == WatchUnobservable {
-			w.reason = r.RefusedReason
-		}
-	}
-	return tx.endWatches(ctx, watches)
 }
 
 // credentialNews is what the polls tell of a credential, in the end.

@@ -115,14 +115,15 @@ func (tx *transaction) showProgress(ctx context.Context, watchIDs []string) erro
 	return tx.advanceMessages(ctx, &args, tx.db.dialect.in(&args, "watch_id", watchIDs))
 }
 
-// showOperations makes the messages due of all who still watch the operations.
-func (tx *transaction) showOperations(ctx context.Context, operationRefs []string) error {
+// showOperations makes the messages due of those who still watch the operations: of
+// up to most watches. The others show the next state.
+func (tx *transaction) showOperations(ctx context.Context, operationRefs []string, most int) error {
 	if len(operationRefs) == 0 {
 		return nil
 	}
 	var args arguments
 	return tx.advanceMessages(ctx, &args, `watch_id IN
-		(SELECT id FROM watches WHERE `+tx.db.dialect.in(&args, "operation_ref", operationRefs)+` AND status = 'watching')`)
+		(SELECT id FROM watches WHERE `+tx.db.dialect.in(&args, "operation_ref", operationRefs)+` AND finished_at IS NULL LIMIT `+args.add(most)+`)`)
 }
 
 // advanceMessages makes messages due: at once, unless they wait for Slack.

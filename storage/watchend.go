@@ -103,15 +103,17 @@ func (tx *transaction) askLastPolls(ctx context.Context, operationRefs, watches 
 }
 
 // expirePolled ends at the next [Store.ExpireWatches] those watches of the
-// operations, polled just now, that have waited for nothing else.
-func (tx *transaction) expirePolled(ctx context.Context, operationRefs []string) error {
+// operations, polled just now, that have waited for nothing else: up to most of them.
+// The others wait for lastPollPatience.
+func (tx *transaction) expirePolled(ctx context.Context, operationRefs []string, most int) error {
 	if len(operationRefs) == 0 {
 		return nil
 	}
 	var args arguments
-	_, err := tx.ExecContext(ctx, `UPDATE watches SET expire_at = 0 WHERE finished_at IS NULL AND expire_at > 0
-		AND `+tx.db.dialect.in(&args, "operation_ref", operationRefs)+` AND deadline <=
-		(SELECT o.last_polled_at FROM operations o WHERE o.id = watches.operation_ref)`, args...)
+	_, err := tx.ExecContext(ctx, `UPDATE watches SET expire_at = 0 WHERE id IN (SELECT w.id
+		FROM watches w JOIN operations o ON o.id = w.operation_ref
+		WHERE `+tx.db.dialect.in(&args, "w.operation_ref", operationRefs)+` AND w.finished_at IS NULL
+		AND w.expire_at > 0 AND w.deadline <= o.last_polled_at LIMIT `+args.add(most)+`)`, args...)
 	return err
 }
 
@@ -137,7 +139,8 @@ type selectedWatches struct {
 	limit          int
 }
 
-// endSelected ends up to a limit of watches, and says how many.
+// endSelected ends up to a limit of watches, and says how many: those whose operation
+// is over (see [Store.EndRest]) as that ended.
 func (s *Store) endSelected(ctx context.Context, selected selectedWatches) (n int, err error) {
 	candidates, err := queryAll(ctx, s.reader(), scanPair, `SELECT id, operation_ref FROM watches WHERE `+
 		selected.where+` LIMIT $2`, selected.value, selected.limit)
@@ -151,13 +154,15 @@ func (s *Store) endSelected(ctx context.Context, selected selectedWatches) (n in
 			return err
 		}
 		var args arguments
-		watches, err := queryAll(ctx, tx, scanEndingWatch,
+		watches, err := queryAll(ctx, tx, tx.db.scanEndingWatch,
 			selectEndingWatch+tx.db.dialect.in(&args, "w.id", ids)+` ORDER BY w.id`, args...)
 		if err != nil {
 			return err
 		}
 		for _, w := range watches {
-			w.status, w.reason, w.observedAt = selected.status, selected.reason, tx.db.now()
+			if w.status == "" {
+				w.status, w.reason, w.observedAt = selected.status, selected.reason, tx.db.now()
+			}
 		}
 		n = len(watches)
 		if err := tx.endWatches(ctx, watches); err != nil {
