@@ -98,28 +98,33 @@ func (s *Store) ReleaseGroup(
 	return next, nil
 }
 
-// nextDue is when the next row of the group is due; zero for none.
-func (tx *transaction) nextDue(ctx context.Context, group Group) (time.Time, error) {
-	if group.Kind == PollGroup {
-		return tx.earliest(ctx, `SELECT MIN(due_at) FROM operations WHERE budget_id = $1 AND active`, group.ID)
-	}
-	return tx.earliest(ctx, `SELECT MIN(due) FROM (
-			SELECT MIN(next_attempt_at) AS due FROM deliveries WHERE destination_id = $1 AND status = 'pending' AND step = 0
-			UNION ALL
-			SELECT MIN(next_attempt_at) FROM deliveries WHERE destination_id = $1 AND status = 'pending' AND step > 0
-			UNION ALL
-			SELECT MIN(m.due_at) FROM slack_messages m JOIN destinations d ON d.id = m.destination_id
-			WHERE m.destination_id = $1 AND m.due_at IS NOT NULL AND d.status = 'enabled' AND d.deleted_at IS NULL
-		) AS dues`, group.ID)
-}
+// The due time of a poll group's next row; %s is its id.
+const nextPoll = `SELECT MIN(due_at) FROM operations WHERE budget_id = %s AND active`
 
-func (tx *transaction) earliest(ctx context.Context, query string, args ...any) (at time.Time, err error) {
-	err = tx.QueryRowContext(ctx, query, args...).Scan(timeColumn{&at})
+// The due time of a deliver group's next row.
+const nextDelivery = `SELECT MIN(due) FROM (
+		SELECT MIN(next_attempt_at) AS due FROM deliveries WHERE destination_id = %[1]s AND status = 'pending' AND step = 0
+		UNION ALL
+		SELECT MIN(next_attempt_at) FROM deliveries WHERE destination_id = %[1]s AND status = 'pending' AND step > 0
+		UNION ALL
+		SELECT MIN(m.due_at) FROM slack_messages m JOIN destinations d ON d.id = m.destination_id
+		WHERE m.destination_id = %[1]s AND m.due_at IS NOT NULL AND d.status = 'enabled' AND d.deleted_at IS NULL
+	) AS dues`
+
+// nextDue is when the next row of the group is due; zero for none.
+func (tx *transaction) nextDue(ctx context.Context, group Group) (at time.Time, err error) {
+	next := nextDelivery
+	if group.Kind == PollGroup {
+		next = nextPoll
+	}
+	err = tx.QueryRowContext(ctx, fmt.Sprintf(next, "$1"), group.ID).Scan(timeColumn{&at})
 	return at, err
 }
 
-// Overdue is how long the longest waiting group of each kind has been due,
-// leased ones included; kinds without any are left out.
+// Overdue is how long the longest waiting work of each kind has been due, what is
+// being worked on included; kinds without any are left out. Of a group that is not
+// given back the work itself is looked at, for its holder may have done all that was
+// due when it came. There are no more of these groups than shifts.
 func (s *Store) Overdue(ctx context.Context) (map[GroupKind]time.Duration, error) {
 	overdue, now := map[GroupKind]time.Duration{}, s.db.steady()
 	_, err := queryAll(ctx, s.reader(), func(row scanner) (struct{}, error) {
@@ -128,8 +133,13 @@ func (s *Store) Overdue(ctx context.Context) (map[GroupKind]time.Duration, error
 		err := row.Scan(&kind, timeColumn{&due})
 		overdue[kind] = now.Sub(due)
 		return struct{}{}, err
-	}, `SELECT kind, MIN(due_at) FROM work_groups WHERE due_at IS NOT NULL AND due_at <= $1 GROUP BY kind`,
-		now.UnixMicro())
+	}, `SELECT kind, MIN(due) FROM (
+			SELECT kind, due_at AS due FROM work_groups WHERE due_at <= $1 AND owner = ''
+			UNION ALL
+			SELECT kind, CASE kind WHEN 'poll' THEN (`+fmt.Sprintf(nextPoll, "work_groups.id")+`)
+				ELSE (`+fmt.Sprintf(nextDelivery, "work_groups.id")+`) END
+			FROM work_groups WHERE due_at <= $1 AND owner <> ''
+		) AS waiting WHERE due <= $1 GROUP BY kind`, now.UnixMicro())
 	if err != nil {
 		return nil, fmt.Errorf("overdue: %w", err)
 	}

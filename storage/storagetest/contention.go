@@ -199,6 +199,36 @@ func testLeases(w *world) {
 	want(t, "due with new work", len(must(w.DueGroups(t.Context(), 10))(t)), 1)
 }
 
+// testOverdueWhileLeased: a shift that stays at a group is late with what waits there,
+// and not with what it has done since it came.
+func testOverdueWhileLeased(w *world) {
+	t := w.t
+	overdue := func(what string, poll, deliver time.Duration) {
+		t.Helper()
+		got := must(w.Overdue(t.Context()))(t)
+		want(t, what+": polls", got[storage.PollGroup], poll)
+		want(t, what+": deliveries", got[storage.DeliverGroup], deliver)
+	}
+	w.watch(t, "1")
+	polls := w.take(t)
+	w.lease(t, w.pollGroup())
+	w.clock.advance(time.Minute)
+	overdue("nothing is done", time.Minute, 0)
+	w.end(t, polls[0], storage.WatchCompleted)
+	due := w.deliveries(t, w.destination)[0]
+	w.lease(t, deliverGroup(w.destination))
+	w.clock.advance(time.Second)
+	overdue("polled", 0, time.Second)
+	w.record(t, w.attempt(due, storage.DeliverySucceeded, 0))
+	w.clock.advance(time.Minute)
+	overdue("delivered", 0, 0)
+	w.watch(t, "2")
+	w.clock.advance(2 * time.Second)
+	overdue("polled again", 2*time.Second, 0)
+	w.clock.advance(time.Hour)
+	overdue("the holder has died", time.Hour+2*time.Second, 0)
+}
+
 // testLeaseContention: of many who want a lease, one gets it.
 func testLeaseContention(w *world) {
 	t := w.t

@@ -66,6 +66,7 @@ func RunMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"Reclaim":                 testReclaim,
 		"NoWakeUpLost":            testNoWakeUpLost,
 		"OnDue":                   testOnDue,
+		"OverdueWhileLeased":      testOverdueWhileLeased,
 		"OperationPeriods":        testOperationPeriods,
 		"PollResults":             testPollResults,
 		"RecoverAndRedeliver":     testRecover,
