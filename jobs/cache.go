@@ -1,52 +1,42 @@
 package jobs
 
 import (
-	"sync"
+	"context"
 	"time"
+
+	"github.com/jellydator/ttlcache/v3"
 )
 
-// maxCached bounds a cache; past it, what has expired is dropped.
-const maxCached = 1024
+// maxCached bounds a cache; past it, what was asked for longest ago is dropped.
+const maxCached = 10_000
 
 // cache keeps what is costly to open, such as a sealed secret, for a short time.
 type cache[V any] struct {
 	ttl time.Duration
-	now func() time.Time
-	mu  sync.Mutex
-	all map[string]cached[V]
+	all *ttlcache.Cache[string, V]
 }
 
-type cached[V any] struct {
-	value V
-	until time.Time
-}
-
-func newCache[V any](ttl time.Duration, now func() time.Time) *cache[V] {
-	return &cache[V]{ttl: ttl, now: now, all: map[string]cached[V]{}}
+func newCache[V any](ttl time.Duration) *cache[V] {
+	return &cache[V]{ttl, ttlcache.New(ttlcache.WithTTL[string, V](ttl), ttlcache.WithCapacity[string, V](maxCached),
+		ttlcache.WithDisableTouchOnHit[string, V]())}
 }
 
 // get returns what is kept under id, or opens it and keeps that.
 func (c *cache[V]) get(id string, open func() (V, error)) (V, error) {
-	c.mu.Lock()
-	kept, ok := c.all[id]
-	c.mu.Unlock()
-	now := c.now()
-	if ok && now.Before(kept.until) {
-		return kept.value, nil
+	if kept := c.all.Get(id); kept != nil {
+		return kept.Value(), nil
 	}
 	value, err := open()
-	if err != nil {
-		return value, err
+	if err == nil {
+		c.all.Set(id, value, ttlcache.DefaultTTL)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.all) >= maxCached {
-		for id, kept := range c.all {
-			if !now.Before(kept.until) {
-				delete(c.all, id)
-			}
-		}
+	return value, err
+}
+
+// forget drops what nobody asks for any more, until ctx ends: nothing stays for twice
+// as long as it may be used.
+func (c *cache[V]) forget(ctx context.Context) {
+	for wait(ctx, c.ttl) {
+		c.all.DeleteExpired()
 	}
-	c.all[id] = cached[V]{value, now.Add(c.ttl)}
-	return value, nil
 }

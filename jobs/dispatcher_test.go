@@ -73,16 +73,24 @@ func (c *crowd) DueGroups(_ context.Context, limit int) ([]storage.Group, error)
 }
 
 // EndRest implements dispatched.
-func (c *crowd) EndRest(ctx context.Context, limit int) (int, error) { return c.full(ctx, "rest", limit) }
+func (c *crowd) EndRest(ctx context.Context, limit int) (int, error) {
+	return c.full(ctx, "rest", limit)
+}
 
 // LastPolls implements dispatched.
-func (c *crowd) LastPolls(ctx context.Context, limit int) (int, error) { return c.full(ctx, "last polls", limit) }
+func (c *crowd) LastPolls(ctx context.Context, limit int) (int, error) {
+	return c.full(ctx, "last polls", limit)
+}
 
 // ExpireWatches implements dispatched.
-func (c *crowd) ExpireWatches(ctx context.Context, limit int) (int, error) { return c.full(ctx, "expired", limit) }
+func (c *crowd) ExpireWatches(ctx context.Context, limit int) (int, error) {
+	return c.full(ctx, "expired", limit)
+}
 
 // Sweep implements dispatched.
-func (c *crowd) Sweep(ctx context.Context, limit int) (int, error) { return c.full(ctx, "swept", limit) }
+func (c *crowd) Sweep(ctx context.Context, limit int) (int, error) {
+	return c.full(ctx, "swept", limit)
+}
 
 func (c *crowd) full(ctx context.Context, part string, limit int) (int, error) {
 	c.took.Store(part, true)

@@ -120,6 +120,7 @@ func StartWorker(cfg Config) (*Worker, error) {
 	w.stopTick = cancel
 	d := &dispatcher{store: cfg.Store, waker: cfg.Waker, crew: w.crew, now: cfg.Store.Steady, away: w.away, log: cfg.Logger}
 	w.ticking.Go(func() { d.run(ctx) })
+	w.ticking.Go(func() { w.poller.secrets.forget(ctx) })
 	w.ticking.Go(func() { w.crew.hearNudges(ctx, cfg.Redis) })
 	return w, nil
 }
@@ -139,7 +140,7 @@ func newWorker(cfg Config) *Worker {
 	w.poller = &poller{
 		store: cfg.Store, source: cfg.Source, policy: cfg.Poll, budget: cfg.Budget,
 		egress:  rate.NewLimiter(rate.Limit(perSecond), 1),
-		secrets: newCache[storage.CredentialSecret](credentialTTL, cfg.Store.Steady),
+		secrets: newCache[storage.CredentialSecret](credentialTTL),
 		now:     cfg.Store.Steady, log: cfg.Logger, metrics: m, traces: tracing{cfg.Tracer},
 	}
 	w.poller.joint = newJoint(pollWriters, w.poller.write)
