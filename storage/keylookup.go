@@ -38,12 +38,15 @@ func (db *database) lookUpTogether(group []*lookUp) {
 	for i, l := range group {
 		holders[i] = args.add(l.hash)
 	}
-	_, err := queryAll(context.Background(), db.read, func(row scanner) (struct{}, error) {
-		var hash []byte
-		key, err := scanKey(afterColumn{row, &hash})
-		found[string(hash)] = key
-		return struct{}{}, err
-	}, `SELECT k.hash, `+keyColumns+`WHERE k.hash IN (`+strings.Join(holders, ", ")+`) AND k.revoked_at IS NULL`, args...)
+	err := protected(func() error {
+		_, err := queryAll(context.Background(), db.read, func(row scanner) (struct{}, error) {
+			var hash []byte
+			key, err := scanKey(afterColumn{row, &hash})
+			found[string(hash)] = key
+			return struct{}{}, err
+		}, `SELECT k.hash, `+keyColumns+`WHERE k.hash IN (`+strings.Join(holders, ", ")+`) AND k.revoked_at IS NULL`, args...)
+		return err
+	})
 	for _, l := range group {
 		key, ok := found[string(l.hash)]
 		switch {
