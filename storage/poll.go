@@ -94,7 +94,9 @@ func (s *Store) TakePolls(ctx context.Context, take TakePolls) (polls []DuePoll,
 }
 
 // duePolls selects up to limit operations that are due and not in flight. However
-// many are due, it reads a few times the limit of them, by the indexes.
+// many are due, it reads a few times the limit of them, by the indexes. On the way to
+// the young it passes over entries of those that are not due: they were polled within
+// their interval, so there are no more of them than the budget allowed meanwhile.
 func (tx *transaction) duePolls(ctx context.Context, take TakePolls, limit int) ([]DuePoll, error) {
 	exclude := slices.Sorted(maps.Keys(take.Exclude))
 	waiting, err := tx.longestWaiting(ctx, take, exclude, limit)
