@@ -151,6 +151,17 @@ func parseSlots(text string) ([]slot, error) {
 	return slots, nil
 }
 
+func scanLedger(row scanner) (*ledger, error) {
+	var l ledger
+	var slots string
+	err := row.Scan(&slots, timeColumn{&l.parkedUntil}, &l.hintRemaining, timeColumn{&l.hintUntil})
+	if err != nil {
+		return nil, err
+	}
+	l.slots, err = parseSlots(slots)
+	return &l, err
+}
+
 // lockBudget locks the budget's row, which it makes if need be, and reads it.
 // ErrLeaseLost if owner does not hold the lease of the budget's group.
 func (tx *transaction) lockBudget(ctx context.Context, id, owner string) (*ledger, error) {
@@ -170,16 +181,7 @@ func (tx *transaction) lockBudget(ctx context.Context, id, owner string) (*ledge
 
 // readBudget locks and reads; ErrNotFound if there is no such budget, or no such lease.
 func (tx *transaction) readBudget(ctx context.Context, id, owner string) (*ledger, error) {
-	return queryOne(ctx, tx, func(row scanner) (*ledger, error) {
-		var l ledger
-		var slots string
-		err := row.Scan(&slots, timeColumn{&l.parkedUntil}, &l.hintRemaining, timeColumn{&l.hintUntil})
-		if err != nil {
-			return nil, err
-		}
-		l.slots, err = parseSlots(slots)
-		return &l, err
-	}, `SELECT slots, parked_until, hint_remaining, hint_until FROM budgets WHERE id = $1 AND EXISTS (SELECT 1
+	return queryOne(ctx, tx, scanLedger, `SELECT slots, parked_until, hint_remaining, hint_until FROM budgets WHERE id = $1 AND EXISTS (SELECT 1
 		FROM work_groups WHERE kind = 'poll' AND work_groups.id = $1 AND owner = $2 AND leased_until > $3)`+tx.db.dialect.forUpdate,
 		id, owner, tx.db.steady().UnixMicro())
 }

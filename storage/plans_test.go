@@ -223,7 +223,7 @@ func (p *planned) work() {
 	watch := p.register(1)[0]
 	get(p.DueGroups(ctx, 10))(p.t)
 	get(p.Overdue(ctx))(p.t)
-	get(p.Census(ctx))(p.t)
+	get(p.Census(ctx, Budget{N: 1, Per: time.Minute}))(p.t)
 	polls := p.polls(20, nil)
 	p.end(p.polls(10, map[string]bool{polls[0].RowID: true}))
 	running := PollResult{RowID: p.polls(1, nil)[0].RowID, At: p.Steady(), Status: OperationRunning, Next: p.Steady(), CredentialRefused: true}

@@ -77,6 +77,8 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 		`relay_delivery_delay_seconds_count{attempt="retry",kind="slack"}`:           0,
 		`relay_budgets{state="parked"}`:                                              1,
 		`relay_budgets{state="exhausted"}`:                                           1,
+		`relay_budget_left_ratio_bucket{le="0"}`:                                     2,
+		`relay_budget_left_ratio_count`:                                              3,
 		`relay_destinations{state="enabled"}`:                                        3,
 		`relay_destinations{state="failing"}`:                                        1,
 		`relay_destinations{state="disabled"}`:                                       1,

@@ -2,6 +2,9 @@ package storagetest
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -80,7 +83,7 @@ func testCensus(w *world) {
 			Destinations: map[string]int{
 				storage.DestinationEnabled: enabled, storage.DestinationFailing: failing, storage.DestinationDisabled: disabled,
 			},
-		}, must(w.Census(ctx))(t)); diff != "" {
+		}, must(w.Census(ctx, storage.Budget{}))(t)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", what, diff)
 		}
 	}
@@ -109,6 +112,43 @@ func testCensus(w *world) {
 	counted("locked out", 1, 0, 1, 0, 0)
 	w.clock.advance(time.Minute)
 	counted("no more", 0, 0, 1, 0, 0)
+}
+
+// testBudgetsLeft: of each budget in use it is told how much is left; of one whose
+// requests are too long ago to count nothing is.
+func testBudgetsLeft(w *world) {
+	t, budget := w.t, storage.Budget{N: 10, Per: 10 * time.Minute}
+	left := func(what string, shares ...float64) {
+		t.Helper()
+		got := must(w.Census(t.Context(), budget))(t).BudgetsLeft
+		slices.Sort(got)
+		want(t, what, fmt.Sprint(got), fmt.Sprint(shares))
+	}
+	left("nothing is polled")
+	for i := range 20 {
+		w.watch(t, strconv.Itoa(i))
+	}
+	want(t, "lease", must(w.LeaseGroup(t.Context(), w.pollGroup(), "me", 24*time.Hour))(t), true)
+	take := func(n int) {
+		t.Helper()
+		_, _, err := w.TakePolls(t.Context(), storage.TakePolls{Group: w.credential.BudgetID, Owner: "me", Budget: budget, Max: n})
+		check(t, err)
+	}
+	take(3)
+	left("three of ten", 0.7)
+	take(7)
+	left("all", 0)
+	w.clock.advance(time.Hour)
+	left("an hour later")
+	take(1)
+	check(t, w.HintBudget(t.Context(), w.credential.BudgetID, 2, w.Steady().Add(time.Minute)))
+	left("the upstream says two", 0.2)
+	check(t, w.ParkBudget(t.Context(), w.credential.BudgetID, w.Steady().Add(time.Hour)))
+	check(t, w.ParkBudget(t.Context(), "another", w.Steady().Add(time.Minute)))
+	left("locked out", 0, 0)
+	w.clock.advance(time.Minute)
+	left("one is", 0)
+	want(t, "budgets left, for who does not poll", len(must(w.Census(t.Context(), storage.Budget{}))(t).BudgetsLeft), 0)
 }
 
 // rest gives the budget's lease back until then.

@@ -33,6 +33,7 @@ func RunMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"BatchOfWatches":          testBatchOfWatches,
 		"BudgetHintsAndParking":   testBudgetHints,
 		"BudgetNeverExceeded":     testBudgetNeverExceeded,
+		"BudgetsLeft":             testBudgetsLeft,
 		"BudgetOrder":             testBudgetOrder,
 		"Census":                  testCensus,
 		"Tally":                   testTally,
