@@ -151,6 +151,15 @@ func succeed[T any](value T, err error) func(b *testing.B) T {
 	}
 }
 
+// BenchmarkCreateWatches registers watches, each on an operation of its own.
+func BenchmarkCreateWatches(b *testing.B) {
+	eachBurst(b, func(s *burst, batch int) {
+		for s.b.Loop() {
+			s.register(batch)
+		}
+	})
+}
+
 // BenchmarkTakePolls claims what is due among twenty thousand operations.
 func BenchmarkTakePolls(b *testing.B) {
 	eachBurst(b, func(s *burst, batch int) {

@@ -118,3 +118,22 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkDecodeResult decodes a poll's answer, without the HTTP around it.
+func BenchmarkDecodeResult(b *testing.B) {
+	for name, result := range map[string]string{
+		"running": `{"id":"4da8","status":"running"}`,
+		"failed": `{"id":"4da8","status":"failed","completed":"2020-01-01T08:00:00Z",` +
+			`"error":"This list is at the maximum number of items"}`,
+	} {
+		body := []byte(`{"success":true,"errors":[],"messages":[],"result":` + result + `}`)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if got := decodeResult(body, "4da8"); got.Status != name {
+					b.Fatalf("got %+v", got)
+				}
+			}
+		})
+	}
+}
