@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -30,10 +31,61 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// A small burst goes through every part: the servers, the limit, the relay's own
+// A few small rows go through every part: the servers, the limit, the relay's own
 // processes, the stand-ins, the table and the results.
-func TestSmallBurst(t *testing.T) {
+func TestSmallRows(t *testing.T) {
 	t.Parallel()
+	got := runSmall(t, "-only", "burst,latency,registration", "-operations", "60")
+	measured := map[string]bool{}
+	for _, m := range got.Measures {
+		measured[m.Name] = true
+		mayBeNone := strings.Contains(m.Name, " each") || strings.Contains(m.Name, "CPU") || // too few to count
+			strings.Contains(m.Name, "first poll") // it can come before the answer
+		if m.Value() <= 0 && !mayBeNone || m.Unit == "ms" && math.Abs(m.Value()) > millis(time.Minute) {
+			t.Errorf("%s is %v", m.Name, m.Value())
+		}
+	}
+	for _, name := range []string{"registration answered to first poll, p99", "single with a key, at 16 connections"} {
+		if !measured[name] {
+			t.Errorf("%s was not measured", name)
+		}
+	}
+	if len(got.Measures) < 10 || got.Measures[0].Target == nil {
+		t.Errorf("%d measures, the first without a target", len(got.Measures))
+	}
+	if len(got.Rows) != 3 || got.Rows[2].Runs != 1 {
+		t.Errorf("rows %+v, want three with one run", got.Rows)
+	}
+	if on := got.On; on.CPU == "" || on.PostgreSQL == "" || on.Redis == "" || !strings.Contains(on.Relay, on.Go) {
+		t.Errorf("measured on %+v", on)
+	}
+}
+
+// At two sizes the schedule is kept and outlasts FLUSHALL and a restart.
+func TestSmallMillion(t *testing.T) {
+	t.Parallel()
+	got := runSmall(t, "-only", "million", "-operations", "2000", "-watches", "2000")
+	measured := map[string]float64{}
+	for _, m := range got.Measures {
+		measured[m.Name] = m.Values[0]
+	}
+	for _, name := range []string{
+		"at 1000: polls on schedule", "at 2000: polls on schedule", "at the most: page of events, by cursor, p99",
+		"longest pause of polls after FLUSHALL", "kill of API and worker to polls again", "at 2000: peak memory: worker",
+		"on schedule, each poll, PostgreSQL commits each",
+	} {
+		if measured[name] <= 0 {
+			t.Errorf("%s: %v", name, measured[name])
+		}
+	}
+	if len(got.Points) != 2 {
+		t.Errorf("%d points", len(got.Points))
+	}
+}
+
+// runSmall runs the bench once and returns its results, all of which the table has.
+func runSmall(t *testing.T, args ...string) results {
+	t.Helper()
 	testenv.Redis(t)
 	testenv.Postgres(t) // say that they are missing
 	folder := t.TempDir()
@@ -42,10 +94,8 @@ func TestSmallBurst(t *testing.T) {
 		t.Fatal(err)
 	}
 	var table bytes.Buffer
-	err := run(t.Context(), []string{
-		"-only", "burst", "-runs", "1", "-operations", "60", "-relay", program, "-folder", folder,
-	}, &table, testenv.NewOutput())
-	if err != nil {
+	args = append(args, "-runs", "1", "-relay", program, "-folder", folder)
+	if err := run(t.Context(), args, &table, testenv.NewOutput()); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(filepath.Join(folder, "results.json"))
@@ -57,19 +107,11 @@ func TestSmallBurst(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range got.Measures {
-		if m.Row != "burst" || len(m.Values) != 1 {
-			t.Errorf("measured %+v, want one value of the row burst", m)
-		}
-		if m.Value() <= 0 && m.Name != "Redis commands each" && !strings.HasPrefix(m.Name, "CPU") { // these are too few to count
-			t.Errorf("%s is %v", m.Name, m.Value())
-		}
 		if !strings.Contains(table.String(), m.Name) {
 			t.Errorf("the table has no %s:\n%s", m.Name, table.String())
 		}
 	}
-	if len(got.Measures) < 10 {
-		t.Errorf("%d measures", len(got.Measures))
-	}
+	return got
 }
 
 // Value is the only one.
@@ -77,22 +119,30 @@ func (m *measure) Value() float64 { return m.Values[0] }
 
 func TestTable(t *testing.T) {
 	t.Parallel()
-	var all measures
+	rec := record{outcomes: []*outcome{
+		{Row: "burst", Asked: 3, Runs: 3},
+		{Row: "polls", Asked: 3, Runs: 1, Failed: []string{"one was lost\nand one doubled"}},
+		{Row: "idle", Asked: 1},
+	}}
 	for _, rate := range []float64{3000, 1000, 2500} {
-		all = all.with("burst", []sample{
+		rec.measures = rec.measures.with("burst", []sample{
+			{Name: "memory", Unit: "MiB", Value: 12.345, Note: "much"},
 			{Name: "rate", Unit: "/s", Value: rate, Target: atLeast(2000)},
 			{Name: "delay", Unit: "ms", Value: rate / 1000, Target: atMost(2)},
-			{Name: "memory", Unit: "MiB", Value: 12.345},
 		})
 	}
+	rec.measures = rec.measures.with("polls", []sample{{Name: "rate", Unit: "/s", Value: 5}})
 	var got strings.Builder
-	if err := all.print(&got); err != nil {
+	if err := rec.print(&got); err != nil {
 		t.Fatal(err)
 	}
-	want := `row    what    unit  runs  min   median  max   target   
-burst  rate    /s    3     1000  2500    3000  >= 2000  ok
-       delay   ms    3     1     2.50    3     <= 2     MISSED
-       memory  MiB   3     12.3  12.3    12.3           
+	want := `row    what     unit  runs  min   median  max   target   
+burst  rate     /s    3     1000  2500    3000  >= 2000  ok
+       delay    ms    3     1     2.50    3     <= 2     MISSED
+       memory   MiB   3     12.3  12.3    12.3           much
+polls  rate     /s    1/3   5     5       5              
+       FAILED                                            one was lost; and one doubled
+idle   SKIPPED        0/1                                no time was left
 `
 	if got.String() != want {
 		t.Errorf("printed\n%s\nwant\n%s", got.String(), want)

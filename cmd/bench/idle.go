@@ -25,51 +25,33 @@ func (r *relay) idle(ctx context.Context) ([]sample, error) {
 		return nil, err
 	}
 	lasting := r.b.scaled(idleFor)
-	before, err := r.usage()
+	meter, err := r.meter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if err := pause(ctx, lasting); err != nil {
 		return nil, err
 	}
-	after, err := r.usage()
-	if err != nil {
-		return nil, err
-	}
-	memory, err := r.resident()
-	if err != nil {
-		return nil, err
-	}
-	busy := after.since(before)["relay"].Seconds() / lasting.Seconds()
+	used, err := meter.cost(ctx)
+	busy := used.cpu["serve"].Seconds() / lasting.Seconds()
 	return []sample{
 		{Name: "of a core", Unit: "%", Value: busy * 100, Target: atMost(2)},
-		{Name: "memory", Unit: "MiB", Value: memory, Target: atMost(60)},
+		{Name: "peak memory", Unit: "MiB", Value: used.peak["serve"], Target: atMost(60)},
 		{Name: "first start, which makes the database", Unit: "s", Value: r.firstUp.Seconds(), Target: atMost(1)},
 		{Name: "start to first answer", Unit: "s", Value: again.Seconds(), Target: atMost(1)},
-	}, nil
+	}, err
 }
 
 // restart kills the relay's processes and starts them again. It returns how long it
 // took until the API answered that it is ready.
 func (r *relay) restart(ctx context.Context) (time.Duration, error) {
-	for _, p := range r.processes() {
-		if err := p.Close(); err != nil {
-			return 0, err
-		}
-	}
-	workers := len(r.worker)
-	r.api, r.worker = nil, nil
-	begun := time.Now()
-	var err error
-	if r.api, err = r.spawn(r.role()); err != nil {
+	if err := r.kill(r.processes()...); err != nil {
 		return 0, err
 	}
-	for range workers {
-		w, err := r.spawn("worker")
-		if err != nil {
-			return 0, err
-		}
-		r.worker = append(r.worker, w)
+	r.api, r.worker = nil, nil
+	begun := time.Now()
+	if err := r.startProcesses(); err != nil {
+		return 0, err
 	}
 	if err := r.connect(); err != nil {
 		return 0, err

@@ -23,50 +23,50 @@ type stream struct {
 	first       uint64 // the number before that of the first operation
 }
 
-// run returns how long the registrations and the webhooks took.
-func (s stream) run(ctx context.Context) (registered, arrived []time.Duration, err error) {
+// streamed is, sorted, how long a stream's registrations took, how long after the
+// answer to one the upstream was first asked, and how long after the terminal answer
+// the webhook arrived.
+type streamed struct{ registered, polled, arrived []time.Duration }
+
+func (s stream) run(ctx context.Context) (got streamed, err error) {
 	destination, err := s.relay.destination(ctx, "/webhook/"+s.box)
 	if err != nil {
-		return nil, nil, err
+		return got, err
 	}
 	mine := *s.relay
 	if s.credentials != nil {
 		mine.credentials = s.credentials
 	}
-	l := mine.newLoad(destination, 0, func(number uint64) operation { return until(time.Now().Add(latencyAge), number) })
+	l := mine.newLoad(0, func(number uint64) operation { return until(time.Now().Add(latencyAge), number) }, destination)
 	l.next.Store(s.first)
-	if registered, err = open(ctx, s.rate, s.n, l.one); err != nil {
-		return nil, nil, err
+	answered := make([]int64, s.n+1)
+	l.answered = func(number uint64) { answered[number-s.first] = time.Now().UnixNano() }
+	if got.registered, err = open(ctx, s.rate, s.n, l.one); err != nil {
+		return got, err
 	}
 	b := s.relay.b
 	if err := b.receiver.ask(ctx, "GET", "events/"+s.box+"/"+strconv.Itoa(s.n), nil); err != nil {
-		return nil, nil, err
+		return got, err
 	}
-	arrived, err = b.delays(ctx, s.box)
-	if err == nil && len(arrived) != s.n {
-		err = fmt.Errorf("%d of %d operations were told of", len(arrived), s.n)
-	}
-	return registered, arrived, err
-}
-
-// delays are, sorted, from the terminal answer of each operation to its arrival.
-func (b *bench) delays(ctx context.Context, box string) ([]time.Duration, error) {
-	inbox, err := b.inbox(ctx, box)
+	inbox, err := b.inbox(ctx, s.box)
 	if err != nil {
-		return nil, err
+		return got, err
 	}
-	if inbox.Duplicates+inbox.Unverified != 0 {
-		return nil, fmt.Errorf("%d duplicates, %d wrong signatures", inbox.Duplicates, inbox.Unverified)
+	if inbox.Duplicates+inbox.Unverified != 0 || len(inbox.Arrived) != s.n {
+		return got, fmt.Errorf("of %d operations %d were told of, with %d duplicates; %d signatures were wrong",
+			s.n, len(inbox.Arrived), inbox.Duplicates, inbox.Unverified)
 	}
-	var answers upstreamReport
-	if err := b.upstream.ask(ctx, "GET", "report", &answers); err != nil {
-		return nil, err
+	var upstream upstreamReport
+	if err := b.upstream.ask(ctx, "GET", "report", &upstream); err != nil {
+		return got, err
 	}
-	var delays []time.Duration
 	for number, at := range inbox.Arrived {
-		delays = append(delays, time.Duration(at-answers.Told[number]))
+		got.arrived = append(got.arrived, time.Duration(at-upstream.Told[number]))
+		got.polled = append(got.polled, time.Duration(upstream.Asked[number]-answered[uint64(number)-s.first]))
 	}
-	return sorted(delays), nil
+	sorted(got.arrived)
+	sorted(got.polled)
+	return got, nil
 }
 
 // rowLatency is at 100 operations a second.
@@ -75,34 +75,31 @@ func rowLatency(ctx context.Context, b *bench) ([]sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	var counts storeCounts
-	before, err := r.usage()
-	if err == nil {
-		counts, err = b.counts(ctx)
-	}
+	samples, err := r.latency(ctx)
+	return samples, joined(err, r.close(ctx))
+}
+
+func (r *relay) latency(ctx context.Context) ([]sample, error) {
+	meter, err := r.meter(ctx)
 	if err != nil {
-		return nil, joined(err, r.close(ctx))
-	}
-	n := max(b.operations*3/40, 1) // 1,500 of 20,000
-	registered, arrived, err := stream{relay: r, box: "latency", rate: latencyRate, n: n}.run(ctx)
-	used, usedErr := r.usage()
-	now, countErr := b.counts(ctx)
-	if err := joined(err, usedErr, countErr, r.close(ctx)); err != nil {
 		return nil, err
 	}
-	used, counts = used.since(before), now.since(counts)
-	each := func(count float64) float64 { return count / float64(n) }
-	return []sample{
-		{Name: "terminal answer to arrival, p50", Unit: "ms", Value: millis(percentile(arrived, 50)), Target: atMost(5)},
-		{Name: "terminal answer to arrival, p99", Unit: "ms", Value: millis(percentile(arrived, 99)), Target: atMost(15)},
-		{Name: "terminal answer to arrival, max", Unit: "ms", Value: millis(percentile(arrived, 100))},
-		{Name: "registration, p50", Unit: "ms", Value: millis(percentile(registered, 50))},
-		{Name: "registration, p99", Unit: "ms", Value: millis(percentile(registered, 99))},
-		{Name: "CPU per 1,000: relay", Unit: "s", Value: each(used["relay"].Seconds()) * 1000},
-		{Name: "CPU per 1,000: with PostgreSQL, Redis", Unit: "s", Value: each(used.sum("relay", "PostgreSQL", "Redis").Seconds()) * 1000},
-		{Name: "PostgreSQL commits each, registration too", Value: each(counts.Commits)},
-		{Name: "Redis commands each", Value: each(counts.RedisCommands)},
-	}, nil
+	n := max(r.b.operations*3/40, 1) // 1,500 of 20,000
+	got, err := stream{relay: r, box: "latency", rate: latencyRate, n: n}.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	used, err := meter.cost(ctx)
+	all := []sample{
+		{Name: "terminal answer to arrival, p50", Unit: "ms", Value: millis(percentile(got.arrived, 50)), Target: atMost(5)},
+		{Name: "terminal answer to arrival, p99", Unit: "ms", Value: millis(percentile(got.arrived, 99)), Target: atMost(15)},
+		{Name: "terminal answer to arrival, max", Unit: "ms", Value: millis(percentile(got.arrived, 100))},
+		{Name: "registration, p50", Unit: "ms", Value: millis(percentile(got.registered, 50))},
+		{Name: "registration, p99", Unit: "ms", Value: millis(percentile(got.registered, 99))},
+		{Name: "registration answered to first poll, p50", Unit: "ms", Value: millis(percentile(got.polled, 50))},
+		{Name: "registration answered to first poll, p99", Unit: "ms", Value: millis(percentile(got.polled, 99))},
+	}
+	return append(all, used.full("", float64(n))...), err
 }
 
 func millis(d time.Duration) float64 { return d.Seconds() * 1000 }

@@ -61,24 +61,36 @@ func limits(ctx context.Context, b *bench) ([]sample, error) {
 }
 
 // limit is the rate of the name, measured in this round.
-func (b *bench) limit(ctx context.Context, name string) (rate float64, err error) {
+func (b *bench) limit(ctx context.Context, name string) (float64, error) {
+	return b.onceARound(name, func() (float64, error) { return b.measureLimit(ctx, name) })
+}
+
+// onceARound is what was measured under the name in this round, or is now. What
+// failed is not remembered: the next who asks measures anew.
+func (b *bench) onceARound(name string, measure func() (float64, error)) (float64, error) {
 	if rate, ok := b.round[name]; ok {
 		return rate, nil
 	}
+	rate, err := measure()
+	if err != nil {
+		return 0, err
+	}
+	b.sayf("    %s: %.0f/s", name, rate)
+	b.round[name] = rate
+	return rate, nil
+}
+
+func (b *bench) measureLimit(ctx context.Context, name string) (float64, error) {
 	if err := b.clear(ctx); err != nil {
 		return 0, err
 	}
 	switch name {
 	case bareTaskPosts:
-		rate, err = b.drainPosts(ctx)
+		return b.drainPosts(ctx)
 	case bareTaskGets:
-		rate, err = b.drainGets(ctx)
-	default:
-		rate, err = b.plainRate(ctx, "posts", postsPerOperation*b.operations)
+		return b.drainGets(ctx)
 	}
-	b.sayf("    %s: %.0f/s", name, rate)
-	b.round[name] = rate
-	return rate, err
+	return b.plainRate(ctx, "posts", postsPerOperation*b.operations)
 }
 
 func (b *bench) drainPosts(ctx context.Context) (float64, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -19,20 +20,23 @@ const batchSize = 1000
 // metadata makes an event's body about 500 bytes long.
 const metadata = `{"deploy":"42","pipeline":"edge-configuration","commit":"6b1e7a9c0f4d2385"}`
 
-// load registers watches. It writes requests by hand and does not read the answers'
-// bodies, so that it costs little beside what it measures.
+// load registers watches. It writes requests by hand and does not look into the
+// answers, so that it costs little beside what it measures.
 type load struct {
-	relay       *relay
-	client      *http.Client
-	destination string
-	ends        func(number uint64) operation
-	next        atomic.Uint64 // number of the next operation
+	relay        *relay
+	client       *http.Client
+	destinations []string
+	ends         func(number uint64) operation
+	next         atomic.Uint64       // number of the operation before the next one
+	inARow       uint64              // watches of one credential, before the next has its turn
+	answered     func(number uint64) // told when a watch was registered alone; nil for nobody
 }
 
-// newLoad is a load over so many connections. Its watches tell the destination.
-func (r *relay) newLoad(destination string, connections int, ends func(number uint64) operation) *load {
+// newLoad is a load over so many connections. Each of its watches tells one of the
+// destinations.
+func (r *relay) newLoad(connections int, ends func(number uint64) operation, destinations ...string) *load {
 	return &load{
-		relay: r, destination: destination, ends: ends,
+		relay: r, destinations: destinations, ends: ends, inARow: 1,
 		client: &http.Client{
 			Transport: &http.Transport{MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections, DisableCompression: true},
 			Timeout:   time.Minute,
@@ -43,16 +47,29 @@ func (r *relay) newLoad(destination string, connections int, ends func(number ui
 // hold is for operations that the upstream holds.
 func hold(number uint64) operation { return operation{held, number} }
 
-// watch is the body of a registration. Credentials take turns.
-func (l *load) watch() []byte {
-	number := l.next.Add(1)
+// watch is the body of the operation's registration. Credentials and destinations
+// take turns.
+func (l *load) watch(number uint64) []byte {
 	credentials := l.relay.credentials
 	return fmt.Appendf(nil, `{"operation_id":%q,"account_id":%q,"credential_id":%q,"destination_ids":[%q],"metadata":%s}`,
-		l.ends(number).String(), account, credentials[number%uint64(len(credentials))], l.destination, metadata)
+		l.ends(number).String(), account, credentials[number/l.inARow%uint64(len(credentials))],
+		l.destinations[number%uint64(len(l.destinations))], metadata)
 }
 
 // one registers one watch.
-func (l *load) one(ctx context.Context) error { return l.post(ctx, "/v1/watches", l.watch()) }
+func (l *load) one(ctx context.Context) error { return l.single(ctx, "") }
+
+// keyed is the same under an Idempotency-Key of its own.
+func (l *load) keyed(ctx context.Context) error { return l.single(ctx, rand.Text()) }
+
+func (l *load) single(ctx context.Context, key string) error {
+	number := l.next.Add(1)
+	err := l.post(ctx, "/v1/watches", key, l.watch(number))
+	if err == nil && l.answered != nil {
+		l.answered(number)
+	}
+	return err
+}
 
 // batch registers so many watches in one request.
 func (l *load) batch(ctx context.Context, n int) error {
@@ -61,42 +78,46 @@ func (l *load) batch(ctx context.Context, n int) error {
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = append(body, l.watch()...)
+		body = append(body, l.watch(l.next.Add(1))...)
 	}
-	return l.post(ctx, "/v1/watches/batch", append(body, "]}"...))
+	return l.post(ctx, "/v1/watches/batch", "", append(body, "]}"...))
 }
 
-func (l *load) post(ctx context.Context, path string, body []byte) error {
+// post sends the body, under an Idempotency-Key if there is one.
+func (l *load) post(ctx context.Context, path, key string, body []byte) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, l.relay.api.URL+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	return l.do(request, http.StatusCreated)
+	if key != "" {
+		request.Header.Set("Idempotency-Key", key)
+	}
+	_, err = l.do(request, http.StatusCreated)
+	return err
 }
 
-// get asks for a page and does not read it.
-func (l *load) get(ctx context.Context, path string) error {
+// get asks for a page.
+func (l *load) get(ctx context.Context, path string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, l.relay.api.URL+path, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	return l.do(request, http.StatusOK)
 }
 
-func (l *load) do(request *http.Request, want int) error {
+func (l *load) do(request *http.Request, want int) ([]byte, error) {
 	request.Header.Set("Authorization", "Bearer "+l.relay.key)
 	response, err := l.client.Do(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
 	if response.StatusCode != want {
-		problem, _ := io.ReadAll(io.LimitReader(response.Body, 4<<10))
-		return fmt.Errorf("%s %s: %s: %s", request.Method, request.URL.Path, response.Status, problem)
+		return nil, fmt.Errorf("%s %s: %s: %.4096s", request.Method, request.URL.Path, response.Status, body)
 	}
-	_, err = io.Copy(io.Discard, response.Body)
-	return err
+	return body, err
 }
 
 // fill registers so many watches in batches, a few at a time.

@@ -55,7 +55,7 @@ func rows() []row {
 		{name: "polls", about: "budgets lifted", limit: time.Minute, run: rowPolls},
 		{name: "neighbour", about: "a healthy destination beside a burst to others", limit: 2 * time.Minute, run: rowNeighbour},
 		{name: "idle", about: "relay serve with nothing to do", limit: time.Minute, run: rowIdle},
-		{name: "workers", about: "the burst with two and four workers", limit: 4 * time.Minute, run: rowWorkers},
+		{name: "workers", about: "the burst with one, two and four workers", limit: 4 * time.Minute, run: rowWorkers},
 		{name: "million", about: "pending watches by powers of ten", limit: time.Hour, once: true, run: rowMillion},
 	}
 }
@@ -89,8 +89,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	all, err := b.measure(ctx)
-	return joined(b.report(stdout, all), err, b.close())
+	rec, err := b.measure(ctx, rows())
+	return joined(b.report(ctx, stdout, rec), err, b.close())
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -100,7 +100,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&only, "only", "", "comma list of rows: "+strings.Join(names(), ", "))
 	flags.IntVar(&o.runs, "runs", 3, "how often each row is measured")
-	flags.DurationVar(&o.within, "within", 9*time.Minute, "after so long no row is measured again")
+	flags.DurationVar(&o.within, "within", 9*time.Minute, "after so long no row is begun any more")
 	flags.IntVar(&o.operations, "operations", fullSize, "size of a burst, which shorter and longer rows follow")
 	flags.IntVar(&o.watches, "watches", 100_000, "how far the row million goes")
 	flags.StringVar(&o.program, "relay", "", "the relay's program; it is built if none is given")
@@ -136,19 +136,31 @@ func names() []string {
 	return all
 }
 
+// overtime is how long rows may still go on that were begun in time.
+const overtime = 45 * time.Second
+
 // measure runs the rows that were asked for, one after the other, and then all of
-// them again, as long as there is time. A row that fails, for which nothing counts
-// that it measured, does not keep the others from it.
-func (b *bench) measure(ctx context.Context) (all measures, err error) {
+// them again, as long as there is time: a row is not run again that would not be done
+// in time, and none takes more than is left, unless it is the only one. A row that
+// fails, for which nothing counts that it measured, does not keep the others from it.
+func (b *bench) measure(ctx context.Context, rows []row) (rec *record, err error) {
+	rec = &record{}
 	var faults []error
-	end := time.Now().Add(b.within)
+	end := b.begun.Add(b.within)
 	took := map[string]time.Duration{}
 	for round := range b.runs {
 		b.round = map[string]float64{}
-		for _, r := range rows() {
-			again := round > 0 && (r.once || time.Now().Add(took[r.name]).After(end))
-			if !slices.Contains(b.only, r.name) || again || ctx.Err() != nil {
+		for _, r := range rows {
+			if !slices.Contains(b.only, r.name) || ctx.Err() != nil || r.once && round > 0 {
 				continue
+			}
+			o := rec.of(r.name)
+			o.Asked++
+			if len(b.only) > 1 || round > 0 {
+				if !time.Now().Add(took[r.name]).Before(end) {
+					continue
+				}
+				r.limit = min(r.limit, time.Until(end)+overtime)
 			}
 			b.sayf("run %d of %d: %s (%s)", round+1, b.runs, r.name, r.about)
 			begun := time.Now()
@@ -158,20 +170,23 @@ func (b *bench) measure(ctx context.Context) (all measures, err error) {
 			if err != nil {
 				b.sayf("    FAILED: %v", err)
 				faults = append(faults, fmt.Errorf("%s: %w", r.name, err))
+				o.Failed = append(o.Failed, err.Error())
+				continue
 			}
-			all = all.with(r.name, samples)
+			o.Runs++
+			rec.measures = rec.measures.with(r.name, samples)
 		}
 	}
-	return all, joined(append(faults, context.Cause(ctx))...)
+	return rec, joined(append(faults, context.Cause(ctx))...)
 }
 
 // one runs a row within its limit.
 func (b *bench) one(ctx context.Context, r row) ([]sample, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.limit, fmt.Errorf("not done within %s", r.limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit, fmt.Errorf("not done within %s", r.limit.Round(time.Second)))
 	defer cancel()
 	samples, err := r.run(ctx, b)
 	if err != nil {
-		return nil, joined(err, context.Cause(ctx))
+		return nil, joined(context.Cause(ctx), err)
 	}
 	return samples, nil
 }

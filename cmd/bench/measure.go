@@ -28,6 +28,7 @@ type sample struct {
 	Unit   string
 	Value  float64
 	Target *target // nil for what is only told
+	Note   string  // said beside the number
 }
 
 // measure is a row's number over all rounds.
@@ -40,15 +41,18 @@ type measure struct {
 	Median float64   `json:"median"`
 	Max    float64   `json:"max"`
 	Target *target   `json:"target,omitempty"`
+	Note   string    `json:"note,omitempty"` // of the last round
 	// Met says whether the median reaches the target; nil without one.
 	Met *bool `json:"met,omitempty"`
 }
 
-// measures are in the order in which they were measured first.
+// measures are in the order in which they were measured first, of each row those
+// with a target before the others.
 type measures []*measure
 
 // with is the measures and what a row has measured in one round.
 func (all measures) with(row string, samples []sample) measures {
+	slices.SortStableFunc(samples, func(a, b sample) int { return cmp.Compare(rank(a), rank(b)) })
 	for _, s := range samples {
 		i := slices.IndexFunc(all, func(m *measure) bool { return m.Row == row && m.Name == s.Name })
 		if i < 0 {
@@ -56,8 +60,17 @@ func (all measures) with(row string, samples []sample) measures {
 			all = append(all, &measure{Row: row, Name: s.Name, Unit: s.Unit, Target: s.Target})
 		}
 		all[i].take(s.Value)
+		all[i].Note = s.Note
 	}
 	return all
+}
+
+// rank is 0 with a target, 1 without.
+func rank(s sample) int {
+	if s.Target != nil {
+		return 0
+	}
+	return 1
 }
 
 func (m *measure) take(value float64) {

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"oprelay/cmd/bench/chart"
@@ -14,51 +11,64 @@ import (
 
 const (
 	watchesPerCredential = 100
-	// pollsPerSecond is how many polls all watches together ask for on schedule.
-	pollsPerSecond = 1000
 
-	probeRate, probes = 100, 500
-	pages             = 300
+	probeRate, probes = 50, 500
+	// measureFor is how long the schedule is measured at each size, at least.
+	measureFor = 10 * time.Second
 )
 
-// rowMillion registers watches by powers of ten, polls them on schedule, and
-// measures at each what depends on how many there are.
+// million registers watches by powers of ten, and measures at each what depends on
+// how many there are, while as many are polled in a second as at any other.
+type million struct {
+	relay       *relay
+	destination string
+	pending     *load // watches that go on
+	probe       *load // watches that end at their first poll, so that as many stay pending
+	rate        int   // polls a second on schedule
+	asked       int   // operations that the upstream was asked about, once all are
+	lists       []sample
+	filling     []sample // what the last step cost: registrations and first polls
+	keeping     []sample // what keeping the schedule cost at the last size
+}
+
 func rowMillion(ctx context.Context, b *bench) ([]sample, error) {
-	interval := max(10, b.watches/pollsPerSecond)
-	schedule := strconv.Itoa(interval) + "s"
-	settings := with(lifted(), "RELAY_POLL_MIN", schedule, "RELAY_POLL_MAX", schedule)
-	r, err := b.newRelay(ctx, shape{workers: 1, settings: settings}, max(1, b.watches/watchesPerCredential))
+	m := million{rate: scheduleOf(b.watches)}
+	r, err := b.newRelay(ctx, shape{workers: 1, settings: m.settings(sizes(b.watches)[0])}, max(1, b.watches/watchesPerCredential))
 	if err != nil {
 		return nil, err
 	}
-	samples, err := r.million(ctx)
+	m.relay = r
+	samples, err := m.run(ctx)
 	return samples, joined(err, r.close(ctx))
 }
 
-func (r *relay) million(ctx context.Context) ([]sample, error) {
-	destination, err := r.destination(ctx, "/webhook/million")
-	if err != nil {
+func (m *million) run(ctx context.Context) ([]sample, error) {
+	var err error
+	if m.destination, err = m.relay.destination(ctx, "/webhook/million"); err != nil {
 		return nil, err
 	}
-	l := r.newLoad(destination, registrationConnections, hold)
+	b := m.relay.b
+	m.pending = m.relay.newLoad(registrationConnections, hold, m.destination)
+	m.probe = m.relay.newLoad(registrationConnections,
+		func(number uint64) operation { return until(time.Now(), number) }, m.destination)
+	const probesFrom = 1 << 40
+	m.probe.next.Store(probesFrom)
 	var all []sample
-	for _, n := range sizes(r.b.watches) {
-		p, err := r.point(ctx, l, n)
+	var points []chart.Point
+	for _, n := range sizes(b.watches) {
+		p, err := m.point(ctx, n)
 		if err != nil {
 			return nil, fmt.Errorf("at %d watches: %w", n, err)
 		}
-		r.b.points = append(r.b.points, p)
-		all = append(all, told(p)...)
+		points, all = append(points, p), append(all, told(p)...)
+		// The fewest have a credential each, so that on schedule polls come one by one
+		// at every size. Whoever registers many at once has few credentials.
+		m.pending.inARow = watchesPerCredential
 	}
-	first, last := r.b.points[0], r.b.points[len(r.b.points)-1]
-	all = append(all,
-		sample{Name: "registration p99, of that at the fewest", Value: ratio(last.RegistrationP99, first.RegistrationP99), Target: atMost(2)},
-		sample{Name: "list page p99, of that at the fewest", Value: ratio(last.ListP99, first.ListP99), Target: atMost(2)},
-		sample{Name: "relay's biggest process", Unit: "MiB", Value: last.Relay, Target: atMost(500)},
-		sample{Name: "Redis", Unit: "MiB", Value: last.Redis, Target: atMost(1024)},
-	)
-	disturbed, err := r.disturb(ctx, l)
-	return append(all, disturbed...), err
+	b.points = append(b.points, points...)
+	all = append(append(all, m.lists...), m.judge(points[0], points[len(points)-1])...)
+	disturbed, err := m.disturb(ctx)
+	return append(append(append(all, disturbed...), m.filling...), m.keeping...), err
 }
 
 // sizes are the powers of ten from a thousand on, and most itself.
@@ -70,74 +80,99 @@ func sizes(most int) []int {
 	return append(all, most)
 }
 
-// point registers up to n watches, waits until each was polled, and measures.
-func (r *relay) point(ctx context.Context, l *load, n int) (p chart.Point, err error) {
-	b := r.b
+// point is all that is measured with so many watches.
+func (m *million) point(ctx context.Context, n int) (p chart.Point, err error) {
 	p.Watches = n
-	missing := n - int(l.next.Load())
-	begun := time.Now()
-	if err := l.fill(ctx, missing); err != nil {
+	if err := m.fill(ctx, &p); err != nil {
 		return p, err
 	}
-	p.RegistrationRate = ratio(float64(missing), time.Since(begun).Seconds())
-	if err := b.upstream.ask(ctx, "GET", "asked/"+strconv.Itoa(n), nil); err != nil {
+	m.relay.b.sayf("    %d watches are registered and polled", n)
+	if err := m.schedule(ctx, n); err != nil {
 		return p, err
 	}
-	p.FirstPollRate = ratio(float64(missing), time.Since(begun).Seconds())
-	b.sayf("    %d watches are registered and polled", n)
-	took, err := open(ctx, probeRate, min(probes, n), l.one)
+	if err := m.measure(ctx, &p); err != nil {
+		return p, err
+	}
+	if p.Overdue, err = m.relay.overdue(ctx); err != nil {
+		return p, err
+	}
+	peak, err := m.relay.peaks()
 	if err != nil {
 		return p, err
 	}
-	p.RegistrationP50, p.RegistrationP99 = millis(percentile(took, 50)), millis(percentile(took, 99))
-	if took, err = r.pages(ctx, l); err != nil {
-		return p, err
-	}
-	p.ListP50, p.ListP99 = millis(percentile(took, 50)), millis(percentile(took, 99))
-	if p.Overdue, err = r.overdue(ctx); err != nil {
-		return p, err
-	}
-	if p.Relay, err = r.resident(); err != nil {
-		return p, err
-	}
-	used, err := b.redisInfo(ctx, "memory", "used_memory")
+	p.API, p.Worker = peak["api"], peak["worker"]
+	used, err := m.relay.b.redisNumber(ctx, "memory", "used_memory")
 	p.Redis = used / (1 << 20)
 	return p, err
 }
 
-// pages asks for lists of watches in the ways that people do.
-func (r *relay) pages(ctx context.Context, l *load) ([]time.Duration, error) {
-	var took []time.Duration
-	for i := range pages {
-		path := []string{"?limit=50", "?status=watching&limit=50", "?operation_id=" + hold(uint64(i+1)).String()}[i%3]
-		begun := time.Now()
-		if err := l.get(ctx, "/v1/watches"+path); err != nil {
-			return nil, err
-		}
-		took = append(took, time.Since(begun))
+// fill registers what is missing and waits until each was polled.
+func (m *million) fill(ctx context.Context, p *chart.Point) error {
+	meter, err := m.relay.meter(ctx)
+	if err != nil {
+		return err
 	}
-	return sorted(took), nil
+	missing := p.Watches - int(m.pending.next.Load())
+	begun := time.Now()
+	if err := m.pending.fill(ctx, missing); err != nil {
+		return err
+	}
+	p.RegistrationRate = ratio(float64(missing), time.Since(begun).Seconds())
+	m.asked += missing
+	if err := m.relay.b.upstream.ask(ctx, "GET", "asked/"+strconv.Itoa(m.asked), nil); err != nil {
+		return err
+	}
+	p.FirstPollRate = ratio(float64(missing), time.Since(begun).Seconds())
+	used, err := meter.cost(ctx)
+	m.filling = used.brief("each registered and polled, ", float64(missing))
+	return err
 }
 
-// overdue is for how many seconds the poll that waits the longest is overdue, as
-// the worker's own metric has it.
-func (r *relay) overdue(ctx context.Context) (float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.worker[0].URL+"/metrics", nil)
+// measure is what registrations and pages take while the schedule goes on, and how
+// it is kept meanwhile.
+func (m *million) measure(ctx context.Context, p *chart.Point) error {
+	b := m.relay.b
+	meter, err := m.relay.meter(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Do(request)
+	before, err := b.pollsAgain(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	defer response.Body.Close()
-	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), `relay_oldest_overdue_seconds{kind="poll"} `); ok {
-			return strconv.ParseFloat(value, 64)
-		}
+	begun := time.Now()
+	registrations := max(1, min(probes, p.Watches)*b.operations/fullSize)
+	took, err := open(ctx, probeRate, registrations, m.probe.one)
+	if err != nil {
+		return err
 	}
-	return 0, nil // nothing was due yet
+	m.asked += registrations
+	p.RegistrationP50, p.RegistrationP99 = millis(percentile(took, 50)), millis(percentile(took, 99))
+	if m.lists, err = m.pages(ctx, p); err != nil {
+		return err
+	}
+	if err := pause(ctx, time.Until(begun.Add(b.scaled(measureFor)))); err != nil {
+		return err
+	}
+	after, err := b.pollsAgain(ctx)
+	if err != nil {
+		return err
+	}
+	p.PollRate = (after - before) / time.Since(begun).Seconds()
+	used, err := meter.cost(ctx)
+	m.keeping = used.full("on schedule, each poll, ", after-before)
+	return err
+}
+
+// judge compares the most watches with the fewest, and with the targets.
+func (m *million) judge(first, last chart.Point) []sample {
+	return []sample{
+		{Name: "registration p99, of that at the fewest", Value: ratio(last.RegistrationP99, first.RegistrationP99), Target: atMost(2)},
+		{Name: "list page p99, of that at the fewest", Value: ratio(last.ListP99, first.ListP99), Target: atMost(2)},
+		{Name: "polls, of those on schedule", Value: ratio(last.PollRate, float64(m.rate)), Target: atLeast(0.95)},
+		{Name: "relay's processes together, peak", Unit: "MiB", Value: last.API + last.Worker, Target: atMost(500)},
+		{Name: "Redis", Unit: "MiB", Value: last.Redis, Target: atMost(1024)},
+	}
 }
 
 // told is a point as samples.
@@ -146,39 +181,14 @@ func told(p chart.Point) []sample {
 	return []sample{
 		{Name: at("registered in batches"), Unit: perSecond, Value: p.RegistrationRate},
 		{Name: at("registered and polled"), Unit: perSecond, Value: p.FirstPollRate},
+		{Name: at("polls on schedule"), Unit: perSecond, Value: p.PollRate},
+		{Name: at("oldest overdue poll"), Unit: "s", Value: p.Overdue},
 		{Name: at("registration, p50"), Unit: "ms", Value: p.RegistrationP50},
 		{Name: at("registration, p99"), Unit: "ms", Value: p.RegistrationP99},
 		{Name: at("list page, p50"), Unit: "ms", Value: p.ListP50},
 		{Name: at("list page, p99"), Unit: "ms", Value: p.ListP99},
-		{Name: at("oldest overdue poll"), Unit: "s", Value: p.Overdue},
-		{Name: at("relay's biggest process"), Unit: "MiB", Value: p.Relay},
+		{Name: at("peak memory: api"), Unit: "MiB", Value: p.API},
+		{Name: at("peak memory: worker"), Unit: "MiB", Value: p.Worker},
 		{Name: at("Redis"), Unit: "MiB", Value: p.Redis},
 	}
-}
-
-// disturb empties Redis, and then restarts the relay, with all watches there.
-func (r *relay) disturb(ctx context.Context, l *load) ([]sample, error) {
-	b := r.b
-	begun := time.Now()
-	if err := b.redisClient.FlushAll(ctx).Err(); err != nil {
-		return nil, err
-	}
-	l.ends = func(number uint64) operation { return until(begun, number) }
-	if err := l.one(ctx); err != nil {
-		return nil, err
-	}
-	if err := b.receiver.ask(ctx, "GET", "events/million/1", nil); err != nil {
-		return nil, err
-	}
-	arrived := time.Since(begun)
-	polls, seconds, err := b.pollsDuring(ctx, b.scaled(5*time.Second))
-	if err != nil {
-		return nil, err
-	}
-	took, err := r.restart(ctx)
-	return []sample{
-		{Name: "FLUSHALL to the arrival of what is registered then", Unit: "s", Value: arrived.Seconds(), Target: atMost(5)},
-		{Name: "polls after FLUSHALL", Unit: perSecond, Value: polls / seconds},
-		{Name: "restart of API and worker", Unit: "s", Value: took.Seconds(), Target: atMost(10)},
-	}, err
 }

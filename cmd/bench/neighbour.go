@@ -32,19 +32,23 @@ func (r *relay) neighbour(ctx context.Context) ([]sample, error) {
 	mine := r.credentials[len(crowd):]
 	n := max(b.operations/40, 1) // 500 of 20,000
 	healthy := stream{relay: r, credentials: mine, rate: neighbourRate, n: n, box: "alone", first: 1 << 40}
-	_, alone, err := healthy.run(ctx)
+	alone, err := healthy.run(ctx)
 	if err != nil {
 		return nil, err
 	}
 
 	r.credentials = crowd
+	meter, err := r.meter(ctx)
+	if err != nil {
+		return nil, err
+	}
 	ends := time.Now().Add(b.scaled(8 * time.Second)) // registered by then, or soon after
 	for i, path := range []string{"/hangs", "/fails"} {
 		destination, err := r.destination(ctx, path)
 		if err != nil {
 			return nil, err
 		}
-		l := r.newLoad(destination, 4, func(number uint64) operation { return until(ends, number) })
+		l := r.newLoad(4, func(number uint64) operation { return until(ends, number) }, destination)
 		l.next.Store(uint64(i+1) << 32)
 		if err := l.fill(ctx, b.operations/2); err != nil {
 			return nil, err
@@ -54,16 +58,18 @@ func (r *relay) neighbour(ctx context.Context) ([]sample, error) {
 		return nil, err
 	}
 	healthy.box, healthy.first = "beside", 1<<41
-	_, beside, err := healthy.run(ctx)
+	beside, err := healthy.run(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p99 := func(took []time.Duration) float64 { return millis(percentile(took, 99)) }
-	return []sample{
-		{Name: "alone, p50", Unit: "ms", Value: millis(percentile(alone, 50))},
+	used, err := meter.cost(ctx)
+	p99 := func(s streamed) float64 { return millis(percentile(s.arrived, 99)) }
+	all := []sample{
+		{Name: "alone, p50", Unit: "ms", Value: millis(percentile(alone.arrived, 50))},
 		{Name: "alone, p99", Unit: "ms", Value: p99(alone)},
-		{Name: "beside a burst to others that hang and fail, p50", Unit: "ms", Value: millis(percentile(beside, 50))},
+		{Name: "beside a burst to others that hang and fail, p50", Unit: "ms", Value: millis(percentile(beside.arrived, 50))},
 		{Name: "beside a burst to others that hang and fail, p99", Unit: "ms", Value: p99(beside)},
 		{Name: "p99 beside of p99 alone", Value: ratio(p99(beside), p99(alone)), Target: atMost(2)},
-	}, nil
+	}
+	return append(all, used.full("beside, ", float64(b.operations+n))...), err
 }

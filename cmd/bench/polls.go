@@ -27,17 +27,13 @@ func (r *relay) polls(ctx context.Context, bare float64) ([]sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.newLoad(destination, 4, hold).fill(ctx, b.operations); err != nil {
+	if err := r.newLoad(4, hold, destination).fill(ctx, b.operations); err != nil {
 		return nil, err
 	}
 	if err := b.upstream.ask(ctx, "GET", "asked/"+strconv.Itoa(b.operations), nil); err != nil {
 		return nil, err
 	}
-	beforeCPU, err := r.usage()
-	if err != nil {
-		return nil, err
-	}
-	beforeCounts, err := b.counts(ctx)
+	meter, err := r.meter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -45,37 +41,26 @@ func (r *relay) polls(ctx context.Context, bare float64) ([]sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	counts, err := b.counts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	used, err := r.usage()
-	if err != nil {
-		return nil, err
-	}
-	used, counts = used.since(beforeCPU), counts.since(beforeCounts)
-	return []sample{
-		{Name: "polls", Unit: perSecond, Value: polls / seconds},
+	used, err := meter.cost(ctx)
+	all := []sample{
 		{Name: "of the bare asynq+GET rate", Value: ratio(polls/seconds, bare), Target: atLeast(1)},
-		{Name: "CPU per 1,000: relay", Unit: "s", Value: used["relay"].Seconds() * 1000 / polls},
-		{Name: "CPU per 1,000: PostgreSQL", Unit: "s", Value: used["PostgreSQL"].Seconds() * 1000 / polls},
-		{Name: "PostgreSQL commits each", Value: counts.Commits / polls},
-		{Name: "Redis commands each", Value: counts.RedisCommands / polls},
-	}, nil
+		{Name: "polls", Unit: perSecond, Value: polls / seconds},
+	}
+	return append(all, used.full("", polls)...), err
 }
 
-// pollsDuring counts the upstream's answers for so long.
+// pollsDuring counts for so long what is polled again.
 func (b *bench) pollsDuring(ctx context.Context, lasting time.Duration) (n, seconds float64, err error) {
-	var before, after upstreamReport
-	if err := b.upstream.ask(ctx, "GET", "count", &before); err != nil {
+	before, err := b.pollsAgain(ctx)
+	if err != nil {
 		return 0, 0, err
 	}
 	begun := time.Now()
 	if err := pause(ctx, lasting); err != nil {
 		return 0, 0, err
 	}
-	err = b.upstream.ask(ctx, "GET", "count", &after)
-	return float64(after.Answers - before.Answers), time.Since(begun).Seconds(), err
+	after, err := b.pollsAgain(ctx)
+	return after - before, time.Since(begun).Seconds(), err
 }
 
 // pause lets what is measured go on for so long.

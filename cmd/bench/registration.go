@@ -23,40 +23,39 @@ func (r *relay) registration(ctx context.Context) ([]sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := r.newLoad(destination, registrationConnections, hold)
-	before, err := r.usage()
+	l := r.newLoad(registrationConnections, hold, destination)
+	meter, err := r.meter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	begun := time.Now()
-	took, err := closed(ctx, registrationConnections, r.b.scaled(4*time.Second), l.one)
-	if err != nil {
-		return nil, err
-	}
-	single := ratio(float64(len(took)), time.Since(begun).Seconds())
-	between, err := r.usage()
-	if err != nil {
-		return nil, err
+	var all []sample
+	for _, way := range []struct {
+		name   string
+		do     func(context.Context) error
+		target *target
+	}{{"single", l.one, atLeast(2000)}, {"single with a key", l.keyed, nil}} {
+		begun := time.Now()
+		took, err := closed(ctx, registrationConnections, r.b.scaled(3*time.Second), way.do)
+		if err != nil {
+			return nil, err
+		}
+		rate := ratio(float64(len(took)), time.Since(begun).Seconds())
+		used, err := meter.cost(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(append(all,
+			sample{Name: way.name + ", at 16 connections", Unit: perSecond, Value: rate, Target: way.target},
+			sample{Name: way.name + ", p99", Unit: "ms", Value: millis(percentile(took, 99))},
+		), used.brief(way.name+", ", float64(len(took)))...)
 	}
 	batched := 2 * r.b.operations
-	begun = time.Now()
+	begun := time.Now()
 	if err := l.fill(ctx, batched); err != nil {
 		return nil, err
 	}
-	many := ratio(float64(batched), time.Since(begun).Seconds())
-	after, err := r.usage()
-	if err != nil {
-		return nil, err
-	}
-	cost := func(used cpu, n int) float64 {
-		return used.sum("relay", "PostgreSQL", "Redis").Seconds() * 1000 / float64(n)
-	}
-	return []sample{
-		{Name: "single, at 16 connections", Unit: perSecond, Value: single, Target: atLeast(2000)},
-		{Name: "single, p99", Unit: "ms", Value: millis(percentile(took, 99))},
-		{Name: "single, CPU per 1,000: relay, PostgreSQL, Redis", Unit: "s", Value: cost(between.since(before), len(took))},
-		{Name: "single, CPU per 1,000: load", Unit: "s", Value: between.since(before)["load"].Seconds() * 1000 / float64(len(took))},
-		{Name: "watches in batches of 1,000", Unit: perSecond, Value: many, Target: atLeast(20_000)},
-		{Name: "batches, CPU per 1,000: relay, PostgreSQL, Redis", Unit: "s", Value: cost(after.since(between), batched)},
-	}, nil
+	rate := ratio(float64(batched), time.Since(begun).Seconds())
+	used, err := meter.cost(ctx)
+	all = append(all, sample{Name: "watches in batches of 1,000", Unit: perSecond, Value: rate, Target: atLeast(20_000)})
+	return append(all, used.full("batches, ", float64(batched))...), err
 }

@@ -62,6 +62,8 @@ type relay struct {
 	client *client.ClientWithResponses
 
 	firstUp     time.Duration // how long an embedded one took to make its database and be up
+	logs        []*os.File
+	peak        map[string]float64 // memory in MiB of the biggest process of a role, of those that were killed too
 	credentials []string
 	folder      string
 	drop        func(context.Context) error
@@ -73,7 +75,7 @@ func (b *bench) newRelay(ctx context.Context, s shape, credentials int) (r *rela
 	if err := b.clear(ctx); err != nil {
 		return nil, err
 	}
-	r = &relay{b: b, shape: s, drop: func(context.Context) error { return nil }}
+	r = &relay{b: b, shape: s, peak: map[string]float64{}, drop: func(context.Context) error { return nil }}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.close(ctx))
@@ -81,6 +83,15 @@ func (b *bench) newRelay(ctx context.Context, s shape, credentials int) (r *rela
 	}()
 	if r.folder, err = os.MkdirTemp("", "oprelay-bench-"); err != nil {
 		return r, err
+	}
+	for _, role := range []string{"serve", "api", "worker*"} {
+		old, err := filepath.Glob(filepath.Join(b.folder, role+".log"))
+		for _, path := range old {
+			err = errors.Join(err, os.Remove(path))
+		}
+		if err != nil {
+			return r, err
+		}
 	}
 	r.env = with(s.settings,
 		"PATH", os.Getenv("PATH"),
@@ -123,7 +134,7 @@ func (r *relay) start(ctx context.Context) (err error) {
 	if r.shape.embedded {
 		r.env["RELAY_DATABASE_URL"], r.env["RELAY_REDIS_URL"] = "sqlite:"+filepath.Join(r.folder, "relay.db"), "embedded"
 		begun := time.Now()
-		if r.api, err = r.spawn(r.role()); err != nil {
+		if err := r.startProcesses(); err != nil {
 			return err
 		}
 		r.firstUp = time.Since(begun)
@@ -140,46 +151,7 @@ func (r *relay) start(ctx context.Context) (err error) {
 	if r.key, err = r.run(ctx, "keys", "create", "--tenant", "default", "--name", "bench", "--scope", "admin"); err != nil {
 		return err
 	}
-	if r.api, err = r.spawn(r.role()); err != nil {
-		return err
-	}
-	for range r.shape.workers {
-		w, err := r.spawn("worker")
-		if err != nil {
-			return err
-		}
-		r.worker = append(r.worker, w)
-	}
-	return nil
-}
-
-// spawn starts a role of the relay and returns when it is up. What it logs is in
-// the bench's folder.
-func (r *relay) spawn(role string) (*testenv.Standalone, error) {
-	log, err := os.Create(filepath.Join(r.b.folder, role+".log"))
-	if err != nil {
-		return nil, err
-	}
-	return testenv.StartService(testenv.Service{
-		Args: func(string) []string { return []string{r.b.relayProgram, role} },
-		Env: func(port string) []string {
-			listen := "RELAY_LISTEN"
-			if role == "worker" {
-				listen = "RELAY_METRICS_LISTEN"
-			}
-			return environment(with(r.env, listen, "127.0.0.1:"+port))
-		},
-		Ready: relayUp,
-		Log:   log,
-	})
-}
-
-func environment(env map[string]string) []string {
-	var pairs []string
-	for name, value := range env {
-		pairs = append(pairs, name+"="+value)
-	}
-	return pairs
+	return r.startProcesses()
 }
 
 // run runs a command of the relay to its end and returns what it printed.
@@ -195,21 +167,16 @@ func (r *relay) run(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(string(printed)), nil
 }
 
-// processes are the relay's.
-func (r *relay) processes() []*testenv.Standalone {
-	if r.api == nil {
-		return nil
-	}
-	return append([]*testenv.Standalone{r.api}, r.worker...)
-}
-
 // close kills the processes and removes what they kept.
 func (r *relay) close(ctx context.Context) error {
 	var faults []error
 	for _, p := range r.processes() {
 		faults = append(faults, p.Close())
 	}
-	r.api, r.worker = nil, nil
+	for _, log := range r.logs {
+		faults = append(faults, log.Close())
+	}
+	r.api, r.worker, r.logs = nil, nil, nil
 	return errors.Join(append(faults, r.drop(context.WithoutCancel(ctx)), os.RemoveAll(r.folder))...)
 }
 
@@ -237,42 +204,6 @@ func (r *relay) destination(ctx context.Context, path string) (id string, err er
 		return "", fmt.Errorf("create a destination: %s", made.Body)
 	}
 	return made.JSON201.ID, nil
-}
-
-// usage is what each group of processes has used so far.
-func (r *relay) usage() (cpu, error) {
-	used := cpu{}
-	var faults []error
-	take := func(group string, family bool, servers ...*testenv.Standalone) {
-		for _, s := range servers {
-			d, err := processCPU(s.PID(), family)
-			used[group] += d
-			faults = append(faults, err)
-		}
-	}
-	take("relay", false, r.processes()...)
-	take("upstream", false, r.b.upstream.Standalone)
-	take("receiver", false, r.b.receiver.Standalone)
-	load, err := processCPU(os.Getpid(), false)
-	used["load"] = load
-	faults = append(faults, err)
-	if !r.shape.embedded {
-		take("PostgreSQL", true, r.b.postgres)
-		take("Redis", false, r.b.redis)
-	}
-	return used, errors.Join(faults...)
-}
-
-// resident is the memory of the relay's biggest process, in MiB.
-func (r *relay) resident() (most float64, err error) {
-	for _, p := range r.processes() {
-		mib, err := residentMiB(p.PID())
-		if err != nil {
-			return 0, err
-		}
-		most = max(most, mib)
-	}
-	return most, nil
 }
 
 // databaseURL is that of another database of the server.

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -30,6 +32,7 @@ type bench struct {
 	redisClient        *redis.Client
 	upstream, receiver *standIn
 	databases          int // made so far
+	begun              time.Time
 
 	// round is what the rows of this run have measured, by row and measure.
 	round map[string]float64
@@ -43,7 +46,7 @@ type bench struct {
 // every commit on the disk before it is answered, and Redis without persistence,
 // which the relay does not need.
 func newBench(ctx context.Context, o options, stderr io.Writer) (b *bench, err error) {
-	b = &bench{options: o, stderr: stderr, secret: notifier.NewSecret()}
+	b = &bench{options: o, stderr: stderr, secret: notifier.NewSecret(), begun: time.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.close())
@@ -93,7 +96,12 @@ func (b *bench) build(ctx context.Context) error {
 	if b.relayProgram, err = filepath.Abs(filepath.Join(b.folder, "relay")); err != nil {
 		return err
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", b.relayProgram, "oprelay/cmd/relay")
+	commit, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").Output()
+	if err != nil {
+		commit = []byte("unknown") // not in a repository
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-X main.commit="+strings.TrimSpace(string(commit)),
+		"-o", b.relayProgram, "oprelay/cmd/relay")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as `make build` has it
 	if printed, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the relay: %w\n%s", err, printed)

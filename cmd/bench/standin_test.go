@@ -66,7 +66,8 @@ func TestUpstream(t *testing.T) {
 	if err := u.ask(t.Context(), http.MethodGet, "report", &report); err != nil {
 		t.Fatal(err)
 	}
-	if report.Answers != 4 || report.Told[1] <= report.Told[2] || report.Told[3] != 0 {
+	if report.Answers != 4 || report.Operations != 3 || report.Told[1] <= report.Told[2] || report.Told[3] != 0 ||
+		report.Asked[1] == 0 || report.Asked[1] >= report.Told[1] {
 		t.Errorf("it reports %+v", report)
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"strconv"
@@ -37,7 +36,7 @@ func (c storeCounts) since(then storeCounts) storeCounts {
 
 // counts asks both stores.
 func (b *bench) counts(ctx context.Context) (c storeCounts, err error) {
-	if c.RedisCommands, err = b.redisInfo(ctx, "stats", "total_commands_processed"); err != nil {
+	if c.RedisCommands, err = b.redisNumber(ctx, "stats", "total_commands_processed"); err != nil {
 		return c, err
 	}
 	rows, err := testenv.Query(ctx, b.postgres.URL,
@@ -54,18 +53,27 @@ func (b *bench) counts(ctx context.Context) (c storeCounts, err error) {
 	return c, nil
 }
 
-// redisInfo is one number of what Redis tells about itself.
-func (b *bench) redisInfo(ctx context.Context, section, name string) (float64, error) {
-	info, err := b.redisClient.Info(ctx, section).Result()
+// redisNumber is one number of what Redis tells about itself.
+func (b *bench) redisNumber(ctx context.Context, section, name string) (float64, error) {
+	value, err := b.redisInfo(ctx, section, name)
 	if err != nil {
 		return 0, err
 	}
-	for lines := bufio.NewScanner(strings.NewReader(info)); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), name+":"); ok {
-			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+	return strconv.ParseFloat(value, 64)
+}
+
+// redisInfo is one thing that Redis tells about itself.
+func (b *bench) redisInfo(ctx context.Context, section, name string) (string, error) {
+	info, err := b.redisClient.Info(ctx, section).Result()
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value), nil
 		}
 	}
-	return 0, fmt.Errorf("the info of Redis has no %s", name)
+	return "", fmt.Errorf("the info of Redis has no %s", name)
 }
 
 func openRedis(url string) (*redis.Client, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,8 +9,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -19,18 +21,42 @@ import (
 // errMissed says that a target was missed, where that counts as a failure.
 var errMissed = errors.New("a target was missed")
 
+// outcome is what became of a row.
+type outcome struct {
+	Row    string   `json:"row"`
+	Asked  int      `json:"asked"`            // runs that it was to have
+	Runs   int      `json:"runs"`             // that gave numbers
+	Failed []string `json:"failed,omitempty"` // why others did not
+}
+
+// record is all that was measured, and what became of each row.
+type record struct {
+	measures measures
+	outcomes []*outcome
+}
+
+// of is the row's outcome.
+func (rec *record) of(row string) *outcome {
+	i := slices.IndexFunc(rec.outcomes, func(o *outcome) bool { return o.Row == row })
+	if i < 0 {
+		i = len(rec.outcomes)
+		rec.outcomes = append(rec.outcomes, &outcome{Row: row})
+	}
+	return rec.outcomes[i]
+}
+
 // report prints the table and writes it for machines.
-func (b *bench) report(stdout io.Writer, all measures) error {
-	if len(all) == 0 {
+func (b *bench) report(ctx context.Context, stdout io.Writer, rec *record) error {
+	if len(rec.outcomes) == 0 {
 		return nil
 	}
-	if err := all.print(stdout); err != nil {
+	if err := rec.print(stdout); err != nil {
 		return err
 	}
-	if err := b.write(all); err != nil {
+	if err := b.write(ctx, rec); err != nil {
 		return err
 	}
-	for _, m := range all {
+	for _, m := range rec.measures {
 		if b.strict && m.Met != nil && !*m.Met {
 			return errMissed
 		}
@@ -38,27 +64,45 @@ func (b *bench) report(stdout io.Writer, all measures) error {
 	return nil
 }
 
-// print is the table for people. The verdict is the median's.
-func (all measures) print(w io.Writer) error {
+// print is the table for people. The verdict is the median's. A row that failed, or
+// for which there was no time, says so below what it has measured.
+func (rec *record) print(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "row\twhat\tunit\truns\tmin\tmedian\tmax\ttarget\t")
-	row := ""
-	for _, m := range all {
-		name := m.Row
-		if name == row {
+	for _, o := range rec.outcomes {
+		name := o.Row
+		line := func(format string, cells ...any) {
+			fmt.Fprintf(table, "%s\t"+format+"\n", append([]any{name}, cells...)...)
 			name = ""
 		}
-		row = m.Row
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", name, m.Name, m.Unit, len(m.Values),
-			number(m.Min), number(m.Median), number(m.Max), m.Target, m.verdict())
+		for _, m := range rec.measures {
+			if m.Row == o.Row {
+				line("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", m.Name, m.Unit, o.runs(len(m.Values)),
+					number(m.Min), number(m.Median), number(m.Max), m.Target, m.verdict())
+			}
+		}
+		for _, reason := range o.Failed {
+			line("FAILED\t\t\t\t\t\t\t%.300s", strings.ReplaceAll(reason, "\n", "; "))
+		}
+		if o.Runs+len(o.Failed) == 0 {
+			line("SKIPPED\t\t%s\t\t\t\t\tno time was left", o.runs(0))
+		}
 	}
 	return table.Flush()
+}
+
+// runs is how many there were, and of how many if some are missing.
+func (o *outcome) runs(n int) string {
+	if n == o.Asked {
+		return strconv.Itoa(n)
+	}
+	return fmt.Sprintf("%d/%d", n, o.Asked)
 }
 
 func (m *measure) verdict() string {
 	switch {
 	case m.Met == nil:
-		return ""
+		return m.Note
 	case *m.Met:
 		return "ok"
 	}
@@ -91,10 +135,14 @@ func number(v float64) string {
 }
 
 // write writes the table for machines, and the charts if there is what they show.
-func (b *bench) write(all measures) error {
+func (b *bench) write(ctx context.Context, rec *record) error {
+	on, err := b.surroundings(ctx)
+	if err != nil {
+		return err
+	}
 	encoded, err := json.MarshalIndent(results{
-		At: time.Now().UTC().Truncate(time.Second), Processors: runtime.NumCPU(), Operations: b.operations,
-		Measures: all, Points: b.points,
+		At: time.Now().UTC().Truncate(time.Second), On: on, Operations: b.operations,
+		Rows: rec.outcomes, Measures: rec.measures, Points: b.points,
 	}, "", "  ")
 	if err != nil {
 		return err
@@ -118,8 +166,9 @@ func (b *bench) write(all measures) error {
 // results are what is written for machines.
 type results struct {
 	At         time.Time     `json:"at"`
-	Processors int           `json:"processors"`
+	On         surroundings  `json:"on"`
 	Operations int           `json:"operations"` // of a burst
+	Rows       []*outcome    `json:"rows"`
 	Measures   measures      `json:"measures"`
 	Points     []chart.Point `json:"points,omitempty"`
 }

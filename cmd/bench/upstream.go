@@ -15,35 +15,39 @@ import (
 // ends, and all that is remembered is who asked and when the end was told.
 type upstream struct {
 	released atomic.Bool
-	answers  atomic.Int64
 
-	mu    sync.Mutex
-	asked tally           // operations asked about
-	told  map[int64]int64 // by operation: when its end was told first, 0 if it was not
+	mu      sync.Mutex
+	answers int64
+	asked   tally             // operations asked about
+	known   map[int64]moments // by operation
 }
+
+// moments are when an operation was first asked about, and when its end was told
+// first, 0 if it was not; in nanoseconds.
+type moments struct{ asked, told int64 }
 
 // upstreamReport is what the upstream knows.
 type upstreamReport struct {
-	Answers int64 `json:"answers"`
-	// Told is when the terminal answer about an operation left, in nanoseconds, by
-	// the operation's number.
-	Told map[int64]int64 `json:"told,omitempty"`
+	Answers    int64 `json:"answers"`
+	Operations int   `json:"operations"` // that were asked about
+	// Asked is when an operation was first asked about, and Told when the terminal
+	// answer left, in nanoseconds, by the operation's number.
+	Asked map[int64]int64 `json:"asked,omitempty"`
+	Told  map[int64]int64 `json:"told,omitempty"`
 }
 
 func newUpstream() http.Handler {
-	u := &upstream{told: map[int64]int64{}}
+	u := &upstream{known: map[int64]moments{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /client/v4/accounts/{account}/rules/lists/bulk_operations/{id}", u.answer)
 	mux.HandleFunc("POST /bench/reset", u.reset)
 	mux.HandleFunc("POST /bench/release", func(http.ResponseWriter, *http.Request) { u.released.Store(true) })
 	mux.HandleFunc("GET /bench/count", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, upstreamReport{Answers: u.answers.Load()})
-	})
-	mux.HandleFunc("GET /bench/report", func(w http.ResponseWriter, _ *http.Request) {
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		writeJSON(w, upstreamReport{Answers: u.answers.Load(), Told: u.told})
+		writeJSON(w, u.count())
 	})
+	mux.HandleFunc("GET /bench/report", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, u.report()) })
 	mux.HandleFunc("GET /bench/asked/{n}", u.awaitAsked)
 	return mux
 }
@@ -52,8 +56,26 @@ func (u *upstream) reset(http.ResponseWriter, *http.Request) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.released.Store(false)
-	u.answers.Store(0)
-	u.asked, u.told = tally{}, map[int64]int64{}
+	u.answers, u.asked, u.known = 0, tally{}, map[int64]moments{}
+}
+
+// count is without what is known of each operation; u.mu is held.
+func (u *upstream) count() upstreamReport {
+	return upstreamReport{Answers: u.answers, Operations: u.asked.n}
+}
+
+func (u *upstream) report() upstreamReport {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	all := u.count()
+	all.Asked, all.Told = map[int64]int64{}, map[int64]int64{}
+	for number, m := range u.known {
+		all.Asked[number] = m.asked
+		if m.told != 0 {
+			all.Told[number] = m.told
+		}
+	}
+	return all
 }
 
 // awaitAsked answers once so many operations were asked about.
@@ -93,18 +115,19 @@ func (u *upstream) answer(w http.ResponseWriter, r *http.Request) {
 }
 
 func (u *upstream) note(o operation, over bool, now int64) {
-	u.answers.Add(1)
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.answers++
 	number := int64(o.number)
-	told, known := u.told[number]
+	m, known := u.known[number]
 	if !known {
+		m.asked = now
 		u.asked.add()
 	}
-	switch {
-	case over && told == 0:
-		u.told[number] = now
-	case !known:
-		u.told[number] = 0
+	if over && m.told == 0 {
+		m.told = now
+	}
+	if m != u.known[number] {
+		u.known[number] = m
 	}
 }

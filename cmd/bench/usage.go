@@ -33,44 +33,80 @@ func (c cpu) sum(groups ...string) (sum time.Duration) {
 	return sum
 }
 
+// times are a process's: its own and, of the children that it has waited for, theirs.
+type times struct{ own, reaped time.Duration }
+
 // processCPU is what the process has used, and its children that ended; with family
 // those that run too, as PostgreSQL's do.
 func processCPU(pid int, family bool) (time.Duration, error) {
+	if family {
+		return familyCPU(pid, processTimes, childrenOf)
+	}
+	t, err := processTimes(pid)
+	return t.own + t.reaped, err
+}
+
+// familyCPU is what a process and its children have used. The time of a child moves
+// to its parent when it has ended: where that happened meanwhile, which would lose
+// the child or count it twice, all is read again.
+func familyCPU(pid int, timesOf func(int) (times, error), childrenOf func(int) ([]int, error)) (time.Duration, error) {
+	before, err := timesOf(pid)
+	for err == nil {
+		var children []int
+		if children, err = childrenOf(pid); err != nil {
+			break
+		}
+		var running time.Duration
+		for _, child := range children {
+			its, err := timesOf(child)
+			if err != nil && !errors.Is(err, os.ErrNotExist) { // it has ended, maybe without having used a tick
+				return 0, err
+			}
+			running += its.own + its.reaped
+		}
+		var after times
+		if after, err = timesOf(pid); err == nil && after.reaped == before.reaped {
+			return after.own + after.reaped + running, nil
+		}
+		before = after
+	}
+	return 0, err
+}
+
+func processTimes(pid int) (times, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, err
+		return times{}, err
 	}
 	// proc_pid_stat(5): the name, in parentheses, may hold anything. utime, stime,
 	// cutime and cstime are fields 14 to 17; the first after the name is the third.
 	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
-	ticks := 0
-	for _, field := range fields[11:15] {
+	var ticks [4]time.Duration
+	for i, field := range fields[11:15] {
 		n, err := strconv.Atoi(field)
 		if err != nil {
-			return 0, err
+			return times{}, err
 		}
-		ticks += n
+		ticks[i] = time.Duration(n) * time.Second / hertz
 	}
-	used := time.Duration(ticks) * time.Second / hertz
-	if !family {
-		return used, nil
-	}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	return times{own: ticks[0] + ticks[1], reaped: ticks[2] + ticks[3]}, nil
+}
+
+// childrenOf are the process ids of those that run.
+func childrenOf(pid int) ([]int, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	for child := range strings.FieldsSeq(string(children)) {
-		n, err := strconv.Atoi(child)
+	var all []int
+	for field := range strings.FieldsSeq(string(raw)) {
+		child, err := strconv.Atoi(field)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		its, err := processCPU(n, false)
-		if err != nil && !errors.Is(err, os.ErrNotExist) { // it has ended since: its parent has its time
-			return 0, err
-		}
-		used += its
+		all = append(all, child)
 	}
-	return used, nil
+	return all, nil
 }
 
 // machineCPU is what all processors did, since the machine was started.
@@ -92,14 +128,14 @@ func machineCPU() (cpu, error) {
 	return used, nil
 }
 
-// residentMiB is the memory that the process has now.
-func residentMiB(pid int) (float64, error) {
+// peakMiB is the most memory that the process has had.
+func peakMiB(pid int) (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(status)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
 			kib, err := strconv.ParseFloat(strings.Fields(value)[0], 64)
 			return kib / (1 << 10), err
 		}

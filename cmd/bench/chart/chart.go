@@ -19,7 +19,9 @@ type Point struct {
 	ListP50          float64 `json:"list_p50"`
 	ListP99          float64 `json:"list_p99"`
 	Overdue          float64 `json:"overdue_seconds"` // of the poll that waits the longest
-	Relay            float64 `json:"relay"`           // the biggest process
+	PollRate         float64 `json:"poll_rate"`       // on schedule
+	API              float64 `json:"api"`             // the most it ever had
+	Worker           float64 `json:"worker"`          // the most it ever had
 	Redis            float64 `json:"redis"`
 }
 
@@ -48,7 +50,8 @@ func panels() []panel {
 			{"list page p99", func(p Point) float64 { return p.ListP99 }},
 		}},
 		{"MiB", []curve{
-			{"relay's biggest process", func(p Point) float64 { return p.Relay }},
+			{"API, peak", func(p Point) float64 { return p.API }},
+			{"worker, peak", func(p Point) float64 { return p.Worker }},
 			{"Redis", func(p Point) float64 { return p.Redis }},
 		}},
 	}

@@ -14,8 +14,8 @@ import (
 func TestSVG(t *testing.T) {
 	t.Parallel()
 	drawn, err := chart.SVG([]chart.Point{
-		{Watches: 1000, RegistrationRate: 10, FirstPollRate: 9, RegistrationP99: 5, ListP99: 4, Relay: 50, Redis: 2},
-		{Watches: 1_000_000, RegistrationRate: 8, FirstPollRate: 7, RegistrationP99: 6, ListP99: 7, Relay: 300, Redis: 20},
+		{Watches: 1000, RegistrationRate: 10, FirstPollRate: 9, RegistrationP99: 5, ListP99: 4, API: 30, Worker: 50, Redis: 2},
+		{Watches: 1_000_000, RegistrationRate: 8, FirstPollRate: 7, RegistrationP99: 6, ListP99: 7, API: 100, Worker: 300, Redis: 20},
 	})
 	if err != nil {
 		t.Fatal(err)
