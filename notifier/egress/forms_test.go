@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -102,11 +103,11 @@ func listener(t *testing.T) (port string, reached *atomic.Int64) {
 }
 
 // get sends one request through the transport and returns what became of it.
-func get(t *testing.T, transport *http.Transport, url string) error {
+func get(t *testing.T, transport *http.Transport, target string) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
 		return err
 	}
@@ -117,6 +118,16 @@ func get(t *testing.T, transport *http.Transport, url string) error {
 	return resp.Body.Close()
 }
 
+// refused reports whether a request came to nothing before any connection was begun: its URL is none, its host leads to
+// no address, or to one that is not allowed. A network that has no way there is no refusal.
+func refused(err error) bool {
+	if parse, is := errors.AsType[*url.Error](err); is && parse.Op == "parse" {
+		return true
+	}
+	lookup, is := errors.AsType[*net.DNSError](err)
+	return is && lookup.IsNotFound || errors.Is(err, ErrForbidden)
+}
+
 // As if their rows were in the database already: every form is dialed, and the listener counts.
 func TestNoForbiddenHostIsReached(t *testing.T) {
 	t.Parallel()
@@ -125,7 +136,7 @@ func TestNoForbiddenHostIsReached(t *testing.T) {
 	t.Cleanup(transport.CloseIdleConnections)
 	for _, host := range append(forbiddenHosts(), ownHosts(t)...) {
 		for _, scheme := range []string{"http://", "https://"} {
-			if err := get(t, transport, scheme+host+":"+port+"/"); err == nil || errors.Is(err, context.DeadlineExceeded) {
+			if err := get(t, transport, scheme+host+":"+port+"/"); !refused(err) {
 				t.Errorf("%q: got %v, want a refusal", scheme+host, err)
 			}
 		}
