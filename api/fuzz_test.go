@@ -225,24 +225,30 @@ func child(value any, step string) (any, bool) {
 func FuzzCursor(f *testing.F) {
 	r := newFuzzed(f)
 	_, other := r.otherTenant()
-	foreign := make(map[string]bool)
+	r.populate(r.admin)
+	r.populate(other)
+	r.expire()
+	prefixes := []string{"credential_", "destination_", "key_", "watch_", "event_", "delivery_"}
 	lists := []string{"credentials", "destinations", "keys", "watches", "events", "deliveries"}
-	for i, list := range lists[:2] {
-		f.Add(uint8(i), r.cursor(r.write, "/v1/"+list))
-		f.Add(uint8(i), r.cursor(other, "/v1/"+list))
-	}
-	for _, id := range []string{r.made(other, "/v1/credentials", `{"name":"c","api_token":"t"}`), r.webhook(other)} {
-		foreign[id] = true
-		for i := range lists {
-			f.Add(uint8(i), base64.RawURLEncoding.EncodeToString([]byte(id)))
+	foreign := make(map[string]bool)
+	for i, list := range lists {
+		f.Add(uint8(i), r.cursor(r.admin, list))
+		f.Add(uint8(i), r.cursor(other, list))
+		for _, id := range r.ids(other, list) {
+			foreign[id] = true
+		}
+		for _, id := range append(r.ids(r.admin, list), r.ids(other, list)...) {
+			for k := range lists {
+				f.Add(uint8(k), base64.RawURLEncoding.EncodeToString([]byte(id)))
+			}
 		}
 	}
 	for _, seed := range []string{"", "x", "!", "credential_01jd8p5kzve6wbdq8rfg0m3c7x", "Y3JlZGVudGlhbF8", "%00", "a b", "a&limit=1", "' OR 1=1 --", "\xff", strings.Repeat("A", 201)} {
 		f.Add(uint8(0), seed)
 	}
 	f.Fuzz(func(t *testing.T, which uint8, cursor string) {
-		list := lists[int(which)%len(lists)]
-		answer := r.send(t, r.admin, http.MethodGet, "/v1/"+list+"?limit=2&cursor="+url.QueryEscape(cursor), nil)
+		i := int(which) % len(lists)
+		answer := r.send(t, r.admin, http.MethodGet, "/v1/"+lists[i]+"?limit=2&cursor="+url.QueryEscape(cursor), nil)
 		switch answer.status {
 		case http.StatusUnprocessableEntity:
 			if pointers := answer.pointers(); len(pointers) != 1 || pointers[0] != "?cursor" {
@@ -252,11 +258,11 @@ func FuzzCursor(f *testing.F) {
 			var page struct{ Data []struct{ ID string } }
 			must(t, json.Unmarshal(answer.body, &page))
 			after, err := base64.RawURLEncoding.DecodeString(cursor)
-			if err != nil || !strings.HasPrefix(string(after), map[string]string{"deliveries": "delivery_", "watches": "watch_"}[list]) {
+			if err != nil || !strings.HasPrefix(string(after), prefixes[i]) {
 				t.Errorf("%q is taken for a cursor", cursor)
 			}
 			for _, row := range page.Data {
-				if foreign[row.ID] || list != "events" && row.ID >= string(after) {
+				if foreign[row.ID] || lists[i] != "events" && row.ID >= string(after) {
 					t.Errorf("%q gives %s", cursor, row.ID)
 				}
 			}
@@ -266,19 +272,36 @@ func FuzzCursor(f *testing.F) {
 	})
 }
 
-// cursor makes a second row in a list and returns the cursor between the two.
-func (r fuzzed) cursor(key, list string) string {
+// populate makes two rows in each list of the key's tenant; those of the events and deliveries come when the watches
+// expire.
+func (r fuzzed) populate(key string) {
 	r.t.Helper()
 	for range 2 {
-		if list == "/v1/credentials" {
-			r.made(key, list, `{"name":"c","api_token":"t"}`)
-		} else {
-			r.webhook(key)
-		}
+		r.made(key, "/v1/keys", `{"name":"k","scopes":["read"]}`)
+		r.watch(key, r.made(key, "/v1/credentials", `{"name":"c","api_token":"t"}`), r.webhook(key))
 	}
+}
+
+// ids are those in a list.
+func (r fuzzed) ids(key, list string) (all []string) {
+	r.t.Helper()
+	var page struct{ Data []struct{ ID string } }
+	must(r.t, json.Unmarshal(r.do(key, http.MethodGet, "/v1/"+list, "").body, &page))
+	if len(page.Data) < 2 {
+		r.t.Fatalf("%d %s: nothing could be seen to leak", len(page.Data), list)
+	}
+	for _, row := range page.Data {
+		all = append(all, row.ID)
+	}
+	return all
+}
+
+// cursor is the one after the first row of a list.
+func (r fuzzed) cursor(key, list string) string {
+	r.t.Helper()
 	var page struct {
 		Next string `json:"next_cursor"`
 	}
-	must(r.t, json.Unmarshal(r.do(key, http.MethodGet, list+"?limit=1", "").body, &page))
+	must(r.t, json.Unmarshal(r.do(key, http.MethodGet, "/v1/"+list+"?limit=1", "").body, &page))
 	return page.Next
 }

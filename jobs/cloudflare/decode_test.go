@@ -2,6 +2,7 @@ package cloudflare
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -97,6 +98,9 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add(200, []byte(`{"success":true,"result":[{"id":"4da8780eeb215e6cb7f48dd981c4ea02"}]}`))
 	f.Add(200, []byte(`{"success":true,"result":{"id":"4da8780eeb215e6cb7f48dd981c4ea02","status":"completed","completed":""}}`))
+	f.Add(200, []byte(`{"success":false,"result":{"id":"4da8780eeb215e6cb7f48dd981c4ea02","status":"completed"}}`))
+	f.Add(200, []byte(`{"success":true,"result":{"id":"ffffffffffffffffffffffffffffffff","status":"failed","error":"4da8780eeb215e6cb7f48dd981c4ea02"}}`))
+	f.Add(200, []byte(`{"success":true,"result":{"id":"4da8780eeb215e6cb7f48dd981c4ea02","status":"queued"}}`))
 	f.Add(502, []byte("<!DOCTYPE html>"))
 	f.Add(400, []byte(`{"errors":[{"code":6003,"error_chain":[{"code":6111}]}]}`))
 	const id = "4da8780eeb215e6cb7f48dd981c4ea02"
@@ -106,8 +110,13 @@ func FuzzDecode(f *testing.F) {
 		if concluded != (got.Problem == "") || concluded != (got.Status != "") {
 			t.Errorf("half an answer: %+v", got)
 		}
-		if concluded && (status != http.StatusOK || !bytes.Contains(body, []byte(`"`))) {
-			t.Errorf("concluded from nothing: %+v", got)
+		ended := got.Status == StatusCompleted || got.Status == StatusFailed
+		underWay := got.Status == StatusPending || got.Status == StatusRunning
+		if ended != (got.Outcome == Terminal) || underWay != (got.Outcome == InProgress) {
+			t.Errorf("no such outcome has such a status: %+v", got)
+		}
+		if concluded && (status != http.StatusOK || !concludes(body, id, got.Status)) {
+			t.Errorf("concluded from %d %q: %+v", status, body, got)
 		}
 		if !utf8.ValidString(got.Problem+got.Error) || strings.ContainsRune(got.Error, 0) ||
 			len(got.Error) > maxErrorBytes || len(got.Problem) > maxProblemBytes {
@@ -136,4 +145,39 @@ func BenchmarkDecodeResult(b *testing.B) {
 			}
 		})
 	}
+}
+
+// concludes reports, read in another way than the program's, whether a body claims
+// success, and a result of that id and status. Where it says so twice, once is enough.
+func concludes(body []byte, id, status string) bool {
+	return hasMember(body, "success", is(true)) && hasMember(body, "result", func(result json.RawMessage) bool {
+		return hasMember(result, "id", is(id)) && hasMember(result, "status", is(status))
+	})
+}
+
+func is(want any) func(json.RawMessage) bool {
+	return func(raw json.RawMessage) bool {
+		var value any
+		return json.Unmarshal(raw, &value) == nil && value == want
+	}
+}
+
+// hasMember reports whether a JSON object has such a member of that name. Names that
+// differ in the case of their letters are the same.
+func hasMember(object []byte, name string, such func(json.RawMessage) bool) bool {
+	decoder := json.NewDecoder(bytes.NewReader(object))
+	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
+		return false
+	}
+	for decoder.More() {
+		found, err := decoder.Token()
+		var value json.RawMessage
+		if err != nil || decoder.Decode(&value) != nil {
+			return false
+		}
+		if text, is := found.(string); is && strings.EqualFold(text, name) && such(value) {
+			return true
+		}
+	}
+	return false
 }
