@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"compress/gzip"
 	"io"
 	"net/http"
@@ -85,11 +86,15 @@ func (c *collector) requests() int {
 	return c.asked
 }
 
-// everything is all that came, headers too.
+// everything is all that came, headers too, but for the collector's own key.
 func (c *collector) everything() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Clone(c.kept)
+	all := bytes.NewBuffer(slices.Clone(c.kept))
+	for _, head := range c.heads {
+		_ = head.WriteSubset(all, map[string]bool{"X-Api-Key": true}) // a buffer takes everything
+	}
+	return all.Bytes()
 }
 
 // text is a text attribute, "" without it.
