@@ -16,7 +16,8 @@ import (
 	"oprelay/deploy/testenv"
 )
 
-// refused is a hook that keeps the errors that Redis itself answers with.
+// refused is a hook that keeps the errors that Redis itself answers with. It lets
+// Redis take the time that it needs, so that a busy machine looks like no outage.
 type refused struct {
 	mu      sync.Mutex
 	answers []string
@@ -30,7 +31,7 @@ func (*refused) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 
 func (r *refused) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		err := next(ctx, cmd)
+		err := next(context.WithoutCancel(ctx), cmd)
 		var answer redis.Error
 		if errors.As(err, &answer) && !errors.Is(err, redis.Nil) && !redis.HasErrorPrefix(err, "NOSCRIPT") && !redis.HasErrorPrefix(err, "CLUSTERDOWN") {
 			r.mu.Lock()
@@ -67,16 +68,14 @@ func TestCluster(t *testing.T) {
 	if len(nodes) != len(cluster.Nodes) || len(answers.answers) > 0 {
 		t.Errorf("counted on %d nodes, want on all; Redis refused %q", len(nodes), slices.Compact(answers.answers))
 	}
-	// On a machine so busy that Redis was once too slow, some were counted here.
-	if inTime := counter.log.Len() == 0; inTime && allowed != callers*most {
-		t.Errorf("%d were allowed, want %d", allowed, callers*most)
+	if allowed != callers*most || counter.log.Len() > 0 {
+		t.Errorf("%d were allowed, want %d; logged:\n%s", allowed, callers*most, counter.log)
 	}
 	// A count that cannot be is taken back, which is another command.
 	key := "rate:relay:test:0"
 	if err := counter.client.Set(t.Context(), key, float64(time.Now().Unix())+1e6, time.Hour).Err(); err != nil {
 		t.Fatal(err)
 	}
-	counter.advance(time.Minute) // past a pause
 	limiter.Take(t.Context(), "0")
 	if len(answers.answers) > 0 {
 		t.Errorf("Redis refused %q", slices.Compact(answers.answers))
