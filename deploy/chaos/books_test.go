@@ -93,23 +93,26 @@ func (b *books) all() []entry {
 	return all
 }
 
-// recovery is the longest that a watch went untold which had been asked for before
-// a mark: a moment from which on the relay had all it needs. It counts from the
-// last mark before it was told, or from the end of its operation.
+// recovery is the longest that a watch was held up by what went wrong.
 func (b *books) recovery(marks []time.Time) (longest time.Duration) {
 	for _, e := range b.all() {
-		for _, mark := range slices.Backward(marks) {
-			if e.told.Before(mark) {
-				continue
-			}
-			if e.over.After(mark) {
-				mark = e.over
-			}
-			if e.asked.Before(mark) {
-				longest = max(longest, e.told.Sub(mark))
-			}
-			break
-		}
+		longest = max(longest, e.heldUp(marks))
 	}
 	return longest
+}
+
+// heldUp is how long the watch went untold after the first mark since it had been
+// asked for, or after the end of its operation if that came later. A mark is a moment
+// from which on the relay had all it needs; marks are in order. Those that came later
+// excuse nothing: what one kill holds up must not last until after the next. What was
+// asked for after the last mark counts from then.
+func (e entry) heldUp(marks []time.Time) time.Duration {
+	since := e.asked
+	if i := slices.IndexFunc(marks, e.asked.Before); i >= 0 {
+		since = marks[i]
+	}
+	if since.Before(e.over) {
+		since = e.over
+	}
+	return max(e.told.Sub(since), 0)
 }
