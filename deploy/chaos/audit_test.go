@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"oprelay/api/client"
 )
@@ -103,7 +104,7 @@ func (r *rig) audit(t *testing.T, b *books) row {
 	for _, wrong := range r.receive.wrong {
 		t.Error(wrong)
 	}
-	result.refused, result.memory = b.refusal, r.memory()
+	result.refused, result.unanswered, result.memory = b.refusal, len(b.unanswered), r.memory()
 	return result
 }
 
@@ -126,11 +127,24 @@ func (r *rig) auditReceipts(t *testing.T, e entry, event string, result *row) {
 	}
 }
 
-// ofKilled is how many of the acceptances came from processes that were killed:
+// killing is the end of one process.
+type killing struct {
+	at          time.Time
+	connections []string // their local addresses: the sender's, to a receiver
+}
+
+// inFlight is how long before its kill what a process sent may still be unrecorded,
+// and how long after it a receiver may still read: the time for a delivery. Later
+// the address may be another process's.
+const inFlight = deliveryTimeout
+
+// ofKilled is how many of the acceptances came from processes that were being killed:
 // they may not have lived to record them, so the message had to be sent again.
 func (r *rig) ofKilled(accepted []acceptance) (n int) {
 	for _, a := range accepted {
-		if slices.Contains(r.killed, a.from) {
+		if slices.ContainsFunc(r.killed, func(k killing) bool {
+			return a.at.Sub(k.at).Abs() <= inFlight && slices.Contains(k.connections, a.from)
+		}) {
 			n++
 		}
 	}

@@ -26,7 +26,10 @@ type books struct {
 	entries map[string]*entry // by operation
 	refused []string          // operations that were answered 503 and not asked for again
 	refusal int               // answers of 503
-	changed chan struct{}     // closed and replaced whenever an entry is settled or added
+	// unanswered is what befell each registration that failed without an answer, or
+	// had none in time.
+	unanswered []error
+	changed    chan struct{} // closed and replaced whenever an entry is settled or added
 }
 
 func newBooks() *books { return &books{entries: map[string]*entry{}, changed: make(chan struct{})} }

@@ -66,6 +66,7 @@ type row struct {
 	doubled         int           // accepted once more than needed
 	interrupted     int           // of those, sends of processes that were killed
 	refused         int           // registrations answered 503
+	unanswered      int           // registrations that got no answer
 	recovery        time.Duration // from the fault's end until what it held up was told; the longest
 	memory          int           // MiB, the most that a relay process took
 }
@@ -107,10 +108,10 @@ func (t *table) print(out io.Writer) {
 	defer t.mu.Unlock()
 	slices.SortFunc(t.rows, func(a, b row) int { return cmp.Compare(a.order, b.order) })
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "watches\tevents\tlost\tduplicates\tof the killed\t503\trecovery\tpeak memory\t  fault")
+	fmt.Fprintln(w, "watches\tevents\tlost\tduplicates\tof the killed\t503\tno answer\trecovery\tpeak memory\t  fault")
 	for _, r := range t.rows {
-		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\t%.1f s\t%d MiB\t  %s\n",
-			r.watches, r.events, r.lost, r.doubled, r.interrupted, r.refused, r.recovery.Seconds(), r.memory, r.fault)
+		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f s\t%d MiB\t  %s\n",
+			r.watches, r.events, r.lost, r.doubled, r.interrupted, r.refused, r.unanswered, r.recovery.Seconds(), r.memory, r.fault)
 	}
 	if len(t.delays) > 0 {
 		fmt.Fprintln(w, "\np99 alone\tp99 beside\tratio\t  delay")

@@ -12,6 +12,10 @@ type fault struct {
 	order   int
 	name    string
 	refusal onRefusal
+	// refuses says that some registrations are to be answered 503.
+	refuses bool
+	// silent says that some may get no answer: the api itself goes away.
+	silent bool
 	// patient has no limit on its recovery: what is slow is not the relay.
 	patient bool
 	// inject does the harm and mends it.
@@ -42,6 +46,12 @@ func (r *rig) endure(t *testing.T, f fault) {
 	result := r.audit(t, l.books)
 	result.order, result.fault, result.recovery = f.order, f.name, l.books.recovery(e.marks)
 	r.enter(t, result)
+	if f.refuses && result.refused == 0 {
+		t.Error("no registration was answered 503")
+	}
+	if !f.silent && result.unanswered > 0 {
+		t.Errorf("%d registrations were not answered, though the api was there; one: %v", result.unanswered, l.books.unanswered[0])
+	}
 	if *long && !f.patient && result.recovery > recoveryLimit {
 		t.Errorf("recovered only after %s, want %s at most", result.recovery, recoveryLimit)
 	}
@@ -75,9 +85,10 @@ func (e *episode) recovered() {
 	e.load.running.Go(func() { e.load.register(1, func() simulator.Plan { return simulator.Plan{} }) })
 }
 
-// kill kills the process at once, and notes which connections were its own.
+// kill kills the process at once, and notes when, and which connections were its own.
 func (e *episode) kill(p *process) {
-	e.killed = append(e.killed, p.Freeze()...)
+	connections := p.Freeze()
+	e.killed = append(e.killed, killing{at: time.Now(), connections: connections})
 	p.Kill()
 }
 

@@ -16,7 +16,7 @@ func TestKilled(t *testing.T) {
 	for i, f := range []fault{
 		{name: "kill -9 of a worker", inject: repeated(killWorker)},
 		{name: "kill -9 of all workers", inject: repeated(killAllWorkers)},
-		{name: "kill -9 of the api", inject: repeated(killAPI)},
+		{name: "kill -9 of the api", silent: true, inject: repeated(killAPI)},
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			f.order = i

@@ -128,8 +128,14 @@ func (l *load) register(size int, plan func() simulator.Plan) {
 				l.books.strike(entries...)
 				return
 			}
-		case ctx.Err() != nil || !errors.Is(err, errUnanswered):
+		case errors.Is(err, errUnanswered):
+			l.books.countUnanswered(err)
+		case !errors.Is(err, errUnderWay):
 			l.t.Errorf("register %d watches: %v", size, err)
+			return
+		}
+		if ctx.Err() != nil {
+			l.t.Errorf("register %d watches: not within %s: %v", size, patience, err)
 			return
 		}
 		select {
@@ -163,8 +169,10 @@ func (l *load) newEntry(plan simulator.Plan) (*entry, client.NewWatch) {
 var (
 	// errUnanswered says that a request may or may not have been handled.
 	errUnanswered = errors.New("no answer")
-	// errRefused is an answer of 503.
+	// errRefused is an answer of 503 that says when to try again.
 	errRefused = errors.New("503")
+	// errUnderWay is an answer of 409: the same request of before is still being handled.
+	errUnderWay = errors.New("409")
 )
 
 // send makes one request for all of the watches: a batch if they are several.
@@ -195,8 +203,8 @@ func refusal(response *http.Response, body []byte) error {
 	switch {
 	case response.StatusCode == http.StatusServiceUnavailable && response.Header.Get("Retry-After") != "":
 		return errRefused
-	case response.StatusCode == http.StatusConflict: // the first request is still being handled
-		return errors.Join(errUnanswered, said)
+	case response.StatusCode == http.StatusConflict:
+		return errors.Join(errUnderWay, said)
 	}
 	return said
 }
@@ -219,4 +227,10 @@ func (b *books) countRefusal() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.refusal++
+}
+
+func (b *books) countUnanswered(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unanswered = append(b.unanswered, err)
 }

@@ -15,7 +15,7 @@ func TestPostgresFails(t *testing.T) {
 	r := newRig(t, proxy.URL, testenv.Redis(t), 3)
 	testenv.Execute(t, server.URL, diskTriggers)
 	for i, f := range []fault{
-		{name: "PostgreSQL: killed and started again", inject: func(t *testing.T, e *episode) {
+		{name: "PostgreSQL: killed and started again", refuses: true, inject: func(t *testing.T, e *episode) {
 			t.Helper()
 			server.Kill()
 			await(t, theForm().spell)
@@ -30,21 +30,21 @@ func TestPostgresFails(t *testing.T) {
 			}
 			e.recovered()
 		}},
-		{name: "PostgreSQL: stopped (SIGSTOP)", inject: func(t *testing.T, e *episode) {
+		{name: "PostgreSQL: stopped (SIGSTOP)", refuses: *long, inject: func(t *testing.T, e *episode) {
 			t.Helper()
 			server.Pause()
 			await(t, theForm().stopped)
 			server.Resume()
 			e.recovered()
 		}},
-		{name: "PostgreSQL: connections fall silent", inject: func(t *testing.T, e *episode) {
+		{name: "PostgreSQL: connections fall silent", refuses: *long, inject: func(t *testing.T, e *episode) {
 			t.Helper()
 			proxy.Silence()
 			await(t, theForm().stopped)
 			proxy.Restore()
 			e.recovered()
 		}},
-		{name: "PostgreSQL: the disk is full", inject: func(t *testing.T, e *episode) {
+		{name: "PostgreSQL: the disk is full", refuses: true, inject: func(t *testing.T, e *episode) {
 			t.Helper()
 			testenv.Execute(t, server.URL, fillDisk)
 			await(t, theForm().spell)

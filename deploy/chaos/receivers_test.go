@@ -56,7 +56,7 @@ func TestReceiversMisbehave(t *testing.T) {
 	r.enter(t, row{
 		order: 61, fault: fmt.Sprintf("receivers: %d ways to misbehave", len(troubles)), memory: bad.memory, recovery: ill.books.recovery([]time.Time{mended}),
 		watches: good.watches + bad.watches, events: good.events + bad.events, lost: good.lost + bad.lost,
-		doubled: good.doubled + bad.doubled, refused: good.refused + bad.refused,
+		doubled: good.doubled + bad.doubled, refused: good.refused + bad.refused, unanswered: good.unanswered + bad.unanswered,
 	})
 	if limit := memoryLimit(); bad.memory > limit {
 		t.Errorf("a process of the relay took %d MiB, more than %d", bad.memory, limit)

@@ -25,6 +25,8 @@ const (
 	patience = 2 * time.Minute
 	// stopLimit is within what a process ends that was asked to.
 	stopLimit = 30 * time.Second
+	// deliveryTimeout is what a receiver has for its answer.
+	deliveryTimeout = 5 * time.Second
 
 	account      = "023e105f4ecef8ad9ca31a8372d0c353"
 	credentials  = 4
@@ -42,7 +44,7 @@ func settings() map[string]string {
 		"RELAY_POLL_BUDGET":        "1000000/5m",
 		"RELAY_POLL_EGRESS_BUDGET": "10000/1s",
 		"RELAY_RETRY_SCHEDULE":     strings.Repeat("1s,", 200) + "1s",
-		"RELAY_DELIVERY_TIMEOUT":   "5s",
+		"RELAY_DELIVERY_TIMEOUT":   deliveryTimeout.String(),
 		"RELAY_LOG_FORMAT":         "json",
 		"RELAY_ENCRYPTION_KEYS":    storage.NewKey(),
 	}
@@ -62,7 +64,7 @@ type rig struct {
 	credentials  []string
 	destinations map[string]string // ids of those that accept, by the path of the receiver
 	address      string            // of the receivers: http://host:port
-	killed       []string          // local addresses of the connections of processes that were killed
+	killed       []killing
 }
 
 // process is one of the relay's.

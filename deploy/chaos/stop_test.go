@@ -11,7 +11,7 @@ import (
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, testenv.Postgres(t), testenv.Redis(t), 3)
-	r.endure(t, fault{order: 80, name: "SIGTERM of every process, one after another", inject: func(t *testing.T, e *episode) {
+	r.endure(t, fault{order: 80, name: "SIGTERM of every process, one after another", silent: true, inject: func(t *testing.T, e *episode) {
 		t.Helper()
 		for range max(1, theForm().kills/4) {
 			e.api.Stop(stopLimit)

@@ -81,7 +81,7 @@ func TestPgBouncerFails(t *testing.T) {
 	migrate(t, database)
 	pooler := testenv.StartPgBouncer(t, database, "default_pool_size = 10")
 	r := newRig(t, pooler.URL, testenv.Redis(t), 3)
-	faults := []fault{{name: "PgBouncer: killed and started again", inject: func(t *testing.T, e *episode) {
+	faults := []fault{{name: "PgBouncer: killed and started again", refuses: true, inject: func(t *testing.T, e *episode) {
 		t.Helper()
 		pooler.Kill()
 		await(t, theForm().spell)
@@ -89,7 +89,7 @@ func TestPgBouncerFails(t *testing.T) {
 		e.recovered()
 	}}}
 	if *long {
-		faults = append(faults, fault{name: "PgBouncer: stopped (SIGSTOP)", inject: func(t *testing.T, e *episode) {
+		faults = append(faults, fault{name: "PgBouncer: stopped (SIGSTOP)", refuses: true, inject: func(t *testing.T, e *episode) {
 			t.Helper()
 			pooler.Pause()
 			await(t, theForm().stopped)
