@@ -46,8 +46,11 @@ func killWorker(t *testing.T, e *episode) {
 	e.workers[i] = e.start("worker")
 }
 
+// killAllWorkers leaves nobody to take over: what an earlier round held up may be
+// held up again, and counts from the last.
 func killAllWorkers(t *testing.T, e *episode) {
 	t.Helper()
+	e.marks = nil
 	for _, w := range e.workers {
 		e.kill(w)
 	}

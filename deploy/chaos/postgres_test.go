@@ -12,8 +12,9 @@ func TestPostgresFails(t *testing.T) {
 	t.Parallel()
 	server := testenv.StartPostgresServer(t)
 	proxy := testenv.StartProxy(t, server.URL)
-	r := newRig(t, proxy.URL, testenv.Redis(t), 3)
+	migrate(t, server.URL)
 	testenv.Execute(t, server.URL, diskTriggers)
+	r := newRig(t, proxy.URL, testenv.Redis(t), 3)
 	for i, f := range []fault{
 		{name: "PostgreSQL: killed and started again", refuses: true, inject: func(t *testing.T, e *episode) {
 			t.Helper()
@@ -60,14 +61,17 @@ func TestPostgresFails(t *testing.T) {
 }
 
 // A full disk, as the program sees it: the error that PostgreSQL answers with
-// whenever a row would take more room. The triggers are there from the beginning,
-// and what they do is replaced, which locks no table: the relay's transactions
-// lock several, in an order that the change of a trigger does not know.
+// whenever a row of any table would take more room, as each version of it does. The
+// triggers are there from the beginning, and what they do is replaced, which locks no
+// table: the relay's transactions lock several, in an order that the change of a
+// trigger does not know.
 const (
 	diskTriggers = emptyDisk + `;
-		CREATE TRIGGER disk BEFORE INSERT ON watches FOR EACH ROW EXECUTE FUNCTION disk();
-		CREATE TRIGGER disk BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION disk();
-		CREATE TRIGGER disk BEFORE INSERT ON attempts FOR EACH ROW EXECUTE FUNCTION disk()`
+		DO $$ DECLARE t regclass; BEGIN
+			FOR t IN SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' LOOP
+				EXECUTE format('CREATE TRIGGER disk BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION disk()', t);
+			END LOOP;
+		END $$`
 	fillDisk = `CREATE OR REPLACE FUNCTION disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 			RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
 		END $$`
