@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -13,11 +14,18 @@ import (
 )
 
 const (
-	// spoiled is the share of the upstream's answers that go wrong.
+	// spoiled is the share of the upstream's answers that are wrong, each in one of its ways.
 	spoiled = 0.3
+	// odd is the share of the others that each way has which is only unusual.
+	odd = 0.01
 	// A budget that the load needs most of.
 	budget, budgetWindow = 400, 10 * time.Second
 )
+
+// unusual are the misbehaviours whose answers are right all the same.
+func unusual() []string {
+	return []string{"completed_empty", "completed_absent", "slow", "ratelimit_missing", "ratelimit_constant"}
+}
 
 // Three answers in ten are wrong, each in one of the upstream's ways, drawn at
 // random; and one credential is locked out. No verdict is wrong, and no
@@ -29,11 +37,7 @@ func TestUpstreamMisbehaves(t *testing.T) {
 	r.fault(simulator.Fault{Credential: simulator.TokenFingerprint("locked"), Misbehaviour: simulator.Misbehaviour{
 		Name: "rate_limited", RetryAfter: time.Minute,
 	}})
-	// A 429 locks a credential out for five minutes: the one above is for it.
-	ways := slices.DeleteFunc(simulator.Misbehaviours(), func(name string) bool { return name == "rate_limited" })
-	for _, name := range ways {
-		r.fault(simulator.Fault{Rate: spoiled / float64(len(ways)), Misbehaviour: simulator.Misbehaviour{Name: name, Delay: time.Second}})
-	}
+	wrong := r.spoil()
 	parked := r.newLoad()
 	parked.credentials = []string{locked}
 	for range 3 {
@@ -44,6 +48,7 @@ func TestUpstreamMisbehaves(t *testing.T) {
 		t.Helper()
 		await(t, 9*theForm().spell)
 		e.upstream.ClearFaults()
+		r.spoiledEnough(t, wrong)
 		e.recovered()
 	}})
 
@@ -72,6 +77,55 @@ func TestUpstreamMisbehaves(t *testing.T) {
 		}
 		if got.JSON200 == nil || got.JSON200.Status != client.WatchStatusWatching {
 			t.Errorf("watch %s of the credential that is locked out: %s", e.watch, got.Body)
+		}
+	}
+}
+
+// spoil has the upstream answer wrongly, and else unusually, and returns the ways in
+// which it is wrong. The first fault that is drawn for a request is taken, so each is
+// drawn from what those before have left. A 429 locks a credential out for minutes: it
+// is not among them.
+func (r *rig) spoil() (wrong []string) {
+	r.t.Helper()
+	for _, name := range simulator.Misbehaviours() {
+		if name != "rate_limited" && !slices.Contains(unusual(), name) {
+			wrong = append(wrong, name)
+		}
+	}
+	each := spoiled / float64(len(wrong))
+	for i, name := range wrong {
+		r.fault(simulator.Fault{Rate: each / (1 - float64(i)*each), Misbehaviour: simulator.Misbehaviour{Name: name}})
+	}
+	for _, name := range unusual() {
+		r.fault(simulator.Fault{Rate: odd, Misbehaviour: simulator.Misbehaviour{Name: name, Delay: time.Second}})
+	}
+	return wrong
+}
+
+// spoiledEnough holds the share of wrong answers so far to what it is meant to be,
+// within what chance does once in a million times. In the long form every way must
+// have been taken.
+func (r *rig) spoiledEnough(t *testing.T, wrong []string) {
+	t.Helper()
+	taken, all := map[string]int{}, 0
+	for _, request := range r.upstream.Requests() {
+		if request.Credential != simulator.TokenFingerprint("locked") {
+			taken[request.Misbehaviour]++
+			all++
+		}
+	}
+	bad := 0
+	for _, name := range wrong {
+		bad += taken[name]
+	}
+	share, deviation := float64(bad)/float64(all), math.Sqrt(spoiled*(1-spoiled)/float64(all))
+	t.Logf("%d of %d answers were wrong: %v", bad, all, taken)
+	if all < 100 || math.Abs(share-spoiled) > 5*deviation {
+		t.Errorf("%d of %d answers were wrong, want %.0f%%", bad, all, 100*spoiled)
+	}
+	for _, name := range append(wrong, unusual()...) {
+		if *long && taken[name] == 0 {
+			t.Errorf("no answer was %s", name)
 		}
 	}
 }

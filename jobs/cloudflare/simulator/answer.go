@@ -51,6 +51,8 @@ type answer struct {
 	raw      string // replaces the envelope if not empty
 	delay    time.Duration
 	ending   ending
+	// spoiledBy is the misbehaviour's name, "" for an honest answer.
+	spoiledBy string
 }
 
 func success(result *operationResult) *answer {

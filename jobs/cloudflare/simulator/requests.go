@@ -14,6 +14,8 @@ type Request struct {
 	Path string `json:"path"`
 	// Status is 0 if the request was left without an answer on purpose.
 	Status int `json:"status"`
+	// Misbehaviour is the name of what spoiled the answer, "" if nothing did.
+	Misbehaviour string `json:"misbehaviour,omitempty"`
 }
 
 // Requests are the latest ones, oldest first, those of /_sim/ left out.

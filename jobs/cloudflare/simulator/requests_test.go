@@ -13,7 +13,7 @@ func TestRequestsAreRecorded(t *testing.T) {
 	t.Parallel()
 	sim, clock := newSimulator(t, simulator.Config{KeepRequests: 3})
 	began := clock.Now()
-	add(t, sim, "a/b", simulator.Plan{})
+	add(t, sim, "a/b", simulator.Plan{Misbehaviour: simulator.Misbehaviour{Name: "html"}})
 	ask(t, sim, "/forgotten")
 	poll(t, sim, "a%2Fb")
 	clock.advance(time.Second)
@@ -22,7 +22,7 @@ func TestRequestsAreRecorded(t *testing.T) {
 	want := []simulator.Request{
 		{
 			Time: began, Credential: simulator.TokenFingerprint(token), Account: account,
-			Operation: "a/b", Path: pathOf("a%2Fb"), Status: 200,
+			Operation: "a/b", Path: pathOf("a%2Fb"), Status: 200, Misbehaviour: "html",
 		},
 		{
 			Time: began.Add(time.Second), Credential: simulator.EmailFingerprint("a@b.c"), Account: account,

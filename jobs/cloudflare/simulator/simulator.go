@@ -158,12 +158,13 @@ func (s *Simulator) answer(r *http.Request) *answer {
 	now := s.now()
 	a := s.decide(r.Method, key, routed, cred, now)
 	s.requests.add(Request{
-		Time:       now,
-		Credential: cred.fingerprint,
-		Account:    key.account,
-		Operation:  key.id,
-		Path:       r.URL.EscapedPath(),
-		Status:     a.recordedStatus(),
+		Time:         now,
+		Credential:   cred.fingerprint,
+		Account:      key.account,
+		Operation:    key.id,
+		Path:         r.URL.EscapedPath(),
+		Status:       a.recordedStatus(),
+		Misbehaviour: a.spoiledBy,
 	})
 	return a
 }
@@ -193,6 +194,7 @@ func (s *Simulator) decide(method string, key operationKey, routed bool, cred cr
 		s.misbehaves[found.fault.Name].apply(found.fault.Misbehaviour, a)
 		a.delay = max(a.delay, found.fault.Delay)
 		a.retryAfter(found.fault.RetryAfter)
+		a.spoiledBy = found.fault.Name
 	}
 	return a
 }
