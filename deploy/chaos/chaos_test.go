@@ -78,14 +78,6 @@ type table struct {
 	delays []delays
 }
 
-// delays are a neighbour's 99th percentiles, alone and beside one in trouble.
-type delays struct {
-	what           string
-	before, during time.Duration
-}
-
-func (d delays) ratio() float64 { return d.during.Seconds() / d.before.Seconds() }
-
 var results table
 
 func (t *table) add(r row) {
@@ -114,10 +106,11 @@ func (t *table) print(out io.Writer) {
 			r.watches, r.events, r.lost, r.doubled, r.interrupted, r.refused, r.unanswered, r.recovery.Seconds(), r.memory, r.fault)
 	}
 	if len(t.delays) > 0 {
-		fmt.Fprintln(w, "\np99 alone\tp99 beside\tratio\t  delay")
+		fmt.Fprintln(w, "\np99 alone\tnoise\tp99 beside\tratio\t  delay")
 	}
 	for _, d := range t.delays {
-		fmt.Fprintf(w, "%.1f ms\t%.1f ms\t%.2f\t  %s\n", milliseconds(d.before), milliseconds(d.during), d.ratio(), d.what)
+		fmt.Fprintf(w, "%.1f ms\t%.1f ms\t%.1f ms\t%.2f\t  %s\n",
+			milliseconds(d.alone), milliseconds(d.noise), milliseconds(d.beside), d.ratio(), d.what)
 	}
 	_ = w.Flush() // the terminal is gone: nobody reads the table
 }

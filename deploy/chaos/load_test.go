@@ -46,6 +46,8 @@ type load struct {
 	// credentials and destinations are what watches are given some of.
 	credentials  []string
 	destinations map[string]string
+	everywhere   bool // each watch is for all of the destinations
+	timeout      int  // of each watch, in seconds; 0 for the relay's own
 	stop         context.CancelFunc
 	running      sync.WaitGroup
 }
@@ -156,7 +158,13 @@ func (l *load) newEntry(plan simulator.Plan) (*entry, client.NewWatch) {
 	watch := client.NewWatch{AccountID: account, OperationID: e.operation, CredentialID: l.credentials[mathrand.IntN(len(l.credentials))]}
 	paths := slices.Sorted(maps.Keys(l.destinations))
 	mathrand.Shuffle(len(paths), func(i, k int) { paths[i], paths[k] = paths[k], paths[i] })
-	for _, path := range paths[:1+mathrand.IntN(min(3, len(paths)))] {
+	if !l.everywhere {
+		paths = paths[:1+mathrand.IntN(min(3, len(paths)))]
+	}
+	if l.timeout > 0 {
+		watch.TimeoutSeconds = &l.timeout
+	}
+	for _, path := range paths {
 		e.destinations = append(e.destinations, path)
 		watch.DestinationIds = append(watch.DestinationIds, l.destinations[path])
 	}

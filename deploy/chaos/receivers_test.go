@@ -22,12 +22,12 @@ func memoryLimit() int {
 }
 
 // Receivers misbehave in every way, beside some that do not: each attempt is
-// recorded for what it was, the others get theirs meanwhile, and what was not
+// recorded for what it was, the others get theirs as before, and what was not
 // accepted arrives when the destination is mended.
 func TestReceiversMisbehave(t *testing.T) {
-	t.Parallel()
+	alone(t)
 	r := newRig(t, testenv.Postgres(t), testenv.Redis(t), 3, "RELAY_DELIVERY_TIMEOUT", "3s")
-	troubles := newTroubles(t, r.receive)
+	troubles, waited := newTroubles(t, r.receive)
 	well, ill := r.newLoad(), r.newLoad()
 	ill.destinations = map[string]string{}
 	ids := make([]string, len(troubles))
@@ -35,12 +35,16 @@ func TestReceiversMisbehave(t *testing.T) {
 		ids[i] = r.destination(trouble.url)
 		ill.destinations[acceptedAt(t, trouble, i)] = ids[i]
 	}
+	before := r.measure(t, afterEvent)
 	well.start()
 	ill.start()
-	await(t, 4*theForm().spell)
+	await(t, theForm().spell) // receivers are in trouble by then
+	beside := r.measure(t, afterEvent)
 	well.end()
 	ill.end()
 	r.settle(t, well.books)
+	compare(t, fmt.Sprintf("event to arrival, beside receivers that misbehave in %d ways", len(troubles)), before, beside)
+	waited.judge(t)
 	for i, trouble := range troubles {
 		r.classified(t, ids[i], trouble)
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -31,9 +32,10 @@ const (
 )
 
 // newTroubles starts a receiver for each way to misbehave. Those that accept all
-// the same have it recorded, at their path.
-func newTroubles(t *testing.T, accepted *receivers) []trouble {
+// the same have it recorded, at their path. waited is the one that asks for time.
+func newTroubles(t *testing.T, accepted *receivers) (all []trouble, waited *impatience) {
 	t.Helper()
+	waited = &impatience{answered: map[string]time.Time{}, again: make(chan struct{})}
 	mux := http.NewServeMux()
 	plain := serve(t, mux)
 	secure := httptest.NewUnstartedServer(mux)
@@ -41,7 +43,6 @@ func newTroubles(t *testing.T, accepted *receivers) []trouble {
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
 
-	var all []trouble
 	add := func(name string, status int, err string, answer http.HandlerFunc) {
 		path := "/troubled/" + strconv.Itoa(len(all))
 		mux.HandleFunc(path, func(w http.ResponseWriter, req *http.Request) {
@@ -61,10 +62,7 @@ func newTroubles(t *testing.T, accepted *receivers) []trouble {
 	add("10 GiB of zeros gzipped, with 500", 500, "500", bomb(http.StatusInternalServerError))
 	add("10 GiB of zeros gzipped, with 200", 200, "", bomb(http.StatusOK))
 	add("500", 500, "500", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
-	add("429 with Retry-After", 429, "429", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", fmt.Sprint(retryAfter.Seconds()))
-		w.WriteHeader(http.StatusTooManyRequests)
-	})
+	add("429 with Retry-After", 429, "429", waited.ServeHTTP)
 	add("redirect", 302, "302", func(w http.ResponseWriter, req *http.Request) { http.Redirect(w, req, "/elsewhere", http.StatusFound) })
 	add("headers byte by byte", 0, "in time", slowHeaders(t))
 	add("no TLS where TLS is asked for", 0, "TLS", nil)
@@ -73,7 +71,50 @@ func newTroubles(t *testing.T, accepted *receivers) []trouble {
 	all[len(all)-1].url = secure.URL
 	add("refused", 0, "refused", nil)
 	all[len(all)-1].url = closedPort(t)
-	return all
+	return all, waited
+}
+
+// impatience answers 429 with Retry-After to everything, and notes what comes again.
+type impatience struct {
+	mu       sync.Mutex
+	answered map[string]time.Time // by event
+	early    []string
+	again    chan struct{} // closed when something came again
+}
+
+// ServeHTTP takes one attempt.
+func (i *impatience) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	event := req.Header.Get("Webhook-Id")
+	if last, known := i.answered[event]; known {
+		if waited := time.Since(last); waited < retryAfter {
+			i.early = append(i.early, fmt.Sprintf("event %s came again after %s", event, waited))
+		}
+		select {
+		case <-i.again:
+		default:
+			close(i.again)
+		}
+	}
+	w.Header().Set("Retry-After", fmt.Sprint(retryAfter.Seconds()))
+	w.WriteHeader(http.StatusTooManyRequests)
+	i.answered[event] = time.Now()
+}
+
+// judge waits until something has come again, and wants that nothing did too early.
+func (i *impatience) judge(t *testing.T) {
+	t.Helper()
+	select {
+	case <-i.again:
+	case <-time.After(patience):
+		t.Errorf("nothing that was answered 429 came again within %s", patience)
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, wrong := range i.early {
+		t.Errorf("%s, though asked to wait for %s", wrong, retryAfter)
+	}
 }
 
 // reset ends the connection at once, after what is said.
