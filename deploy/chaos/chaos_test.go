@@ -22,6 +22,7 @@ var long = flag.Bool("long", false, "faults as long and as many as make chaos ha
 type form struct {
 	kills   int           // processes killed, one after another
 	stopped time.Duration // how long a server stands still
+	wrong   time.Duration // how long the upstream answers wrongly
 	spell   time.Duration // how long any other fault lasts
 	rate    int           // registrations a second meanwhile
 }
@@ -29,9 +30,9 @@ type form struct {
 // theForm is that of `make chaos`, or the short one of `make test`.
 func theForm() form {
 	if *long {
-		return form{kills: 20, stopped: 30 * time.Second, spell: 10 * time.Second, rate: 12}
+		return form{kills: 20, stopped: 30 * time.Second, wrong: 90 * time.Second, spell: 6 * time.Second, rate: 12}
 	}
-	return form{kills: 3, stopped: 3 * time.Second, spell: time.Second, rate: 10}
+	return form{kills: 3, stopped: 3 * time.Second, wrong: 9 * time.Second, spell: time.Second, rate: 10}
 }
 
 // relayProgram builds the program under test once, at the first call.

@@ -13,7 +13,7 @@ type probes struct{ rounds, count, rate int }
 
 func theProbes() probes {
 	if *long {
-		return probes{rounds: 3, count: 320, rate: 40}
+		return probes{rounds: 3, count: 240, rate: 40}
 	}
 	return probes{rounds: 1, count: 40, rate: 20}
 }

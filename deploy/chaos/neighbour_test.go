@@ -115,7 +115,11 @@ func TestATenantsNeighbours(t *testing.T) {
 	}
 	compare(t, fmt.Sprintf("registration to arrival, beside %d watches of another tenant", crowd), alone, r.measure(t, afterAsking))
 	other.awaitExpiry(t)
+	told := r.receive.count("/another")
 	compare(t, fmt.Sprintf("registration to arrival, while %d watches of another tenant expire", crowd), alone, r.measure(t, afterAsking))
+	if told = r.receive.count("/another") - told; told < crowd/100 {
+		t.Errorf("only %d watches expired meanwhile", told)
+	}
 }
 
 // awaitExpiry waits until the first of the tenant's watches has expired.

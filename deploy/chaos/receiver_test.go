@@ -123,3 +123,15 @@ func (r *receivers) of(operation string, destinations []string) []*receipt {
 	}
 	return all
 }
+
+// count is how many operations the destination was told of.
+func (r *receivers) count(destination string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key := range r.receipts {
+		if key[0] == destination {
+			n++
+		}
+	}
+	return n
+}

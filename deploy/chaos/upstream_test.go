@@ -46,7 +46,7 @@ func TestUpstreamMisbehaves(t *testing.T) {
 
 	r.endure(t, fault{order: 60, name: "upstream: 30% of its answers wrong, in all its ways", patient: true, inject: func(t *testing.T, e *episode) {
 		t.Helper()
-		await(t, 9*theForm().spell)
+		await(t, theForm().wrong)
 		e.upstream.ClearFaults()
 		r.spoiledEnough(t, wrong)
 		e.recovered()
