@@ -9,13 +9,14 @@ import (
 	"oprelay/api/client"
 )
 
-// settle waits until every watch in the books was told to all its destinations.
+// settle waits until every watch that has been asked for was told to all its
+// destinations.
 func (r *rig) settle(t *testing.T, b *books) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	for {
-		open, changed := b.open()
+	for now := time.Now(); ; {
+		open, changed := b.open(now)
 		if open == 0 {
 			return
 		}

@@ -73,13 +73,13 @@ func (b *books) notify() {
 	b.changed = make(chan struct{})
 }
 
-// open is how many entries are not settled, and a channel that is closed when
-// there may be fewer.
-func (b *books) open() (n int, changed <-chan struct{}) {
+// open is how many entries that were asked for until then are not settled, and a
+// channel that is closed when there may be fewer.
+func (b *books) open(until time.Time) (n int, changed <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, e := range b.entries {
-		if e.missing > 0 {
+		if e.missing > 0 && !e.asked.After(until) {
 			n++
 		}
 	}

@@ -12,16 +12,28 @@ import (
 // worker, all workers, the api.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, testenv.Postgres(t), testenv.Redis(t), 3)
 	for i, f := range []fault{
-		{name: "kill -9 of a worker", inject: repeated(killWorker)},
+		{name: "kill -9 of a worker", inject: repeated(settled(killWorker))},
 		{name: "kill -9 of all workers", inject: repeated(killAllWorkers)},
-		{name: "kill -9 of the api", silent: true, inject: repeated(killAPI)},
+		{name: "kill -9 of the api", silent: true, inject: repeated(settled(killAPI))},
 	} {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
 			f.order = i
-			r.endure(t, f)
+			newRig(t, testenv.Postgres(t), testenv.Redis(t), 3).endure(t, f)
 		})
+	}
+}
+
+// settled kills, and waits in the long form until all that had been asked for is told:
+// who takes over is not killed too, so that each kill's own recovery is seen.
+func settled(kill func(*testing.T, *episode)) func(*testing.T, *episode) {
+	return func(t *testing.T, e *episode) {
+		t.Helper()
+		kill(t, e)
+		if *long {
+			e.settle(t, e.load.books)
+		}
 	}
 }
 
@@ -46,8 +58,8 @@ func killWorker(t *testing.T, e *episode) {
 	e.workers[i] = e.start("worker")
 }
 
-// killAllWorkers leaves nobody to take over: what an earlier round held up may be
-// held up again, and counts from the last.
+// killAllWorkers leaves nobody to take over, and does not wait: what an earlier round
+// held up may be held up again, and counts from the last.
 func killAllWorkers(t *testing.T, e *episode) {
 	t.Helper()
 	e.marks = nil

@@ -80,7 +80,7 @@ func TestACredentialsNeighbours(t *testing.T) {
 		locked.register(1000, func() simulator.Plan { return simulator.Plan{} })
 	}
 	beside := r.measure(t, afterAsking)
-	if open, _ := locked.books.open(); open != crowd {
+	if open, _ := locked.books.open(time.Now()); open != crowd {
 		t.Errorf("%d of %d watches of the credential that is locked out are open", open, crowd)
 	}
 	compare(t, fmt.Sprintf("registration to arrival, beside a credential that is locked out with %d operations", crowd), alone, beside)
