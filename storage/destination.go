@@ -108,10 +108,20 @@ const selectDestination = `SELECT ` + destinationColumns + ` FROM destinations W
 
 func scanDestination(row scanner) (Destination, error) {
 	var d Destination
-	err := row.Scan(&d.ID, &d.TenantID, &d.Kind, &d.Name, &d.URL, &d.Channel, jsonColumn{&d.HeaderNames},
-		&d.Alerts, &d.RateLimit, &d.MaxInFlight, &d.Status, &d.DisabledReason, timeColumn{&d.CreatedAt},
-		timeColumn{&d.FailingSince}, &d.ConsecutiveFailures, &d.Bot)
+	err := row.Scan(d.columns()...)
 	return d, err
+}
+
+// columns is where destinationColumns are read into.
+func (d *Destination) columns() []any {
+	return []any{
+		&d.ID, &d.TenantID, &d.Kind, &d.Name, &d.URL, &d.Channel,
+		jsonColumn{&d.HeaderNames},
+		&d.Alerts, &d.RateLimit, &d.MaxInFlight, &d.Status, &d.DisabledReason,
+		timeColumn{&d.CreatedAt},
+		timeColumn{&d.FailingSince},
+		&d.ConsecutiveFailures, &d.Bot,
+	}
 }
 
 // CreateDestination keeps a destination, its secrets sealed.
@@ -190,15 +200,15 @@ func (s *Store) OpenDestination(ctx context.Context, id string) (Destination, De
 	return d, secret, nil
 }
 
-// openDestination reads a destination and its secrets, and locks it as told.
+// openDestination reads a destination and its secrets, and locks it as told. They
+// are one row: the secrets of one moment are not for the URL of another.
 func (db *database) openDestination(
 	ctx context.Context, q querier, id, lock string,
 ) (d Destination, secret DestinationSecret, err error) {
-	d, err = queryOne(ctx, q, scanDestination, selectDestination+`AND id = $1`+lock, id)
-	if err != nil {
-		return d, secret, err
-	}
-	sealed, err := queryOne(ctx, q, scanBytes, `SELECT secret FROM destinations WHERE id = $1 AND deleted_at IS NULL`, id)
+	sealed, err := queryOne(ctx, q, func(row scanner) (sealed []byte, err error) {
+		err = row.Scan(append(d.columns(), &sealed)...)
+		return sealed, err
+	}, `SELECT `+destinationColumns+`, secret FROM destinations WHERE deleted_at IS NULL AND id = $1`+lock, id)
 	if err != nil {
 		return d, secret, err
 	}

@@ -53,6 +53,7 @@ func RunMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"Idempotency":             testIdempotency,
 		"IdempotencyContention":   testIdempotencyContention,
 		"Keys":                    testKeys,
+		"OpenedAtOneMoment":       testOpenedAtOneMoment,
 		"DamagedRow":              testDamagedRow,
 		"LostKey":                 testLostKey,
 		"Reseal":                  testReseal,
