@@ -35,15 +35,17 @@ func set[T any](value, patch *T) {
 }
 
 // RotateSecret signs with next from now on. What signed until now signs beside
-// it until the overlap ends, so that a receiver can change in between.
+// it until the overlap ends, so that a receiver can change in between, or until
+// its own overlap ends, if that is sooner.
 func (s *Store) RotateSecret(ctx context.Context, tenantID, id string, next Secret, overlap time.Duration) error {
 	_, err := s.changeDestination(ctx, tenantID, id, func(_ *Destination, secret *DestinationSecret) {
-		signing := []SigningSecret{{Value: next}}
+		signing, now := []SigningSecret{{Value: next}}, s.db.now()
+		end := now.Add(overlap)
 		for _, old := range secret.Signing {
-			if old.ExpiresAt.IsZero() {
-				old.ExpiresAt = s.db.now().Add(overlap)
+			if old.ExpiresAt.IsZero() || old.ExpiresAt.After(end) {
+				old.ExpiresAt = end
 			}
-			if old.ExpiresAt.After(s.db.now()) {
+			if old.ExpiresAt.After(now) {
 				signing = append(signing, old)
 			}
 		}

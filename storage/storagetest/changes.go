@@ -54,8 +54,13 @@ func testRotateSecret(w *world) {
 	want(t, "while three overlap", signing(), "whsec_three whsec_two whsec_one")
 	w.clock.advance(30 * time.Minute)
 	want(t, "when the first is over", signing(), "whsec_three whsec_two")
-	check(t, w.RotateSecret(t.Context(), w.tenant, id, "whsec_four", 0))
-	want(t, "without an overlap", signing(), "whsec_four whsec_two")
+	check(t, w.RotateSecret(t.Context(), w.tenant, id, "whsec_four", time.Minute))
+	want(t, "with a shorter overlap", signing(), "whsec_four whsec_three whsec_two")
+	w.clock.advance(time.Minute)
+	want(t, "when that is over", signing(), "whsec_four")
+	check(t, w.RotateSecret(t.Context(), w.tenant, id, "whsec_five", time.Hour))
+	check(t, w.RotateSecret(t.Context(), w.tenant, id, "whsec_six", 0))
+	want(t, "without an overlap", signing(), "whsec_six")
 }
 
 func testCredentialRefused(w *world) {
