@@ -67,7 +67,10 @@ type owned struct {
 // references are the rows that watches refer to, by id.
 type references struct{ credentials, destinations map[string]owned }
 
-// references keeps what the registrations refer to from being deleted.
+// references reads what the registrations refer to, and keeps the credentials from
+// being deleted. Destinations are not locked: who disables one, or records attempts
+// at it, would keep all registrations waiting. One that is deleted meanwhile gets
+// nothing, as if that had been a moment later.
 func (tx *transaction) references(ctx context.Context, all []*registration) (found references, err error) {
 	credentials, destinations := map[string]bool{}, map[string]bool{}
 	for _, r := range all {
@@ -78,15 +81,18 @@ func (tx *transaction) references(ctx context.Context, all []*registration) (fou
 			}
 		}
 	}
-	found.credentials, err = tx.owned(ctx, `SELECT id, tenant_id, budget_id, FALSE FROM credentials`, credentials)
+	found.credentials, err = tx.owned(ctx, `SELECT id, tenant_id, budget_id, FALSE FROM credentials`, credentials,
+		tx.db.dialect.forShare)
 	if err != nil {
 		return references{}, err
 	}
-	found.destinations, err = tx.owned(ctx, `SELECT id, tenant_id, '', bot FROM destinations`, destinations)
+	found.destinations, err = tx.owned(ctx, `SELECT id, tenant_id, '', bot FROM destinations`, destinations, "")
 	return found, err
 }
 
-func (tx *transaction) owned(ctx context.Context, selection string, wanted map[string]bool) (map[string]owned, error) {
+func (tx *transaction) owned(
+	ctx context.Context, selection string, wanted map[string]bool, lock string,
+) (map[string]owned, error) {
 	var args arguments
 	found := make(map[string]owned, len(wanted))
 	_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
@@ -96,7 +102,7 @@ func (tx *transaction) owned(ctx context.Context, selection string, wanted map[s
 		found[id] = o
 		return struct{}{}, err
 	}, selection+` WHERE `+tx.db.dialect.in(&args, "id", slices.Sorted(maps.Keys(wanted)))+` AND deleted_at IS NULL
-		ORDER BY id`+tx.db.dialect.forShare, args...)
+		ORDER BY id`+lock, args...)
 	return found, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"oprelay/storage"
 )
@@ -42,4 +43,34 @@ func testOpenedAtOneMoment(w *world) {
 		}
 		return nil
 	})
+}
+
+// testRegisteredBesideChange: neither is a registration kept waiting by
+// who is changing its destination, nor is anything left over if that deletes it.
+func testRegisteredBesideChange(w *world) {
+	t := w.t
+	if w.Backend() == "sqlite" {
+		return // has one writer at a time
+	}
+	other, bot := w.open(t), w.newBot(t)
+	var watch storage.Watch
+	check(t, other.Atomically(t.Context(), func(tx *storage.Store) error {
+		for _, d := range []storage.Destination{w.destination, bot} {
+			if err := tx.DeleteDestination(t.Context(), w.tenant, d.ID); err != nil {
+				return err
+			}
+		}
+		request := w.request("1")
+		request.DestinationIDs = append(request.DestinationIDs, bot.ID)
+		made, err := w.CreateWatches(t.Context(), []storage.NewWatch{request})
+		if err == nil {
+			watch = made[0]
+		}
+		return err
+	}))
+	w.end(t, w.take(t)[0], storage.WatchCompleted)
+	want(t, "status", w.reload(t, watch).Status, storage.WatchCompleted)
+	list := must(w.Deliveries(t.Context(), storage.DeliveryFilter{TenantID: w.tenant}, storage.Page{Limit: 5}))(t)
+	want(t, "deliveries", len(list.Data), 0)
+	want(t, "next work at the bot", w.groupDue(t, deliverGroup(bot)), time.Time{})
 }

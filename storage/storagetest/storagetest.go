@@ -66,6 +66,7 @@ func RunMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"Lists":                   testLists,
 		"YoungFirst":              testYoungFirst,
 		"Reclaim":                 testReclaim,
+		"RegisteredBesideChange":  testRegisteredBesideChange,
 		"NoWakeUpLost":            testNoWakeUpLost,
 		"OnDue":                   testOnDue,
 		"OverdueWhileLeased":      testOverdueWhileLeased,
