@@ -82,8 +82,9 @@ func (d *deliverer) work(stop, work context.Context, t turn) (notBefore time.Tim
 		notBefore, err = run.run(stop, work, t.woken, t.leased)
 		notBefore = v.rested(notBefore)
 	}
-	if errors.Is(err, storage.ErrNotFound) { // deleted meanwhile, and its deliveries with it
-		return v.now().Add(errorPause), nil
+	if errors.Is(err, storage.ErrNotFound) { // deleted: this cancels what is left of its deliveries
+		_, err = v.store.DueDeliveries(work, storage.TakeDeliveries{Group: v.group.ID, Owner: v.owner})
+		return time.Time{}, err
 	}
 	return notBefore, err
 }

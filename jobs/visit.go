@@ -54,8 +54,8 @@ func (v *visit) send(ctx context.Context, e errand, traceparent string) (notifie
 }
 
 // record writes the attempts and the next states, and disables the destination
-// if an answer or a long row of failures says so. It is one transaction, for a
-// delivery held by a destination that is not disabled would never be sent.
+// if an answer or a long row of failures says so. It is one transaction: between two,
+// what was answered with a 410 would be due again.
 func (v *visit) record(ctx context.Context, results []attempted) error {
 	var all attempted
 	for _, r := range results {

@@ -94,6 +94,7 @@ func newRelay(t *testing.T, b backend) *relay {
 	r := &relay{t: t, redisURL: b.redis(t), slack: slacktest.New(slacktest.Options{})}
 	r.store, err = storage.Open(t.Context(), storage.Config{
 		URL: b.database(t), Keys: keys, OnDue: r.due, Now: r.wall, Elapsed: func() time.Duration { return time.Since(began) },
+		MoveMost: 3, // so that what is held or canceled at once takes several visits
 	})
 	if err != nil {
 		t.Fatal(err)

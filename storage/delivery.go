@@ -51,32 +51,6 @@ type DeliveryFilter struct {
 const selectDelivery = `SELECT id, event_id, event_type, watch_id, destination_id, status, attempts_made,
 	next_attempt_at, created_at, finished_at FROM deliveries `
 
-// pendingOf and heldOf find the deliveries of the destination $1 by the indexes
-// on what is due: a destination has few of these, and many that are done.
-const (
-	pendingOf = `SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'pending' AND step = 0
-		UNION ALL SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'pending' AND step > 0`
-	heldOf = `SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'held'`
-	// givenUpOf are those made from $4 to $5 that failed or were canceled.
-	givenUpOf = `SELECT id FROM deliveries WHERE destination_id = $1 AND created_at >= $4 AND created_at <= $5
-		AND status IN ('failed', 'canceled')`
-)
-
-// holdPending holds what a disabled destination was to receive.
-func (tx *transaction) holdPending(ctx context.Context, destinationID string) error {
-	_, err := tx.ExecContext(ctx, `UPDATE deliveries SET status = 'held', next_attempt_at = NULL
-		WHERE status = 'pending' AND id IN (`+pendingOf+`)`, destinationID)
-	return err
-}
-
-// cancelOpen cancels what a deleted destination was to receive.
-func (tx *transaction) cancelOpen(ctx context.Context, destinationID string) error {
-	_, err := tx.ExecContext(ctx, `UPDATE deliveries SET status = 'canceled', next_attempt_at = NULL, finished_at = $2
-		WHERE status IN ('pending', 'held') AND id IN (`+pendingOf+` UNION ALL `+heldOf+`)`,
-		destinationID, tx.db.now().UnixMicro())
-	return err
-}
-
 func (db *database) scanDelivery(row scanner) (Delivery, error) {
 	var d Delivery
 	err := row.Scan(&d.ID, &d.EventID, &d.EventType, textColumn{&d.WatchID}, &d.DestinationID, &d.Status,

@@ -53,7 +53,8 @@ func scanDueDelivery(row scanner) (DueDelivery, error) {
 
 // DueDeliveries returns up to Max deliveries to attempt, by due time. First
 // attempts come before retries, but a quarter is left to these: so neither
-// waits behind all of the other. ErrLeaseLost if Owner does not hold the lease.
+// waits behind all of the other. None while the destination is disabled or deleted:
+// then they are held or canceled here. ErrLeaseLost if Owner does not hold the lease.
 func (s *Store) DueDeliveries(ctx context.Context, take TakeDeliveries) ([]DueDelivery, error) {
 	due, err := s.dueDeliveries(ctx, take)
 	if err != nil {
@@ -83,28 +84,24 @@ func (s *Store) dueDeliveries(ctx context.Context, take TakeDeliveries) ([]DueDe
 	return due, nil
 }
 
-// readyDestination says whether a destination may be sent to. A delivery that
-// was being written when its destination was disabled or deleted has missed
-// being held or canceled then: that is made up for here.
+// readyDestination says whether a destination may be sent to, and settles some of its
+// deliveries if need be.
 func (s *Store) readyDestination(ctx context.Context, take TakeDeliveries) (kind string, ready bool, err error) {
-	destination, err := queryOne(ctx, s.reader(), scanPair, `SELECT d.kind,
-		CASE WHEN d.deleted_at IS NOT NULL THEN 'deleted' ELSE d.status END
+	var settled bool
+	kind, err = queryOne(ctx, s.reader(), func(row scanner) (kind string, err error) {
+		err = row.Scan(&kind, &ready, &settled)
+		return kind, err
+	}, `SELECT d.kind, d.status = 'enabled' AND d.deleted_at IS NULL, NOT (`+unsettled+`)
 		FROM work_groups g JOIN destinations d ON d.id = g.id
 		WHERE g.kind = 'deliver' AND g.id = $1 AND g.owner = $2 AND g.leased_until > $3`,
 		take.Group, take.Owner, s.db.steady().UnixMicro())
-	if errors.Is(err, ErrNotFound) {
+	switch {
+	case errors.Is(err, ErrNotFound):
 		return "", false, ErrLeaseLost
+	case err != nil || settled:
+		return kind, ready, err
 	}
-	kind, state := destination[0], destination[1]
-	if err != nil || state == DestinationEnabled {
-		return kind, err == nil, err
-	}
-	return kind, false, s.write(ctx, func(tx *transaction) error {
-		if state == DestinationDisabled {
-			return tx.holdPending(ctx, take.Group)
-		}
-		return tx.cancelOpen(ctx, take.Group)
-	})
+	return kind, ready, s.write(ctx, func(tx *transaction) error { return tx.settle(ctx, take.Group) })
 }
 
 // dueAt finds the deliveries by the index on what is due, and reads no more bodies

@@ -87,7 +87,7 @@ func (s *Store) changeDestination(
 }
 
 // DeleteDestination forgets a destination and its secrets. What it was still to
-// receive is canceled.
+// receive is canceled, see settle.
 func (s *Store) DeleteDestination(ctx context.Context, tenantID, id string) error {
 	err := s.write(ctx, func(tx *transaction) error {
 		err := exec(ctx, tx, `UPDATE destinations SET deleted_at = $1, secret = $2
@@ -95,7 +95,7 @@ func (s *Store) DeleteDestination(ctx context.Context, tenantID, id string) erro
 		if err != nil {
 			return err
 		}
-		return tx.cancelOpen(ctx, id)
+		return tx.settle(ctx, id)
 	})
 	if err != nil {
 		return fmt.Errorf("delete destination %s: %w", id, err)
@@ -115,7 +115,7 @@ func (tx *transaction) lockAnyDestination(ctx context.Context, id string) (Desti
 }
 
 // DisableDestination stops sending to a destination: its pending deliveries are
-// held. Unless it is the user's wish, the tenant's other alerts destinations
+// held, see settle. Unless it is the user's wish, the tenant's other alerts destinations
 // are told. One that is disabled already keeps its reason, and nobody is told
 // again. A tenantID of "" means any tenant's, for the workers.
 func (s *Store) DisableDestination(ctx context.Context, tenantID, id, reason string) (disabled Destination, err error) {
@@ -138,7 +138,7 @@ func (s *Store) DisableDestination(ctx context.Context, tenantID, id, reason str
 				return err
 			}
 		}
-		return tx.holdPending(ctx, id)
+		return tx.settle(ctx, id)
 	})
 	if err != nil {
 		return Destination{}, fmt.Errorf("disable destination %s: %w", id, err)
@@ -174,13 +174,10 @@ func (s *Store) EnableDestination(ctx context.Context, tenantID, id string) (ena
 		if err != nil {
 			return err
 		}
-		now := tx.db.steady()
-		_, err = tx.ExecContext(ctx, `UPDATE deliveries SET status = 'pending', next_attempt_at = $1
-			WHERE destination_id = $2 AND status = 'held'`, now.UnixMicro(), id)
-		if err != nil {
+		if err := tx.settle(ctx, id); err != nil {
 			return err
 		}
-		tx.markDue(Group{DeliverGroup, id}, now)
+		tx.markDue(Group{DeliverGroup, id}, tx.db.steady()) // for messages in Slack
 		_, err = tx.ExecContext(ctx, `UPDATE work_groups SET not_before = 0 WHERE kind = $1 AND id = $2`,
 			string(DeliverGroup), id)
 		return err

@@ -110,9 +110,8 @@ func (tx *transaction) publish(ctx context.Context, events []event) error {
 			status, next := DeliveryPending, instant(due)
 			if to.disabled {
 				status, next = DeliveryHeld, instant(time.Time{})
-			} else {
-				tx.markDue(Group{DeliverGroup, to.id}, due)
 			}
+			tx.markDue(Group{DeliverGroup, to.id}, due) // held too: it may have been enabled meanwhile, see settle
 			deliveryRows = append(deliveryRows, []any{
 				newID(prefixDelivery), e.tenantID, e.id, e.kind, nullable(e.watchID), to.id, status, next, now.UnixMicro(),
 			})

@@ -111,13 +111,16 @@ const nextDelivery = `SELECT MIN(due) FROM (
 		WHERE m.destination_id = %[1]s AND m.due_at IS NOT NULL AND d.status = 'enabled' AND d.deleted_at IS NULL
 	) AS dues`
 
-// nextDue is when the next row of the group is due; zero for none.
+// nextDue is when the group has work next; zero for never. Deliveries that settle has
+// to move are work now.
 func (tx *transaction) nextDue(ctx context.Context, group Group) (at time.Time, err error) {
-	next := nextDelivery
-	if group.Kind == PollGroup {
-		next = nextPoll
+	query, args := fmt.Sprintf(nextPoll, "$1"), []any{group.ID}
+	if group.Kind == DeliverGroup {
+		query = `SELECT MIN(due) FROM (SELECT (` + fmt.Sprintf(nextDelivery, "$1") + `) AS due
+			UNION ALL SELECT CAST($2 AS BIGINT) FROM destinations d WHERE d.id = $1 AND ` + unsettled + `) AS work`
+		args = append(args, tx.db.steady().UnixMicro())
 	}
-	err = tx.QueryRowContext(ctx, fmt.Sprintf(next, "$1"), group.ID).Scan(timeColumn{&at})
+	err = tx.QueryRowContext(ctx, query, args...).Scan(timeColumn{&at})
 	return at, err
 }
 

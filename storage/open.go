@@ -47,6 +47,8 @@ type database struct {
 	onDue   atomic.Pointer[func([]Group)]
 	tally   *tally
 
+	moveMost int // see Config.MoveMost
+
 	registering gathering[*registration]
 	lookingUp   gathering[*lookUp]
 }
@@ -82,7 +84,10 @@ func open(config Config) (*database, error) {
 	if config.Keys == nil {
 		return nil, errors.New("no keyring")
 	}
-	db := &database{keys: config.Keys, clock: newClock(config.Now, config.Elapsed), tally: newTally()}
+	db := &database{keys: config.Keys, clock: newClock(config.Now, config.Elapsed), tally: newTally(), moveMost: config.MoveMost}
+	if db.moveMost == 0 {
+		db.moveMost = defaultMoveMost
+	}
 	db.registering = gathering[*registration]{do: db.registerTogether, most: sharedMost, atOnce: 1}
 	db.lookingUp = gathering[*lookUp]{do: db.lookUpTogether, most: lookedUpMost, atOnce: 1}
 	if config.OnDue != nil {

@@ -53,6 +53,11 @@ func (tx *transaction) resumed(destination Destination) (status string, due any)
 	return DeliveryPending, now.UnixMicro()
 }
 
+// givenUpOf finds what the destination $1 was to get, made from $4 to $5, and that
+// failed or was canceled.
+const givenUpOf = `SELECT id FROM deliveries WHERE destination_id = $1 AND created_at >= $4 AND created_at <= $5
+	AND status IN ('failed', 'canceled')`
+
 // Recover redelivers what a destination has not accepted of the events made
 // from since to until (now, if zero), and says how many these are. What failed
 // or was canceled begins its schedule anew, what is pending is due now, what is

@@ -45,6 +45,9 @@ type Config struct {
 	OnDue func([]Group)
 	// MaxConns bounds the PostgreSQL pool; 0 means DefaultMaxConns.
 	MaxConns int
+	// MoveMost bounds how many deliveries one transaction moves to another state;
+	// 0 means 1,000.
+	MoveMost int
 }
 
 // Store is the database. It is safe for concurrent use, except for one that

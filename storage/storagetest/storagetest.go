@@ -48,6 +48,8 @@ func RunMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"DeletedDestination":      testDeletedDestination,
 		"DisableEnable":           testDisableEnable,
 		"DueDeliveriesShare":      testDueDeliveriesShare,
+		"MovedByTheChunk":         testMovedByTheChunk,
+		"MovedMeanwhile":          testMovedMeanwhile,
 		"EventBodies":             testEventBodies,
 		"FeedMissesNothing":       testFeedMissesNothing,
 		"Idempotency":             testIdempotency,
@@ -131,14 +133,26 @@ func (w *world) open(t *testing.T) *storage.Store {
 // with is another process on the same database, with the encryption keys.
 func (w *world) with(t *testing.T, keys ...string) *storage.Store {
 	t.Helper()
-	ring := must(storage.ParseKeyring(strings.Join(keys, ",")))(t)
-	s := must(storage.Open(t.Context(), w.config(ring)))(t)
+	return w.opened(t, w.config(must(storage.ParseKeyring(strings.Join(keys, ",")))(t)))
+}
+
+func (w *world) opened(t *testing.T, config storage.Config) *storage.Store {
+	t.Helper()
+	s := must(storage.Open(t.Context(), config))(t)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})
 	return s
+}
+
+// moving is another process, whose transactions move few deliveries at a time.
+func (w *world) moving(t *testing.T, most int) *storage.Store {
+	t.Helper()
+	config := w.config(must(storage.ParseKeyring(w.key))(t))
+	config.MoveMost = most
+	return w.opened(t, config)
 }
 
 func (w *world) config(keys *storage.Keyring) storage.Config {

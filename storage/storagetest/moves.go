@@ -1,0 +1,135 @@
+package storagetest
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"oprelay/storage"
+)
+
+// statuses counts the deliveries of the world's destination by status.
+func (w *world) statuses(t *testing.T) string {
+	t.Helper()
+	counts := map[string]int{}
+	for _, d := range must(w.Deliveries(t.Context(), storage.DeliveryFilter{
+		TenantID: w.tenant, DestinationID: w.destination.ID,
+	}, storage.Page{Limit: 100}))(t).Data {
+		counts[d.Status]++
+	}
+	return fmt.Sprint(counts)
+}
+
+// visit is what a worker does at a destination that is due, and how much it gets to send.
+func (w *world) visit(t *testing.T) int {
+	t.Helper()
+	group := deliverGroup(w.destination)
+	if !slices.Contains(must(w.DueGroups(t.Context(), 10))(t), group) {
+		t.Fatalf("with %s it is not due", w.statuses(t))
+	}
+	return len(w.deliveries(t, w.destination))
+}
+
+// testMovedByTheChunk: however much waits at a destination, a change of its state is
+// a short transaction; the visits that follow move the rest.
+func testMovedByTheChunk(w *world) {
+	t := w.t
+	w.Store = w.moving(t, 2)
+	for i := range 5 {
+		w.complete(t, strconv.Itoa(i))
+	}
+	w.record(t, w.attempt(w.deliveries(t, w.destination)[0], storage.DeliveryPending, 23*time.Hour))
+	id, group := w.destination.ID, deliverGroup(w.destination)
+	after := func(what string, sent int, statuses string) {
+		t.Helper()
+		want(t, what+": to send", w.visit(t), sent)
+		want(t, what, w.statuses(t), statuses)
+	}
+	must(w.DisableDestination(t.Context(), w.tenant, id, storage.DisabledByUser))(t)
+	want(t, "disabled", w.statuses(t), "map[held:2 pending:3]")
+	after("disabled, one visit later", 0, "map[held:4 pending:1]") // what is due in a day waits no longer
+	after("disabled, two visits later", 0, "map[held:5]")
+	want(t, "next, when all is held", w.groupDue(t, group), time.Time{})
+
+	must(w.EnableDestination(t.Context(), w.tenant, id))(t)
+	want(t, "enabled", w.statuses(t), "map[held:3 pending:2]")
+	after("enabled, one visit later", 4, "map[held:1 pending:4]")
+	must(w.DisableDestination(t.Context(), w.tenant, id, storage.DisabledByUser))(t)
+	want(t, "disabled again", w.statuses(t), "map[held:3 pending:2]")
+	must(w.EnableDestination(t.Context(), w.tenant, id))(t)
+	want(t, "enabled again", w.statuses(t), "map[held:1 pending:4]")
+	after("enabled again, one visit later", 5, "map[pending:5]")
+
+	must(w.DisableDestination(t.Context(), w.tenant, id, storage.DisabledByUser))(t)
+	check(t, w.DeleteDestination(t.Context(), w.tenant, id))
+	want(t, "deleted", w.statuses(t), "map[canceled:2 held:2 pending:1]")
+	after("deleted, one visit later", 0, "map[canceled:4 held:1]")
+	after("deleted, two visits later", 0, "map[canceled:5]")
+	want(t, "next, when all is canceled", w.groupDue(t, group), time.Time{})
+}
+
+// testMovedMeanwhile: whoever writes a delivery goes by the state that it has read of
+// the destination. If that changes before the commit, the next visit puts it right.
+func testMovedMeanwhile(w *world) {
+	if w.Backend() == "sqlite" {
+		return // has one writer at a time
+	}
+	ctx, other := w.t.Context(), w.open(w.t)
+	disable := func(t *testing.T) {
+		t.Helper()
+		must(other.DisableDestination(ctx, w.tenant, w.destination.ID, storage.DisabledByUser))(t)
+	}
+	for name, c := range map[string]struct {
+		before, meanwhile func(*testing.T)
+		sent              int
+		statuses          string
+	}{
+		"Disabled": {nil, disable, 0, "map[held:1]"},
+		"Enabled": {disable, func(t *testing.T) {
+			t.Helper()
+			must(other.EnableDestination(ctx, w.tenant, w.destination.ID))(t)
+			want(t, "to send before the commit", w.visit(t), 0)
+		}, 1, "map[pending:1]"},
+		"Deleted": {nil, func(t *testing.T) {
+			t.Helper()
+			check(t, other.DeleteDestination(ctx, w.tenant, w.destination.ID))
+		}, 0, "map[canceled:1]"},
+	} {
+		for what, write := range map[string]func(t *testing.T, tx *storage.Store) error{"End": w.writeEnd, "Alert": w.writeAlert} {
+			w.t.Run(name+what, func(t *testing.T) {
+				w.destination = w.newWebhook(t, w.tenant, true)
+				w.watch(t, name+what)
+				if c.before != nil {
+					c.before(t)
+				}
+				check(t, w.Atomically(ctx, func(tx *storage.Store) error {
+					err := write(t, tx)
+					c.meanwhile(t)
+					return err
+				}))
+				want(t, "to send", w.visit(t), c.sent)
+				want(t, "deliveries", w.statuses(t), c.statuses)
+				want(t, "next", w.groupDue(t, deliverGroup(w.destination)).IsZero(), c.sent == 0)
+			})
+		}
+	}
+}
+
+// writeEnd ends the world's watches.
+func (w *world) writeEnd(t *testing.T, tx *storage.Store) error {
+	t.Helper()
+	var results []storage.PollResult
+	for _, poll := range w.take(t) {
+		results = append(results, storage.PollResult{RowID: poll.RowID, At: w.clock.Now(), End: storage.WatchUnobservable})
+	}
+	return tx.RecordPolls(t.Context(), results)
+}
+
+// writeAlert tells the alerts destinations of another.
+func (w *world) writeAlert(t *testing.T, tx *storage.Store) error {
+	t.Helper()
+	_, err := tx.DisableDestination(t.Context(), "", w.newWebhook(t, w.tenant, false).ID, storage.DisabledGone)
+	return err
+}
