@@ -203,6 +203,8 @@ func (v *visit) toDisable(ctx context.Context, tx *storage.Store, all attempted)
 	}
 	row, _, err := tx.OpenDestination(ctx, v.group.ID)
 	switch {
+	case errors.Is(err, storage.ErrNotFound): // deleted
+		return "", nil
 	case err != nil || row.Status == storage.DestinationDisabled:
 		return "", err
 	case all.disable == "" && tooLong(row.FailingSince):

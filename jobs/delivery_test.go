@@ -350,6 +350,32 @@ func TestDeletedDestination(t *testing.T) {
 	}
 }
 
+// The attempt is known that was under way when its destination was deleted, even if
+// its answer would disable that.
+func TestDeletedDuringAnAttempt(t *testing.T) {
+	t.Parallel()
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			to := r.webhook(nil)
+			to.Respond(func(webhooktest.Arrival) webhooktest.Answer {
+				if err := r.store.DeleteDestination(t.Context(), r.tenant, to.id); err != nil {
+					t.Error(err)
+				}
+				return webhooktest.Answer{Status: http.StatusGone}
+			})
+			r.start()
+			r.watch(r.credential("token"), []string{"op"}, to.id)
+			eventually(t, func() bool {
+				all := r.deliveries(to.id)
+				return len(all) == 1 && all[0].AttemptsMade == 1
+			}, nil, "the attempt")
+			r.settled(1, to.id, storage.DeliveryCanceled)
+		})
+	}
+}
+
 // A Slack channel gets one message per second, and none while it asks to wait,
 // whichever of two workers is next.
 func TestPaceOfSlack(t *testing.T) {
