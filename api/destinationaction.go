@@ -69,7 +69,9 @@ func (s *Server) EnableDestination(c echo.Context, id DestinationID, _ EnableDes
 }
 
 // RecoverDestination redelivers what was not accepted:
-// POST /v1/destinations/{destination_id}/recover.
+// POST /v1/destinations/{destination_id}/recover. That takes many transactions, the
+// last of which keeps the answer: a crash before it leaves some redelivered, and the
+// request may be repeated.
 func (s *Server) RecoverDestination(c echo.Context, id DestinationID, _ RecoverDestinationParams) error {
 	r := requestOf(c)
 	var body Recovery
@@ -78,8 +80,13 @@ func (s *Server) RecoverDestination(c echo.Context, id DestinationID, _ RecoverD
 		f.refuse(body.Until != nil && body.Until.Before(body.Since), "/until", "must not be before since")
 		return f.err()
 	}
-	return s.once(c, check, func(ctx context.Context, store *storage.Store) (answer, error) {
-		count, err := store.Recover(ctx, r.key.TenantID, id, body.Since, or(body.Until, time.Time{}))
-		return answer{status: http.StatusAccepted, body: Recovered{Count: count}}, err
+	return s.onceIn(c, check, func(ctx context.Context, finish func(*storage.Store, answer) error) error {
+		recovery := storage.Recovery{
+			TenantID: r.key.TenantID, DestinationID: id, Since: body.Since, Until: or(body.Until, time.Time{}),
+		}
+		_, err := s.store.Recover(ctx, recovery, func(tx *storage.Store, count int) error {
+			return finish(tx, answer{status: http.StatusAccepted, body: Recovered{Count: count}})
+		})
+		return err
 	})
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"oprelay/api"
+	"oprelay/storage"
 )
 
 func key(value string) change { return withHeader("Idempotency-Key", value) }
@@ -75,6 +77,24 @@ func TestARepeatedRequestGetsItsFirstAnswer(t *testing.T) {
 			t.Errorf("%d %s", again.status, again.body)
 		}
 	})
+}
+
+// A recovery is as many transactions as it needs, and its answer is kept with the last.
+func TestARecoveryIsManyTransactions(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t)
+	path := "/v1/destinations/" + r.webhook(r.write)
+	for range 5 {
+		r.do(r.write, http.MethodPost, path+"/test", "")
+	}
+	var commits atomic.Int32
+	r.store.SetOnDue(func([]storage.Group) { commits.Add(1) })
+	for range 2 {
+		answer := r.do(r.write, http.MethodPost, path+"/recover", `{"since":"2020-01-01T00:00:00Z"}`, key("k"))
+		if answer.status != http.StatusAccepted || string(answer.body) != `{"count":5}`+"\n" || commits.Load() != 3 {
+			t.Errorf("%d %s after %d commits, want 3", answer.status, answer.body, commits.Load())
+		}
+	}
 }
 
 func TestAnIdempotencyKeyBelongsToOneRequest(t *testing.T) {

@@ -60,6 +60,8 @@ func newRelayOn(t testing.TB, databaseURL string, changes ...func(*api.Config)) 
 		URL:  databaseURL,
 		Keys: keys,
 		Now:  r.clock.Now,
+
+		MoveMost: 2, // so that a few deliveries are many
 	})
 	must(t, err)
 	t.Cleanup(func() { _ = r.store.Close() })

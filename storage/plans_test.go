@@ -293,7 +293,7 @@ func (p *planned) read() {
 	check(p.t, err)
 	get(p.Events(ctx, p.tenant, d.EventID, 50))(p.t)
 	get(p.Redeliver(ctx, p.tenant, d.ID))(p.t)
-	get(p.Recover(ctx, p.tenant, p.destination.ID, p.now.Add(-time.Minute), time.Time{}))(p.t)
+	get(p.Recover(ctx, Recovery{TenantID: p.tenant, DestinationID: p.destination.ID, Since: p.now.Add(-time.Minute)}, nil))(p.t)
 	key := IdempotencyKey{TenantID: p.tenant, Key: "k", Fingerprint: []byte("f")}
 	get(p.ReserveAnswer(ctx, key))(p.t)
 	check(p.t, p.KeepAnswer(ctx, key, Answer{}))

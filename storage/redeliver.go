@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -53,34 +54,62 @@ func (tx *transaction) resumed(destination Destination) (status string, due any)
 	return DeliveryPending, now.UnixMicro()
 }
 
-// givenUpOf finds what the destination $1 was to get, made from $4 to $5, and that
-// failed or was canceled.
-const givenUpOf = `SELECT id FROM deliveries WHERE destination_id = $1 AND created_at >= $4 AND created_at <= $5
-	AND status IN ('failed', 'canceled')`
+// Recovery is which deliveries to recover: those of events made from Since to Until
+// (now, if zero).
+type Recovery struct {
+	TenantID      string
+	DestinationID string
+	Since         time.Time
+	Until         time.Time
+}
 
-// Recover redelivers what a destination has not accepted of the events made
-// from since to until (now, if zero), and says how many these are. What failed
-// or was canceled begins its schedule anew, what is pending is due now, what is
-// held stays held.
-func (s *Store) Recover(ctx context.Context, tenantID, id string, since, until time.Time) (count int, err error) {
-	err = s.write(ctx, func(tx *transaction) error {
-		destination, err := tx.lockDestination(ctx, tenantID, id)
-		if err != nil {
-			return err
-		}
-		last := earliestSet(until, tx.db.now())
-		status, due := tx.resumed(destination)
-		count, err = execCount(ctx, tx, `UPDATE deliveries
-			SET status = $2, next_attempt_at = $3, finished_at = NULL, step = CASE WHEN status = 'pending' THEN step ELSE 0 END
-			WHERE created_at >= $4 AND created_at <= $5 AND status <> 'succeeded'
-			AND id IN (`+pendingOf+` UNION ALL `+heldOf+` UNION ALL `+givenUpOf+`)`,
-			id, status, due, since.UnixMicro(), last.UnixMicro())
-		return err
-	})
+// notAccepted finds what the destination $1 has not accepted, made from $2 to $3.
+const (
+	notAccepted = pendingFirst + madeThen + ` UNION ALL ` + pendingAgain + madeThen + ` UNION ALL ` + heldOf + madeThen + ` UNION ALL
+		SELECT id FROM deliveries WHERE destination_id = $1 AND status IN ('failed', 'canceled')` + madeThen
+	madeThen = ` AND created_at >= $2 AND created_at <= $3`
+)
+
+// Recover redelivers what a destination has not accepted as of now, each once, and
+// says how many these are. What failed or was canceled begins its schedule anew,
+// what is pending is due now, what is held stays held. It takes a transaction for
+// each thousand (Config.MoveMost), and keeps nothing in memory but their ids. keep is
+// called with the count in the last one; it may be nil, and may run again. After a
+// failure some have been redelivered, and all may be recovered again.
+func (s *Store) Recover(ctx context.Context, r Recovery, keep func(tx *Store, count int) error) (count int, err error) {
+	ids, err := queryAll(ctx, s.reader(), scanString, notAccepted,
+		r.DestinationID, r.Since.UnixMicro(), earliestSet(r.Until, s.db.now()).UnixMicro())
+	slices.Sort(ids)
+	for done := false; err == nil && !done; {
+		chunk := ids[:min(len(ids), s.db.moveMost)]
+		ids = ids[len(chunk):]
+		done = len(ids) == 0
+		var moved int
+		err = s.Atomically(ctx, func(tx *Store) (err error) {
+			if moved, err = tx.tx.redeliver(ctx, r, chunk); err != nil || !done || keep == nil {
+				return err
+			}
+			return keep(tx, count+moved)
+		})
+		count += moved
+	}
 	if err != nil {
-		return 0, fmt.Errorf("recover destination %s: %w", id, err)
+		return 0, fmt.Errorf("recover destination %s: %w", r.DestinationID, err)
 	}
 	return count, nil
+}
+
+// redeliver has those of the deliveries go out again that were not accepted meanwhile.
+func (tx *transaction) redeliver(ctx context.Context, r Recovery, ids []string) (int, error) {
+	destination, err := tx.lockDestination(ctx, r.TenantID, r.DestinationID)
+	if err != nil {
+		return 0, err
+	}
+	status, due := tx.resumed(destination)
+	args := arguments{status, due}
+	return execCount(ctx, tx, `UPDATE deliveries
+		SET status = $1, next_attempt_at = $2, finished_at = NULL, step = CASE WHEN status = 'pending' THEN step ELSE 0 END
+		WHERE status <> 'succeeded' AND `+tx.db.dialect.in(&args, "id", ids), args...)
 }
 
 // TestDestination makes a destination.test event and its delivery, which is

@@ -12,9 +12,10 @@ const defaultMoveMost = 1000
 // pendingOf and heldOf find the deliveries of the destination $1 by the indexes
 // on what is due: a destination has few of these, and many that are done.
 const (
-	pendingOf = `SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'pending' AND step = 0
-		UNION ALL SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'pending' AND step > 0`
-	heldOf = `SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'held'`
+	pendingOf    = pendingFirst + ` UNION ALL ` + pendingAgain
+	pendingFirst = `SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'pending' AND step = 0`
+	pendingAgain = `SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'pending' AND step > 0`
+	heldOf       = `SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'held'`
 )
 
 // unsettled says whether the destination d, whose id is $1, has deliveries that do

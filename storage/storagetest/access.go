@@ -62,7 +62,7 @@ func testTenancy(w *world) {
 	check(t, err)
 	other := must(w.EnsureTenant(ctx, "other"))(t).ID
 	own := w.newCredential(t, other, "token").ID
-	name := "mine now"
+	name, recovery := "mine now", storage.Recovery{TenantID: other, DestinationID: w.destination.ID, Since: start}
 	for what, call := range map[string]func() error{
 		"Credential":         func() error { _, err := w.Credential(ctx, other, w.credential.ID); return err },
 		"DeleteCredential":   func() error { return w.DeleteCredential(ctx, other, w.credential.ID) },
@@ -71,7 +71,7 @@ func testTenancy(w *world) {
 		"RotateSecret":       func() error { return w.RotateSecret(ctx, other, w.destination.ID, "whsec_x", 0) },
 		"EnableDestination":  func() error { _, err := w.EnableDestination(ctx, other, w.destination.ID); return err },
 		"TestDestination":    func() error { _, err := w.TestDestination(ctx, other, w.destination.ID); return err },
-		"Recover":            func() error { _, err := w.Recover(ctx, other, w.destination.ID, start, start); return err },
+		"Recover":            func() error { _, err := w.Recover(ctx, recovery, nil); return err },
 		"Watch":              func() error { _, err := w.Watch(ctx, other, watch.ID); return err },
 		"CancelWatch":        func() error { _, err := w.CancelWatch(ctx, other, watch.ID); return err },
 		"Event":              func() error { _, err := w.Event(ctx, other, d.EventID); return err },

@@ -174,8 +174,13 @@ func testRecover(w *world) {
 		w.clock.advance(time.Minute)
 	}
 	destination := w.destination.ID
-	want(t, "before", must(w.Recover(t.Context(), w.tenant, destination, start.Add(-time.Hour), start.Add(-1)))(t), 0)
-	want(t, "since", must(w.Recover(t.Context(), w.tenant, destination, start, time.Time{}))(t), 2)
+	recovered := func(since, until time.Time) int {
+		t.Helper()
+		r := storage.Recovery{TenantID: w.tenant, DestinationID: destination, Since: since, Until: until}
+		return must(w.Recover(t.Context(), r, nil))(t)
+	}
+	want(t, "before", recovered(start.Add(-time.Hour), start.Add(-1)), 0)
+	want(t, "since", recovered(start, time.Time{}), 2)
 	due := w.deliveries(t, w.destination)
 	want(t, "due", len(due), 2)
 	for _, d := range due {
@@ -187,7 +192,7 @@ func testRecover(w *world) {
 	want(t, "redelivered at", again.NextAttemptAt, w.clock.Now())
 	want(t, "not finished", again.FinishedAt, time.Time{})
 	must(w.DisableDestination(t.Context(), w.tenant, destination, storage.DisabledByUser))(t)
-	want(t, "held are counted", must(w.Recover(t.Context(), w.tenant, destination, start, time.Time{}))(t), 3)
+	want(t, "held are counted", recovered(start, time.Time{}), 3)
 	want(t, "held stay", w.delivery(t, ids[storage.DeliveryFailed]).Status, storage.DeliveryHeld)
 }
 

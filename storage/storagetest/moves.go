@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -68,6 +69,29 @@ func testMovedByTheChunk(w *world) {
 	after("deleted, one visit later", 0, "map[canceled:4 held:1]")
 	after("deleted, two visits later", 0, "map[canceled:5]")
 	want(t, "next, when all is canceled", w.groupDue(t, group), time.Time{})
+}
+
+// testRecoveredByTheChunk: a recovery that fails has redelivered what it came to, and
+// may be repeated; each delivery is counted once.
+func testRecoveredByTheChunk(w *world) {
+	t := w.t
+	w.Store = w.moving(t, 2)
+	for i, status := range []string{"pending", "failed", "failed", "succeeded", "failed", "failed"} {
+		w.complete(t, strconv.Itoa(i))
+		w.record(t, w.attempt(w.deliveries(t, w.destination)[0], status, time.Hour))
+	}
+	failure, told := errors.New("no"), 0
+	recovery := storage.Recovery{TenantID: w.tenant, DestinationID: w.destination.ID, Since: start}
+	_, err := w.Recover(t.Context(), recovery, func(_ *storage.Store, count int) error {
+		told = count
+		return failure
+	})
+	wantError(t, "recover", err, failure)
+	want(t, "told", told, 5)
+	want(t, "after a failure in the last transaction", w.statuses(t), "map[failed:1 pending:4 succeeded:1]")
+	want(t, "recovered", must(w.Recover(t.Context(), recovery, nil))(t), 5)
+	want(t, "after it was repeated", w.statuses(t), "map[pending:5 succeeded:1]")
+	want(t, "to send", w.visit(t), 5)
 }
 
 // testMovedMeanwhile: whoever writes a delivery goes by the state that it has read of

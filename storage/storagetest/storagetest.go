@@ -49,6 +49,7 @@ func RunMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"DisableEnable":           testDisableEnable,
 		"DueDeliveriesShare":      testDueDeliveriesShare,
 		"MovedByTheChunk":         testMovedByTheChunk,
+		"RecoveredByTheChunk":     testRecoveredByTheChunk,
 		"MovedMeanwhile":          testMovedMeanwhile,
 		"EventBodies":             testEventBodies,
 		"FeedMissesNothing":       testFeedMissesNothing,
