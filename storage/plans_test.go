@@ -66,10 +66,8 @@ func postgresFault(plan string) error {
 // each statement's plan.
 func judge(t *testing.T, url string, fault func(plan string) error) {
 	t.Helper()
-	ring, err := ParseKeyring(NewKey())
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := NewKey()
+	ring := get(ParseKeyring(key))(t)
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	s, err := Open(t.Context(), Config{URL: url, Keys: ring, Now: func() time.Time { return now }})
 	if err != nil {
@@ -88,12 +86,15 @@ func judge(t *testing.T, url string, fault func(plan string) error) {
 	e := explain(t, s, url)
 	big.work()
 	small.read()
+	big.change()
+	s.db.keys = get(ParseKeyring(NewKey() + "," + key))(t)
+	get(s.Reseal(t.Context(), ResealOptions{}))(t)
 	for query, plan := range e.plans {
 		if err := fault(plan); err != nil {
 			t.Errorf("%v\n%.500s\n%s", err, query, plan)
 		}
 	}
-	if len(e.plans) < 50 {
+	if len(e.plans) < 120 {
 		t.Errorf("only %d statements were explained", len(e.plans))
 	}
 }
@@ -293,11 +294,28 @@ func (p *planned) read() {
 	check(p.t, err)
 	get(p.Events(ctx, p.tenant, d.EventID, 50))(p.t)
 	get(p.Redeliver(ctx, p.tenant, d.ID))(p.t)
-	get(p.Recover(ctx, Recovery{TenantID: p.tenant, DestinationID: p.destination.ID, Since: p.now.Add(-time.Minute)}, nil))(p.t)
+	get(p.Recover(ctx, Recovery{TenantID: p.tenant, DestinationID: p.destination.ID, Since: p.now.Add(-24 * time.Hour)}, nil))(p.t)
+	get(p.Credentials(ctx, p.tenant, page))(p.t)
+	get(p.Destinations(ctx, p.tenant, page))(p.t)
+	get(p.Keys(ctx, p.tenant, page))(p.t)
 	key := IdempotencyKey{TenantID: p.tenant, Key: "k", Fingerprint: []byte("f")}
 	get(p.ReserveAnswer(ctx, key))(p.t)
 	check(p.t, p.KeepAnswer(ctx, key, Answer{}))
 	check(p.t, p.DropReservation(ctx, key))
+}
+
+// change does what the API does to a destination, to which much is still to be sent.
+func (p *planned) change() {
+	p.t.Helper()
+	ctx, id := p.t.Context(), p.destination.ID
+	get(p.UpdateDestination(ctx, p.tenant, id, DestinationPatch{}))(p.t)
+	check(p.t, p.RotateSecret(ctx, p.tenant, id, "whsec_x", 0))
+	get(p.TestDestination(ctx, p.tenant, id))(p.t)
+	get(p.DisableDestination(ctx, p.tenant, id, DisabledFailing))(p.t)
+	p.deliveries(p.destination, 1, nil)
+	get(p.EnableDestination(ctx, p.tenant, id))(p.t)
+	p.deliveries(p.destination, 1, nil)
+	check(p.t, p.DeleteDestination(ctx, p.tenant, id))
 }
 
 // get returns the value of a call that must not fail.
