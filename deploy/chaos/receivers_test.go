@@ -35,8 +35,12 @@ func TestReceiversMisbehave(t *testing.T) {
 		ids[i] = r.destination(trouble.url)
 		ill.destinations[acceptedAt(t, trouble, i)] = ids[i]
 	}
-	before := r.measure(t, afterEvent)
 	well.start()
+	others := r.newLoad() // as much work as the ill will be
+	others.start()
+	await(t, theForm().spell)
+	before := r.measure(t, afterEvent)
+	others.end()
 	ill.start()
 	await(t, theForm().spell) // receivers are in trouble by then
 	beside := r.measure(t, afterEvent)
