@@ -52,11 +52,11 @@ func handleTask(c *crew, kind storage.GroupKind) asynq.HandlerFunc {
 	}
 }
 
-// enqueue puts a wake-up into Redis. One that is there already is as good.
-func enqueue(ctx context.Context, client *asynq.Client, wakeUp *asynq.Task) error {
-	_, err := client.EnqueueContext(ctx, wakeUp)
+// enqueue puts a wake-up into Redis. It is false if one is there already.
+func enqueue(ctx context.Context, client *asynq.Client, wakeUp *asynq.Task) (first bool, err error) {
+	_, err = client.EnqueueContext(ctx, wakeUp)
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }

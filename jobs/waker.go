@@ -87,13 +87,17 @@ func (w *Waker) send(ctx context.Context) {
 	}
 }
 
-// enqueue is true if the wake-up is in Redis.
+// enqueue is true if the wake-up is in Redis. One that is there already may have
+// been taken by a worker that has since looked at what is due: it is told to look again.
 func (w *Waker) enqueue(ctx context.Context, g storage.Group) bool {
 	callCtx, cancel := context.WithTimeout(ctx, redisPatient)
 	defer cancel()
 	task, err := newTask(g, w.queues.of(g), w.now())
 	if err == nil {
-		err = enqueue(callCtx, w.client.Load(), task)
+		var first bool
+		if first, err = enqueue(callCtx, w.client.Load(), task); err == nil && !first {
+			w.nudge(callCtx, g)
+		}
 	}
 	if err != nil && ctx.Err() == nil {
 		w.failed(err)

@@ -1,6 +1,8 @@
 package jobs
 
 import (
+	"context"
+	"crypto/rand"
 	"log/slog"
 	"strings"
 	"testing"
@@ -65,26 +67,55 @@ func TestEnqueueTwiceIsSuccess(t *testing.T) {
 	client := openRedis(t, embedded(t))
 	tasks := asynq.NewClientFromRedisClient(client)
 	now := time.Now()
-	add := func(at time.Time) {
+	add := func(at time.Time, want bool) {
 		t.Helper()
 		task, err := newTask(group("a"), string(storage.DeliverGroup), at)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := enqueue(t.Context(), tasks, task); err != nil {
-			t.Fatal(err)
+		if first, err := enqueue(t.Context(), tasks, task); err != nil || first != want {
+			t.Fatalf("the first: %v, %v", first, err)
 		}
 	}
+	add(now, true)
 	for range 3 {
-		add(now)
+		add(now, false)
 	}
 	if got := pending(client, storage.DeliverGroup); len(got) != 1 {
 		t.Errorf("got %q", got)
 	}
 	// A task that a killed worker left behind stalls its group no longer than a bucket.
-	add(now.Add(taskBucket))
+	add(now.Add(taskBucket), true)
 	if got := pending(client, storage.DeliverGroup); len(got) != 2 {
 		t.Errorf("in the next bucket: %q", got)
+	}
+}
+
+// The task that is there already may be one whose handler has looked at what is due:
+// it has to look again, or what was committed since waits for a dispatcher.
+func TestASecondWakeUpNudges(t *testing.T) {
+	t.Parallel()
+	client := openRedis(t, testenv.Redis(t))
+	w, _ := startWaker(t, client)
+	heard := client.Subscribe(t.Context(), nudgeChannel)
+	t.Cleanup(func() { _ = heard.Close() })
+	if _, err := heard.Receive(t.Context()); err != nil { // the subscription itself
+		t.Fatal(err)
+	}
+	mine := group(rand.Text()) // others use this Redis too
+	w.enqueue(t.Context(), group(mine.ID+" before"))
+	w.enqueue(t.Context(), mine)
+	w.enqueue(t.Context(), mine)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for told := ""; told != "deliver "+mine.ID; {
+		message, err := heard.ReceiveMessage(ctx)
+		if err != nil {
+			t.Fatalf("not told: %v", err)
+		}
+		if told = message.Payload; strings.Contains(told, " before") {
+			t.Fatalf("told of the first wake-up: %q", told)
+		}
 	}
 }
 
