@@ -220,3 +220,15 @@ func TestWakeNeverBlocks(t *testing.T) {
 		w.Wake([]storage.Group{group("d")})
 	})
 }
+
+// What another process has registered waits for a look at the queue, and asynq's own
+// default is a second.
+func TestIdleWorkerLooksOften(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ set, want time.Duration }{{0, CheckInterval}, {time.Minute, time.Minute}} {
+		got := serverConfig(Config{Redis: openRedis(t, embedded(t)), CheckInterval: c.set}, storage.PollGroup, 1)
+		if got.TaskCheckInterval != c.want {
+			t.Errorf("set to %v, asynq is told %v, want %v", c.set, got.TaskCheckInterval, c.want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -41,8 +42,13 @@ const (
 	linger = 100 * time.Millisecond
 	// cutOffGrace is how long what was cut off may take to notice it.
 	cutOffGrace = time.Second
-	// CheckInterval is how often an idle worker looks at its queue by default.
+	// CheckInterval is how often an idle worker looks at its queue by default: what
+	// another process has registered waits for that.
 	CheckInterval = 50 * time.Millisecond
+	// EmbeddedCheckInterval is for a worker whose Redis is the embedded one. Commits are
+	// its own process's and reach it without Redis; only the dispatcher's finds, whose
+	// time is no finer, go by way of it, and each look costs this process both sides.
+	EmbeddedCheckInterval = dispatchEvery
 )
 
 // Config is what a worker is made of.
@@ -64,7 +70,7 @@ type Config struct {
 	// ConsoleURL is where links in Slack messages point; "" makes none.
 	ConsoleURL string
 	// CheckInterval is how often an idle worker looks at its queue in Redis; 0 is
-	// the default. Work of this process does not wait for it.
+	// the default. Work of this process does not wait for it, but Stop does.
 	CheckInterval time.Duration
 	Logger        *slog.Logger
 	Metrics       prometheus.Registerer // nil for none
@@ -103,14 +109,7 @@ type turn struct {
 func StartWorker(cfg Config) (*Worker, error) {
 	w := newWorker(cfg)
 	for kind, n := range map[storage.GroupKind]int{storage.PollGroup: pollShifts, storage.DeliverGroup: deliverShifts} {
-		server := asynq.NewServerFromRedisClient(cfg.Redis, asynq.Config{
-			Concurrency:       n,
-			Queues:            queuesIn(cfg.Redis).weights(kind),
-			TaskCheckInterval: cfg.CheckInterval,
-			ShutdownTimeout:   asynqGrace,
-			Logger:            asynqLogger{cfg.Logger},
-			LogLevel:          asynq.WarnLevel,
-		})
+		server := asynq.NewServerFromRedisClient(cfg.Redis, serverConfig(cfg, kind, n))
 		if err := server.Start(handleTask(w.crew, kind)); err != nil {
 			return nil, fmt.Errorf("start the %s worker: %w", kind, err)
 		}
@@ -125,10 +124,19 @@ func StartWorker(cfg Config) (*Worker, error) {
 	return w, nil
 }
 
-func newWorker(cfg Config) *Worker {
-	if cfg.CheckInterval == 0 {
-		cfg.CheckInterval = CheckInterval
+// serverConfig is what asynq's server for a kind of group is made from.
+func serverConfig(cfg Config, kind storage.GroupKind, concurrency int) asynq.Config {
+	return asynq.Config{
+		Concurrency:       concurrency,
+		Queues:            queuesIn(cfg.Redis).weights(kind),
+		TaskCheckInterval: cmp.Or(cfg.CheckInterval, CheckInterval),
+		ShutdownTimeout:   asynqGrace,
+		Logger:            asynqLogger{cfg.Logger},
+		LogLevel:          asynq.WarnLevel,
 	}
+}
+
+func newWorker(cfg Config) *Worker {
 	m := newMetrics(cfg.Metrics)
 	w := &Worker{
 		store: cfg.Store, waker: cfg.Waker, log: cfg.Logger, now: cfg.Store.Steady, owner: rand.Text(),

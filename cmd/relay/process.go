@@ -177,6 +177,10 @@ func (p *process) startWorker(r roles) error {
 	}
 	cfg := p.cfg
 	messages := notifier.New(notifier.Config{Version: version, Egress: egress.Policy{Allow: cfg.egressAllow}, SlackURL: cfg.slackURL})
+	var checkInterval time.Duration // the default
+	if cfg.redisURL == embeddedRedis {
+		checkInterval = jobs.EmbeddedCheckInterval
+	}
 	worker, err := jobs.StartWorker(jobs.Config{
 		Store:    p.store,
 		Source:   cloudflare.New(cloudflare.Config{BaseURL: cfg.cloudflareURL, Version: version}),
@@ -187,15 +191,16 @@ func (p *process) startWorker(r roles) error {
 			Lag: cfg.pollLag, Min: cfg.pollMin, Max: cfg.pollMax,
 			UnobservableAfter: cfg.unobservableAfter, LockOut: jobs.CloudflareLockOut,
 		},
-		Budget:       cfg.pollBudget,
-		EgressBudget: cfg.egressBudget,
-		Retry:        cfg.retrySchedule,
-		Timeout:      cfg.deliveryTimeout,
-		DisableAfter: cfg.disableAfter,
-		ConsoleURL:   cfg.consoleURL,
-		Logger:       p.log,
-		Metrics:      p.metrics,
-		Tracer:       p.tracer,
+		Budget:        cfg.pollBudget,
+		EgressBudget:  cfg.egressBudget,
+		Retry:         cfg.retrySchedule,
+		Timeout:       cfg.deliveryTimeout,
+		DisableAfter:  cfg.disableAfter,
+		ConsoleURL:    cfg.consoleURL,
+		CheckInterval: checkInterval,
+		Logger:        p.log,
+		Metrics:       p.metrics,
+		Tracer:        p.tracer,
 	})
 	if err != nil {
 		return err
