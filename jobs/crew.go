@@ -8,13 +8,15 @@ import (
 )
 
 // crew runs the groups that this process works through: each at most once at a
-// time, and no more than a given number of a kind together.
+// time, and no more than a given number of a kind together, but for those that have
+// stepped aside.
 type crew struct {
 	work  func(ctx context.Context, g storage.Group, woken <-chan struct{})
 	slots map[storage.GroupKind]chan struct{}
 
 	mu      sync.Mutex
 	busy    map[storage.Group]*shift
+	aside   [troubles]sideline
 	stopped bool
 	wg      sync.WaitGroup
 	ctx     context.Context //nolint:containedctx // the crew's life, not a call's: it ends with stop
@@ -24,7 +26,10 @@ type crew struct {
 // shift is one group's run in this process.
 type shift struct {
 	woken chan struct{} // capacity 1: something may have become due meanwhile
-	done  chan struct{}
+	free  chan struct{} // closed when it has given its slot back
+	// aside is where it is without a slot, and requests what it counts for there.
+	aside    *sideline
+	requests int
 }
 
 func (s *shift) nudge() {
@@ -40,7 +45,10 @@ func newCrew(limits map[storage.GroupKind]int, work func(context.Context, storag
 	for kind, n := range limits {
 		slots[kind] = make(chan struct{}, n)
 	}
-	return &crew{work: work, slots: slots, busy: map[storage.Group]*shift{}, ctx: ctx, cancel: cancel}
+	line := newSideline(limits[storage.DeliverGroup])
+	return &crew{
+		work: work, slots: slots, busy: map[storage.Group]*shift{}, aside: [troubles]sideline{line, line}, ctx: ctx, cancel: cancel,
+	}
 }
 
 // wake has the group worked through soon: by the shift that is at it already, or
@@ -69,14 +77,14 @@ func (c *crew) roomy(kind storage.GroupKind) bool {
 // full says whether every slot of the kind is taken: other groups may be waiting.
 func (c *crew) full(kind storage.GroupKind) bool { return len(c.slots[kind]) == cap(c.slots[kind]) }
 
-// run wakes the group and waits until its shift ends or ctx does.
+// run wakes the group and waits until its shift has no slot any more, or ctx ends.
 func (c *crew) run(ctx context.Context, g storage.Group) {
 	s, ok := c.start(g)
 	if !ok {
 		return
 	}
 	select {
-	case <-s.done:
+	case <-s.free:
 	case <-ctx.Done():
 	}
 }
@@ -96,7 +104,7 @@ func (c *crew) start(g storage.Group) (*shift, bool) {
 	default:
 		return nil, false
 	}
-	s := &shift{woken: make(chan struct{}, 1), done: make(chan struct{})}
+	s := &shift{woken: make(chan struct{}, 1), free: make(chan struct{})}
 	c.busy[g] = s
 	c.wg.Go(func() { c.shift(g, s) })
 	return s, true
@@ -108,9 +116,8 @@ func (c *crew) shift(g storage.Group, s *shift) {
 		delete(c.busy, g)
 		// Where others wait it is the dispatcher's turn to say who is next.
 		again := len(s.woken) > 0 && !c.full(g.Kind)
+		c.leave(g, s)
 		c.mu.Unlock()
-		<-c.slots[g.Kind]
-		close(s.done)
 		if again {
 			c.wake(g)
 		}

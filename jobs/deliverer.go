@@ -25,6 +25,12 @@ const (
 	destinationTTL = time.Second
 	// credentialTTL is how long a credential's secret is kept in memory.
 	credentialTTL = 30 * time.Second
+	// failingInFlight is how many requests a destination that was failing at its last
+	// visit may have under way until it accepts one.
+	failingInFlight = asideRequests / asideShifts
+	// failingPause is how long a failing destination rests if too many others are
+	// being tried.
+	failingPause = 10 * time.Second
 )
 
 // Notifier sends one message once and reports what came of it. What went wrong
@@ -42,6 +48,7 @@ type deliverer struct {
 	schedule     RetrySchedule
 	timeout      time.Duration // of one attempt, the answer's body included
 	disableAfter time.Duration
+	failingPause time.Duration
 	links        links
 	now          func() time.Time
 	log          *slog.Logger
@@ -63,6 +70,8 @@ type visit struct {
 	openedAt time.Time
 	claimed  bool
 	turns    *rate.Limiter
+	// wasFailing is set if it was failing when the visit began.
+	wasFailing bool
 
 	// What the answers say, as they come in:
 	failures   int // in a row, up to now
@@ -75,9 +84,13 @@ func (d *deliverer) work(stop, work context.Context, t turn) (notBefore time.Tim
 	v := &visit{deliverer: d, turn: t, turns: rate.NewLimiter(rate.Inf, 1)}
 	if err = v.reopen(work); err == nil {
 		v.failures = v.to.Load().ConsecutiveFailures
+		if v.wasFailing = v.failures > 0; v.wasFailing && !t.stepAside(failing, failingInFlight) {
+			return v.now().Add(d.failingPause), nil
+		}
 		run := drain[errand, attempted]{
 			claim: v.claim, pace: v.pace, id: errand.id, do: v.do, learn: v.learn, record: v.record,
-			ahead: ahead, linger: t.linger, fresh: destinationTTL,
+			ahead: ahead, linger: t.linger, fresh: destinationTTL, crowded: t.crowded,
+			stepAside: func(requests int) { t.stepAside(hanging, requests) },
 		}
 		notBefore, err = run.run(stop, work, t.woken, t.leased)
 		notBefore = v.rested(notBefore)
@@ -134,15 +147,19 @@ func (v *visit) reopen(ctx context.Context) error {
 // second allows, so that none waits for its turn much longer than that.
 func (v *visit) pace() pace {
 	to := v.to.Load()
+	limit := to.MaxInFlight
+	if to.RateLimit > 0 {
+		limit = min(limit, to.RateLimit)
+	}
 	switch {
 	case v.disabled, v.now().Before(v.pauseUntil):
 		return pace{}
 	case v.failures >= probeAfter, to.Kind == storage.KindSlack:
 		return pace{limit: 1, careful: true}
-	case to.RateLimit > 0:
-		return pace{limit: max(1, min(to.MaxInFlight, to.RateLimit))}
+	case v.wasFailing && v.failures > 0:
+		limit = min(limit, failingInFlight)
 	}
-	return pace{limit: max(1, to.MaxInFlight)}
+	return pace{limit: max(1, limit)}
 }
 
 // learn keeps what an answer says of the destination: a success ends a row of

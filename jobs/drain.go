@@ -29,6 +29,8 @@ const (
 	// results while the database is away.
 	recordPause    = 100 * time.Millisecond
 	recordPauseMax = 500 * time.Millisecond
+	// turnLength is how long a group is worked through while others wait.
+	turnLength = 2 * time.Second
 )
 
 // drain is how a group's due rows are worked through. Three things go on at a
@@ -60,14 +62,20 @@ type drain[T, R any] struct {
 	fresh time.Duration
 	// linger is how long to wait for more work once all is done; nil for not at all.
 	linger func() time.Duration
+	// crowded says whether the turn is over once the group has had its time, as others
+	// may be waiting; nil for never.
+	crowded func() bool
+	// stepAside is told, if it is not nil, that no more will begin, and how many requests
+	// are still under way; and a turn in which none ends is over early.
+	stepAside func(requests int)
 }
 
-// run claims, does and records until nothing is due, the lease is lost, or stop
-// ends; then it waits for what is in flight. work is for the requests and writes
+// run claims, does and records until nothing is due, the lease is lost, the turn is
+// over, or stop ends; then it waits for what is in flight. work is for the requests and writes
 // themselves: it outlives stop, so that what has begun can end.
 func (d *drain[T, R]) run(stop, work context.Context, woken <-chan struct{}, leased *atomic.Bool) (notBefore time.Time, err error) {
 	r := &draining[T, R]{
-		drain: d, work: work, more: true, busy: map[string]bool{}, rate: tally{period: d.ahead},
+		drain: d, work: work, began: time.Now(), more: true, busy: map[string]bool{}, rate: tally{period: d.ahead},
 		done: make(chan finished[R], unrecordedMost), claims: make(chan claimed[T], 1), records: make(chan recorded, 1),
 	}
 	tick := time.NewTicker(recheck)
@@ -77,11 +85,12 @@ func (d *drain[T, R]) run(stop, work context.Context, woken <-chan struct{}, lea
 	default:
 	}
 	for {
-		open := stop.Err() == nil && leased.Load() && r.err == nil
+		open := stop.Err() == nil && leased.Load() && r.err == nil && !r.over
 		if open {
 			r.goOn()
 		} else {
 			r.dropQueue()
+			r.leave()
 		}
 		r.writeResults()
 		if len(r.busy) == 0 && !r.claiming {
@@ -102,6 +111,7 @@ func (d *drain[T, R]) run(stop, work context.Context, woken <-chan struct{}, lea
 			r.more = true
 		case <-tick.C:
 			r.more = true
+			r.over = r.over || r.hadItsTurn()
 		}
 	}
 }

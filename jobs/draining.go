@@ -47,6 +47,9 @@ type draining[T, R any] struct {
 	claiming bool
 	more     bool // rows may be due that were not claimed
 	rate     tally
+	began    time.Time
+	moved    bool        // a request has ended since the last look at it
+	over     bool        // the turn
 	stuck    atomic.Bool // the database refuses results
 
 	notBefore time.Time
@@ -96,6 +99,21 @@ func (r *draining[T, R]) hearMore(stop context.Context, woken <-chan struct{}) b
 	case <-stop.Done():
 	}
 	return false
+}
+
+// hadItsTurn says whether it is others' turn: a group that always has work, as one at
+// its rate limit, else kept its slot from them for as long, and so did one that hangs.
+func (r *draining[T, R]) hadItsTurn() bool {
+	hangs := r.stepAside != nil && !r.moved
+	r.moved = false
+	return (hangs || time.Since(r.began) >= turnLength) && r.crowded != nil && r.crowded()
+}
+
+// leave lets others have the slot of what only waits.
+func (r *draining[T, R]) leave() {
+	if r.stepAside != nil && r.underWay > 0 {
+		r.stepAside(r.underWay)
+	}
 }
 
 func (r *draining[T, R]) unrecorded() int { return len(r.results) + r.writing }
@@ -154,6 +172,7 @@ func (r *draining[T, R]) begin(row T) {
 func (r *draining[T, R]) finish(f finished[R]) {
 	for {
 		r.underWay--
+		r.moved = true
 		if f.ok {
 			r.results, r.ids = append(r.results, f.result), append(r.ids, f.id)
 			r.rate.add()

@@ -72,7 +72,7 @@ func (p *poller) work(stop, work context.Context, t turn) (notBefore time.Time, 
 		learn:  v.learn,
 		record: func(ctx context.Context, results []polled) error { return p.record(ctx, t.group.ID, results) },
 		ahead:  min(ahead, p.budget.Slot()/4), // for a charge that is not used in time is lost
-		linger: t.linger,
+		linger: t.linger, crowded: t.crowded,
 	}
 	notBefore, err = d.run(stop, work, t.woken, t.leased)
 	if v.parkedUntil.After(notBefore) {

@@ -9,31 +9,46 @@ import (
 	"oprelay/storage"
 )
 
-// A group that is never done gives its slot back when all are taken, and else not.
+// A group that is never done gives its slot back when all are taken, and else not:
+// soon if nothing comes back, for then it gains nothing from keeping it.
 func TestTurnEndsWhenOthersWait(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		slots int
-		over  bool
-	}{{slots: 2, over: false}, {slots: 1, over: true}} {
-		synctest.Test(t, func(t *testing.T) {
-			w := &Worker{}
-			over := make(chan bool, 1)
-			w.crew = newCrew(map[storage.GroupKind]int{storage.DeliverGroup: c.slots},
-				func(stop context.Context, _ storage.Group, _ <-chan struct{}) {
-					turn, end := w.inTurn(stop, storage.DeliverGroup)
-					defer end()
-					over <- !wait(turn, 10*turnLength)
-				})
-			if !w.crew.wake(storage.Group{Kind: storage.DeliverGroup, ID: "busy"}) {
-				t.Fatal("no slot")
-			}
-			if got := <-over; got != c.over {
-				t.Errorf("%d slots: the turn was over: %t, want %t", c.slots, got, c.over)
-			}
-			if err := w.crew.stop(t.Context()); err != nil {
-				t.Error(err)
-			}
+	const life = 10 * turnLength
+	for name, c := range map[string]struct {
+		crowded        bool
+		takes          time.Duration // a request
+		leaves         bool          // may step aside
+		began, stepped int           // requests until the turn ended, and those that it left behind
+		at             time.Duration
+	}{
+		"nobody waits":            {crowded: false, takes: 900 * time.Millisecond, leaves: true, began: 23, at: life},
+		"a turn":                  {crowded: true, takes: turnLength/4 - time.Millisecond, leaves: true, began: 5, stepped: 1, at: turnLength},
+		"hangs":                   {crowded: true, takes: life, leaves: true, began: 1, stepped: 1, at: recheck},
+		"hangs and need not care": {crowded: true, takes: life, began: 1, at: life},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				stop, cancel := context.WithTimeout(t.Context(), life)
+				defer cancel()
+				p := &pile{due: numbers(1000), limit: 1, takes: c.takes}
+				d := p.drain()
+				d.crowded = func() bool { return c.crowded }
+				began, at, stepped := time.Now(), life, 0
+				if c.leaves {
+					d.stepAside = func(requests int) {
+						if stepped == 0 && stop.Err() == nil {
+							at, stepped = time.Since(began), requests
+						}
+					}
+				}
+				if _, err := d.run(stop, t.Context(), nil, leased()); err != nil {
+					t.Fatal(err)
+				}
+				if n := len(p.done()); n != c.began || stepped != c.stepped || at != c.at {
+					t.Errorf("%d requests, %d of them left behind after %v; want %d, %d, %v", n, stepped, at, c.began, c.stepped, c.at)
+				}
+			})
 		})
 	}
 }

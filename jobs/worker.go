@@ -22,8 +22,7 @@ import (
 
 const (
 	// pollShifts and deliverShifts are how many groups of a kind one process works
-	// through at a time. A destination that hangs holds one for as long as its
-	// timeout, so there are many.
+	// through at a time, without those that have stepped aside.
 	pollShifts    = 128
 	deliverShifts = 256
 	// shiftRounds bounds how often a shift goes on with its group at once; after
@@ -36,8 +35,6 @@ const (
 	// asynqGrace is short because the crew has waited already when asynq is told
 	// to stop.
 	asynqGrace = time.Second
-	// turnLength is how long a shift stays at a group while others wait for a slot.
-	turnLength = 2 * time.Second
 	// linger is how long a shift stays at a group in which nothing is left to do.
 	linger = 100 * time.Millisecond
 	// cutOffGrace is how long what was cut off may take to notice it.
@@ -75,6 +72,16 @@ type Config struct {
 	Logger        *slog.Logger
 	Metrics       prometheus.Registerer // nil for none
 	Tracer        trace.Tracer          // nil for none
+
+	deliverShifts int           // 0 is the default; tests need few
+	failingPause  time.Duration // 0 is the default; for tests
+}
+
+// shifts are how many slots there are for each kind of group.
+func (cfg Config) shifts() map[storage.GroupKind]int {
+	return map[storage.GroupKind]int{
+		storage.PollGroup: pollShifts, storage.DeliverGroup: cmp.Or(cfg.deliverShifts, deliverShifts),
+	}
 }
 
 // Worker polls and delivers until it is stopped.
@@ -102,13 +109,17 @@ type turn struct {
 	woken  <-chan struct{}
 	leased *atomic.Bool // false once the lease is lost
 	linger func() time.Duration
+	// crowded says whether others may be waiting for the slot; stepAside gives it back
+	// before the turn ends, if there is room for one in such trouble.
+	crowded   func() bool
+	stepAside func(why trouble, requests int) bool
 }
 
 // StartWorker starts working. It needs neither Redis nor the database to answer
 // yet.
 func StartWorker(cfg Config) (*Worker, error) {
 	w := newWorker(cfg)
-	for kind, n := range map[storage.GroupKind]int{storage.PollGroup: pollShifts, storage.DeliverGroup: deliverShifts} {
+	for kind, n := range cfg.shifts() {
 		server := asynq.NewServerFromRedisClient(cfg.Redis, serverConfig(cfg, kind, n))
 		if err := server.Start(handleTask(w.crew, kind)); err != nil {
 			return nil, fmt.Errorf("start the %s worker: %w", kind, err)
@@ -154,10 +165,11 @@ func newWorker(cfg Config) *Worker {
 	w.poller.joint = newJoint(pollWriters, w.poller.write)
 	w.deliverer = &deliverer{
 		store: cfg.Store, notifier: cfg.Notifier, schedule: cfg.Retry, timeout: cfg.Timeout,
-		disableAfter: cfg.DisableAfter, links: links(cfg.ConsoleURL), now: cfg.Store.Steady, log: cfg.Logger, metrics: m,
+		disableAfter: cfg.DisableAfter, failingPause: cmp.Or(cfg.failingPause, failingPause),
+		links: links(cfg.ConsoleURL), now: cfg.Store.Steady, log: cfg.Logger, metrics: m,
 		traces: tracing{cfg.Tracer},
 	}
-	w.crew = newCrew(map[storage.GroupKind]int{storage.PollGroup: pollShifts, storage.DeliverGroup: deliverShifts},
+	w.crew = newCrew(cfg.shifts(),
 		func(stop context.Context, g storage.Group, woken <-chan struct{}) { w.shift(stop, work, g, woken) })
 	return w
 }
@@ -218,25 +230,10 @@ func (w *Worker) shift(stop, work context.Context, g storage.Group, woken <-chan
 			}
 			return
 		}
-		if w.crew.full(g.Kind) {
+		if w.crew.crowded(g) {
 			return // whoever has waited longest is next
 		}
 	}
-}
-
-// inTurn ends with stop or, once all slots of the kind are taken, when a turn is
-// over: a group that is due all the time, as one at its rate limit, else kept its
-// slot from the others for as long. The caller ends it too.
-func (w *Worker) inTurn(stop context.Context, kind storage.GroupKind) (context.Context, context.CancelFunc) {
-	ctx, end := context.WithCancel(stop)
-	go func() {
-		for wait(ctx, turnLength) {
-			if w.crew.full(kind) {
-				end()
-			}
-		}
-	}()
-	return ctx, end
 }
 
 // visit takes the group's lease, does what is due, and gives the lease back. It
@@ -256,7 +253,11 @@ func (w *Worker) visit(stop, work context.Context, g storage.Group, woken <-chan
 	if err != nil || !ok {
 		return time.Time{}, err
 	}
-	t := turn{group: g, owner: w.owner, woken: woken, leased: new(atomic.Bool), linger: w.lingers(g.Kind)}
+	t := turn{
+		group: g, owner: w.owner, woken: woken, leased: new(atomic.Bool), linger: w.lingers(g.Kind),
+		crowded:   func() bool { return w.crew.crowded(g) },
+		stepAside: func(why trouble, requests int) bool { return w.crew.stepAside(g, why, requests) },
+	}
 	t.leased.Store(true)
 	keep, done := context.WithCancel(work)
 	var keeping sync.WaitGroup
@@ -265,8 +266,6 @@ func (w *Worker) visit(stop, work context.Context, g storage.Group, woken <-chan
 			return w.store.RenewLease(ctx, g, w.owner, leaseTTL)
 		}, t.leased)
 	})
-	stop, endTurn := w.inTurn(stop, g.Kind)
-	defer endTurn()
 	var notBefore time.Time
 	if g.Kind == storage.PollGroup {
 		notBefore, err = w.poller.work(stop, work, t)

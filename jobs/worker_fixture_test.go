@@ -147,6 +147,8 @@ func (r *relay) hurried() Config {
 		Retry:        RetrySchedule{50 * time.Millisecond, 50 * time.Millisecond, 50 * time.Millisecond},
 		Timeout:      5 * time.Second, DisableAfter: time.Hour,
 		ConsoleURL: "https://console.example",
+		// There are many relays at a time in tests, most of them on an embedded Redis.
+		CheckInterval: EmbeddedCheckInterval,
 	}
 }
 
