@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -12,13 +13,15 @@ import (
 )
 
 // The wall clock of every process is set by an hour, forward and back, while
-// messages are on their way and polls wait: each event arrives once, and soon.
+// messages are on their way and polls wait: each event arrives once, and soon, dated
+// by the clock as it is set.
 func TestClockSteps(t *testing.T) {
 	t.Parallel()
 	const underWay, polled = 10, 90
 	clock := filepath.Join(t.TempDir(), "clock")
 	s := startSeparate(t, newSurroundings(t), testenv.Redis(t), 2,
 		"RELAY_CHAOS_CLOCK", clock, "RELAY_DELIVERY_TIMEOUT", "1m")
+	s.receiver.AllowAnyTime()
 	credential, free := s.credential(t, "token"), s.webhook(t)
 	var ids []string
 	for _, set := range []string{"1h", "0s", "-1h"} {
@@ -51,4 +54,20 @@ func TestClockSteps(t *testing.T) {
 		}
 	}
 	s.ended(t, ids)
+	ahead, behind := 0, 0
+	for _, a := range s.receiver.Arrivals() {
+		sent, err := strconv.ParseInt(a.Header.Get("Webhook-Timestamp"), 10, 64)
+		if err != nil {
+			t.Error(err)
+		}
+		switch off := time.Unix(sent, 0).Sub(a.At); {
+		case off > time.Hour/2:
+			ahead++
+		case off < -time.Hour/2:
+			behind++
+		}
+	}
+	if ahead == 0 || behind == 0 {
+		t.Errorf("%d messages are dated ahead and %d behind: the clock that signs was not set", ahead, behind)
+	}
 }

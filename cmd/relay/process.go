@@ -176,14 +176,16 @@ func (p *process) startWorker(r roles) error {
 		return nil
 	}
 	cfg := p.cfg
-	messages := notifier.New(notifier.Config{Version: version, Egress: egress.Policy{Allow: cfg.egressAllow}, SlackURL: cfg.slackURL})
+	messages := notifier.New(notifier.Config{
+		Version: version, Egress: egress.Policy{Allow: cfg.egressAllow}, SlackURL: cfg.slackURL, Now: wallClock(),
+	})
 	var checkInterval time.Duration // the default
 	if cfg.redisURL == embeddedRedis {
 		checkInterval = jobs.EmbeddedCheckInterval
 	}
 	worker, err := jobs.StartWorker(jobs.Config{
 		Store:    p.store,
-		Source:   cloudflare.New(cloudflare.Config{BaseURL: cfg.cloudflareURL, Version: version}),
+		Source:   cloudflare.New(cloudflare.Config{BaseURL: cfg.cloudflareURL, Version: version, Now: wallClock()}),
 		Notifier: messages,
 		Redis:    p.redis,
 		Waker:    p.waker,
@@ -222,7 +224,7 @@ func (p *process) startAPI(ctx context.Context, r roles) error {
 		Ready:   map[string]func(context.Context) error{"redis": p.redisReady},
 		Metrics: p.metrics, Tracer: p.tracer,
 		Limits: api.Limits{
-			Counter: ratelimit.New(p.sharedRedis(), p.log, time.Now),
+			Counter: ratelimit.New(p.sharedRedis(), p.log, wallClock()),
 			Key:     p.cfg.apiRateLimit, WrongKeys: p.cfg.authFailureLimit, TrustedProxies: p.cfg.trustedProxies,
 		},
 	}

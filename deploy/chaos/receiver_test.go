@@ -79,7 +79,7 @@ func (r *receivers) record(destination string, req *http.Request, body []byte) {
 	decodeErr := json.Unmarshal(body, &m)
 	verifier, err := standardwebhooks.NewWebhook(secret)
 	if err == nil {
-		err = verifier.Verify(body, header)
+		err = verifier.VerifyIgnoringTimestamp(body, header) // the relay's clock is set wrong at times
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
