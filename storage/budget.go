@@ -181,8 +181,9 @@ func (tx *transaction) lockBudget(ctx context.Context, id, owner string) (*ledge
 
 // readBudget locks and reads; ErrNotFound if there is no such budget, or no such lease.
 func (tx *transaction) readBudget(ctx context.Context, id, owner string) (*ledger, error) {
-	return queryOne(ctx, tx, scanLedger, `SELECT slots, parked_until, hint_remaining, hint_until FROM budgets WHERE id = $1 AND EXISTS (SELECT 1
-		FROM work_groups WHERE kind = 'poll' AND work_groups.id = $1 AND owner = $2 AND leased_until > $3)`+tx.db.dialect.forUpdate,
+	return queryOne(ctx, tx, scanLedger, `SELECT slots, parked_until, hint_remaining, hint_until
+		FROM budgets WHERE id = $1 AND EXISTS (SELECT 1 FROM work_groups
+		WHERE kind = 'poll' AND work_groups.id = $1 AND owner = $2 AND leased_until > $3)`+tx.db.dialect.forUpdate,
 		id, owner, tx.db.steady().UnixMicro())
 }
 

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -48,6 +49,7 @@ type database struct {
 	tally   *tally
 
 	moveMost int // see Config.MoveMost
+	endMost  int // endMost, but in tests
 
 	registering gathering[*registration]
 	lookingUp   gathering[*lookUp]
@@ -84,9 +86,9 @@ func open(config Config) (*database, error) {
 	if config.Keys == nil {
 		return nil, errors.New("no keyring")
 	}
-	db := &database{keys: config.Keys, clock: newClock(config.Now, config.Elapsed), tally: newTally(), moveMost: config.MoveMost}
-	if db.moveMost == 0 {
-		db.moveMost = defaultMoveMost
+	db := &database{
+		keys: config.Keys, clock: newClock(config.Now, config.Elapsed), tally: newTally(),
+		moveMost: cmp.Or(config.MoveMost, defaultMoveMost), endMost: endMost,
 	}
 	db.registering = gathering[*registration]{do: db.registerTogether, most: sharedMost, atOnce: 1}
 	db.lookingUp = gathering[*lookUp]{do: db.lookUpTogether, most: lookedUpMost, atOnce: 1}

@@ -262,12 +262,13 @@ func (p *planned) work() {
 func (p *planned) over(polls []DuePoll) {
 	p.t.Helper()
 	ctx := p.t.Context()
+	p.db.endMost = 1
 	check(p.t, p.write(ctx, func(tx *transaction) error {
 		refs := []string{polls[0].RowID, polls[1].RowID}
 		if _, err := tx.ExecContext(ctx, `UPDATE operations SET active = FALSE WHERE id IN ($1, $2)`, refs[0], refs[1]); err != nil {
 			return err
 		}
-		return tx.endOperations(ctx, refs, 1)
+		return tx.endOperations(ctx, refs)
 	}))
 }
 

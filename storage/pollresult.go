@@ -60,7 +60,7 @@ func (s *Store) RecordPolls(ctx context.Context, results []PollResult) error {
 				lastSeen = append(lastSeen, o.id)
 			}
 		}
-		if err := tx.endOperations(ctx, ended, endMost); err != nil {
+		if err := tx.endOperations(ctx, ended); err != nil {
 			return err
 		}
 		if err := tx.expirePolled(ctx, lastSeen, touchMost); err != nil {

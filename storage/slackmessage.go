@@ -122,8 +122,8 @@ func (tx *transaction) showOperations(ctx context.Context, operationRefs []strin
 		return nil
 	}
 	var args arguments
-	return tx.advanceMessages(ctx, &args, `watch_id IN
-		(SELECT id FROM watches WHERE `+tx.db.dialect.in(&args, "operation_ref", operationRefs)+` AND finished_at IS NULL LIMIT `+args.add(most)+`)`)
+	return tx.advanceMessages(ctx, &args, `watch_id IN (SELECT id FROM watches
+		WHERE `+tx.db.dialect.in(&args, "operation_ref", operationRefs)+` AND finished_at IS NULL LIMIT `+args.add(most)+`)`)
 }
 
 // advanceMessages makes messages due: at once, unless they wait for Slack.

@@ -10,24 +10,24 @@ import (
 // What a poll tells may concern any number of watches, and no transaction may take
 // answerTime.
 const (
-	endMost   = 2000  // watches that it ends
+	endMost   = 1024  // watches that it ends: one of each operation of a full batch, and some
 	touchMost = 10000 // watches of which it changes the row, or the message
 )
 
-// endOperations ends the watches of operations that were closed just now: up to most
-// of them, and leaves the rest to [Store.EndRest].
-func (tx *transaction) endOperations(ctx context.Context, rowIDs []string, most int) error {
+// endOperations ends the watches of operations that were closed just now: up to
+// endMost of them, and leaves the rest to [Store.EndRest].
+func (tx *transaction) endOperations(ctx context.Context, rowIDs []string) error {
 	if len(rowIDs) == 0 {
 		return nil
 	}
 	var args arguments
 	watches, err := queryAll(ctx, tx, tx.db.scanEndingWatch, selectEndingWatch+
-		tx.db.dialect.in(&args, "w.operation_ref", rowIDs)+` LIMIT `+args.add(most), args...)
+		tx.db.dialect.in(&args, "w.operation_ref", rowIDs)+` LIMIT `+args.add(tx.db.endMost), args...)
 	if err != nil {
 		return err
 	}
 	slices.SortFunc(watches, func(a, b *endingWatch) int { return strings.Compare(a.id, b.id) })
-	if err := tx.endWatches(ctx, watches); err != nil || len(watches) < most {
+	if err := tx.endWatches(ctx, watches); err != nil || len(watches) < tx.db.endMost {
 		return err
 	}
 	args = nil

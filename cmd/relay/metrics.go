@@ -20,7 +20,9 @@ const scrapesMost = 4
 // startMetrics registers what is read from the stores, and serves metrics and
 // health on a listener of their own if there is one.
 func (p *process) startMetrics(ctx context.Context) error {
-	for _, c := range []prometheus.Collector{newStoreMetrics(p.store, p.cfg.pollBudget), p.waker.Metrics(), pools{p.store, p.redis}, buildInfo()} {
+	for _, c := range []prometheus.Collector{
+		newStoreMetrics(p.store, p.cfg.pollBudget), p.waker.Metrics(), pools{p.store, p.redis}, buildInfo(),
+	} {
 		if err := p.metrics.Register(c); err != nil {
 			return err
 		}

@@ -64,7 +64,6 @@ func RunMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"LateDeliveryIsHeld":      testLateDeliveryIsHeld,
 		"LeaseContention":         testLeaseContention,
 		"Leases":                  testLeases,
-		"ManyWatches":             testManyWatches,
 		"JoiningWatches":          testJoiningWatches,
 		"Lists":                   testLists,
 		"YoungFirst":              testYoungFirst,
