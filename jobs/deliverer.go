@@ -54,6 +54,7 @@ type deliverer struct {
 	log          *slog.Logger
 	metrics      *metrics
 	traces       tracing
+	throng       throng
 }
 
 // opened is a destination with its secrets.
@@ -89,7 +90,7 @@ func (d *deliverer) work(stop, work context.Context, t turn) (notBefore time.Tim
 		}
 		run := drain[errand, attempted]{
 			claim: v.claim, pace: v.pace, id: errand.id, do: v.do, learn: v.learn, record: v.record,
-			ahead: ahead, linger: t.linger, fresh: destinationTTL, crowded: t.crowded,
+			ahead: ahead, linger: t.linger, fresh: destinationTTL, throng: &v.throng, crowded: t.crowded,
 			stepAside: func(requests int) { t.stepAside(hanging, requests) },
 		}
 		notBefore, err = run.run(stop, work, t.woken, t.leased)

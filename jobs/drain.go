@@ -60,6 +60,8 @@ type drain[T, R any] struct {
 	// fresh is for how long a claim may be gone by; 0 is for ever. What has not begun
 	// by then is claimed anew, as what the claim has read may have changed.
 	fresh time.Duration
+	// throng bounds what this and all other runs have under way; nil for no bound.
+	throng *throng
 	// linger is how long to wait for more work once all is done; nil for not at all.
 	linger func() time.Duration
 	// crowded says whether the turn is over once the group has had its time, as others

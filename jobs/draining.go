@@ -72,7 +72,13 @@ func (r *draining[T, R]) goOn() {
 	if r.fresh > 0 && len(r.queue) > 0 && time.Since(r.queue[0].claimed) > r.fresh {
 		r.dropQueue()
 	}
+	if r.throng != nil {
+		p.limit = min(p.limit, r.underWay+r.throng.room(r.underWay))
+	}
 	for len(r.queue) > 0 && r.underWay < p.limit && r.underWay+r.unrecorded() < max(unrecordedMost, p.limit) {
+		if r.throng != nil && !r.throng.enter(r.underWay) {
+			break
+		}
 		next := r.queue[0]
 		r.queue = r.queue[1:]
 		r.begin(next.row)
@@ -164,6 +170,9 @@ func (r *draining[T, R]) begin(row T) {
 	r.underWay++
 	go func() {
 		result, ok := r.do(r.work, row)
+		if r.throng != nil {
+			r.throng.leave()
+		}
 		r.done <- finished[R]{r.id(row), result, ok}
 	}()
 }

@@ -1,6 +1,9 @@
 package jobs
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // pace is how fast a group may be worked through.
 type pace struct {
@@ -41,3 +44,33 @@ func (t *tally) turn() {
 	}
 	t.began, t.this = now, 0
 }
+
+const (
+	// throngMost is how many attempts a process has under way before no run may have
+	// more than throngFew of them. One that hangs costs 31 KB and a socket, and a
+	// thousand destinations may each ask for a thousand.
+	throngMost = 2048
+	throngFew  = 8
+)
+
+// throng counts what all runs together have under way.
+type throng struct {
+	most int64
+	n    atomic.Int64
+}
+
+// room is how many more may begin for a run that has so many under way.
+func (t *throng) room(underWay int) int {
+	return max(int(t.most-t.n.Load()), throngFew-underWay, 0)
+}
+
+// enter counts one more, unless there is no room for it any longer.
+func (t *throng) enter(underWay int) bool {
+	if t.n.Add(1) <= t.most || underWay < throngFew {
+		return true
+	}
+	t.n.Add(-1)
+	return false
+}
+
+func (t *throng) leave() { t.n.Add(-1) }

@@ -167,7 +167,7 @@ func newWorker(cfg Config) *Worker {
 		store: cfg.Store, notifier: cfg.Notifier, schedule: cfg.Retry, timeout: cfg.Timeout,
 		disableAfter: cfg.DisableAfter, failingPause: cmp.Or(cfg.failingPause, failingPause),
 		links: links(cfg.ConsoleURL), now: cfg.Store.Steady, log: cfg.Logger, metrics: m,
-		traces: tracing{cfg.Tracer},
+		traces: tracing{cfg.Tracer}, throng: throng{most: throngMost},
 	}
 	w.crew = newCrew(cfg.shifts(),
 		func(stop context.Context, g storage.Group, woken <-chan struct{}) { w.shift(stop, work, g, woken) })
