@@ -9,12 +9,15 @@ import (
 	"oprelay/deploy/testenv"
 )
 
+// clockVariable names a file that says how wrong the wall clock is.
+const clockVariable = "RELAY_CHAOS_CLOCK"
+
 // The wall clock of all processes steps by an hour, while messages are in flight
 // and leases held: nothing is lost or doubled, and nothing waits for an hour.
 func TestClockSteps(t *testing.T) {
 	t.Parallel()
 	clock := filepath.Join(t.TempDir(), "clock")
-	r := newRig(t, testenv.Postgres(t), testenv.Redis(t), 3, "RELAY_CHAOS_CLOCK", clock)
+	r := newRig(t, testenv.Postgres(t), testenv.Redis(t), 3, clockVariable, clock)
 	for i, f := range []struct {
 		name string
 		by   time.Duration

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -84,7 +85,7 @@ func newRig(t *testing.T, databaseURL, redisURL string, workers int, pairs ...st
 	}
 	r := &rig{
 		t: t, env: settings(), upstream: upstream, destinations: map[string]string{},
-		receive: &receivers{receipts: map[[2]string]*receipt{}},
+		receive: &receivers{anyTime: slices.Contains(pairs, clockVariable), receipts: map[[2]string]*receipt{}},
 	}
 	r.address = serve(t, r.receive)
 	maps.Copy(r.env, map[string]string{
