@@ -46,6 +46,28 @@ func (l *lines) await(t *testing.T, n int, text string) {
 	eventually(t, func() bool { return len(l.holding(text)) >= n }, l.changed, "%d lines with %q", n, text)
 }
 
+// checkSaidOnce checks that nothing was said but that Redis is away, is back, or has
+// lost its data; and that each of so many workers says nothing more of an outage until
+// it is over. How many outages a busy machine makes of one is left open.
+func (l *lines) checkSaidOnce(t *testing.T, workers int) {
+	t.Helper()
+	all, away := l.holding("level="), 0
+	for _, line := range all {
+		switch {
+		case strings.Contains(line, redisAway):
+			away++
+		case strings.Contains(line, redisBack):
+			away--
+		case strings.Contains(line, redisLost):
+		default:
+			t.Errorf("logged %q", line)
+		}
+		if away < 0 || away > workers {
+			t.Fatalf("an outage was said more than once, or its end: %q", all)
+		}
+	}
+}
+
 // patience is how long a test waits for what must come.
 const patience = 30 * time.Second
 
