@@ -11,43 +11,31 @@ const (
 	troubles
 )
 
-const (
-	// asideShifts and asideRequests are how many shifts of one trouble go on without a
-	// slot for each slot that there is, and how many requests these may have under
-	// way: a shift costs the renewals of its lease, a request that hangs 31 KB.
-	asideShifts   = 2
-	asideRequests = 16
-)
+// asideShifts is how many shifts of one trouble go on without a slot for each slot that
+// there is: each costs the renewals of its lease. Their requests are bounded by throng.
+const asideShifts = 2
 
 // sideline is where the shifts of one trouble are.
-type sideline struct {
-	shifts, requests         int
-	mostShifts, mostRequests int
-}
+type sideline struct{ shifts, most int }
 
-func newSideline(slots int) sideline {
-	return sideline{mostShifts: slots * asideShifts, mostRequests: slots * asideRequests}
-}
-
-func (l *sideline) full() bool { return l.shifts == l.mostShifts }
+func (l *sideline) full() bool { return l.shifts == l.most }
 
 // stepAside has the shift that is at the group go on without its slot, so that what
 // is slow or fails does not keep it from others. Nothing else changes: the group is
 // still being worked through, and stop waits for it. It is false, and the slot is
 // kept, if too many have stepped aside; true if this one had already.
-func (c *crew) stepAside(g storage.Group, why trouble, requests int) bool {
+func (c *crew) stepAside(g storage.Group, why trouble) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s, line := c.busy[g], &c.aside[why]
 	switch {
 	case s.aside != nil:
 		return true
-	case line.full() || line.requests+requests > line.mostRequests:
+	case line.full():
 		return false
 	}
 	line.shifts++
-	line.requests += requests
-	s.aside, s.requests = line, requests
+	s.aside = line
 	c.free(g, s)
 	return true
 }
@@ -74,7 +62,6 @@ func (c *crew) leave(g storage.Group, s *shift) {
 		return
 	}
 	s.aside.shifts--
-	s.aside.requests -= s.requests
 }
 
 func (c *crew) free(g storage.Group, s *shift) {

@@ -26,7 +26,7 @@ func TestStepAside(t *testing.T) {
 		if c.wake(group("b")) || !c.crowded(group("a")) {
 			t.Fatal("there are more slots than one")
 		}
-		if !c.stepAside(group("a"), hanging, 1) || !c.stepAside(group("a"), failing, 1) {
+		if !c.stepAside(group("a"), hanging) || !c.stepAside(group("a"), failing) {
 			t.Fatal("no room")
 		}
 		synctest.Wait()
@@ -54,44 +54,33 @@ func TestStepAside(t *testing.T) {
 	})
 }
 
-// So many and no more step aside, by shifts and by requests, and each trouble has room
-// of its own. A place is free again when its shift ends.
+// So many and no more step aside, and each trouble has room of its own. A place is
+// free again when its shift ends.
 func TestAsideIsBounded(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		why            trouble
-		requests, room int
-	}{
-		"shifts":   {hanging, 1, asideShifts},
-		"failing":  {failing, failingInFlight, asideShifts},
-		"requests": {hanging, asideRequests, 1},
-		"too many": {hanging, asideRequests + 1, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				f := newForeman()
-				c, why, requests, room := newCrew(slots(1), f.work), c.why, c.requests, c.room
-				n, last := 0, group("0")
-				for c.wake(last) && c.stepAside(last, why, requests) {
-					n++
-					last = group(strconv.Itoa(n))
-				}
-				if n != room || !c.crowded(last) {
-					t.Errorf("%d stepped aside, want %d", n, room)
-				}
-				if !c.stepAside(last, (why+1)%troubles, 1) {
-					t.Error("one trouble takes the room of the other")
-				}
-				close(f.goOn)
-				synctest.Wait()
-				if c.aside[hanging].shifts+c.aside[failing].shifts+c.aside[hanging].requests+c.aside[failing].requests != 0 {
-					t.Errorf("after all have ended: %+v", c.aside)
-				}
-				if err := c.stop(t.Context()); err != nil {
-					t.Error(err)
-				}
-			})
+	for why := range troubles {
+		synctest.Test(t, func(t *testing.T) {
+			f := newForeman()
+			c := newCrew(slots(1), f.work)
+			n, last := 0, group("0")
+			for c.wake(last) && c.stepAside(last, why) {
+				n++
+				last = group(strconv.Itoa(n))
+			}
+			if n != asideShifts || !c.crowded(last) {
+				t.Errorf("%d stepped aside, want %d", n, asideShifts)
+			}
+			if !c.stepAside(last, (why+1)%troubles) {
+				t.Error("one trouble takes the room of the other")
+			}
+			close(f.goOn)
+			synctest.Wait()
+			if c.aside[hanging].shifts+c.aside[failing].shifts != 0 {
+				t.Errorf("after all have ended: %+v", c.aside)
+			}
+			if err := c.stop(t.Context()); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

@@ -27,9 +27,7 @@ type crew struct {
 type shift struct {
 	woken chan struct{} // capacity 1: something may have become due meanwhile
 	free  chan struct{} // closed when it has given its slot back
-	// aside is where it is without a slot, and requests what it counts for there.
-	aside    *sideline
-	requests int
+	aside *sideline     // where it is without a slot
 }
 
 func (s *shift) nudge() {
@@ -45,7 +43,7 @@ func newCrew(limits map[storage.GroupKind]int, work func(context.Context, storag
 	for kind, n := range limits {
 		slots[kind] = make(chan struct{}, n)
 	}
-	line := newSideline(limits[storage.DeliverGroup])
+	line := sideline{most: limits[storage.DeliverGroup] * asideShifts}
 	return &crew{
 		work: work, slots: slots, busy: map[storage.Group]*shift{}, aside: [troubles]sideline{line, line}, ctx: ctx, cancel: cancel,
 	}

@@ -27,7 +27,7 @@ const (
 	credentialTTL = 30 * time.Second
 	// failingInFlight is how many requests a destination that was failing at its last
 	// visit may have under way until it accepts one.
-	failingInFlight = asideRequests / asideShifts
+	failingInFlight = 8
 	// failingPause is how long a failing destination rests if too many others are
 	// being tried.
 	failingPause = 10 * time.Second
@@ -85,13 +85,13 @@ func (d *deliverer) work(stop, work context.Context, t turn) (notBefore time.Tim
 	v := &visit{deliverer: d, turn: t, turns: rate.NewLimiter(rate.Inf, 1)}
 	if err = v.reopen(work); err == nil {
 		v.failures = v.to.Load().ConsecutiveFailures
-		if v.wasFailing = v.failures > 0; v.wasFailing && !t.stepAside(failing, failingInFlight) {
+		if v.wasFailing = v.failures > 0; v.wasFailing && !t.stepAside(failing) {
 			return v.now().Add(d.failingPause), nil
 		}
 		run := drain[errand, attempted]{
 			claim: v.claim, pace: v.pace, id: errand.id, do: v.do, learn: v.learn, record: v.record,
 			ahead: ahead, linger: t.linger, fresh: destinationTTL, throng: &v.throng, crowded: t.crowded,
-			stepAside: func(requests int) { t.stepAside(hanging, requests) },
+			stepAside: func() { t.stepAside(hanging) },
 		}
 		notBefore, err = run.run(stop, work, t.woken, t.leased)
 		notBefore = v.rested(notBefore)

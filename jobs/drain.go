@@ -67,9 +67,9 @@ type drain[T, R any] struct {
 	// crowded says whether the turn is over once the group has had its time, as others
 	// may be waiting; nil for never.
 	crowded func() bool
-	// stepAside is told, if it is not nil, that no more will begin, and how many requests
-	// are still under way; and a turn in which none ends is over early.
-	stepAside func(requests int)
+	// stepAside is told, if it is not nil, that no more will begin while requests are
+	// still under way; and a turn in which none of these ends is over early.
+	stepAside func()
 }
 
 // run claims, does and records until nothing is due, the lease is lost, the turn is
@@ -77,7 +77,7 @@ type drain[T, R any] struct {
 // themselves: it outlives stop, so that what has begun can end.
 func (d *drain[T, R]) run(stop, work context.Context, woken <-chan struct{}, leased *atomic.Bool) (notBefore time.Time, err error) {
 	r := &draining[T, R]{
-		drain: d, work: work, began: time.Now(), more: true, busy: map[string]bool{}, rate: tally{period: d.ahead},
+		drain: d, work: work, more: true, busy: map[string]bool{}, rate: tally{period: d.ahead},
 		done: make(chan finished[R], unrecordedMost), claims: make(chan claimed[T], 1), records: make(chan recorded, 1),
 	}
 	tick := time.NewTicker(recheck)

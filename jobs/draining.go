@@ -47,7 +47,7 @@ type draining[T, R any] struct {
 	claiming bool
 	more     bool // rows may be due that were not claimed
 	rate     tally
-	began    time.Time
+	began    time.Time   // with the first claim's rows
 	moved    bool        // a request has ended since the last look at it
 	over     bool        // the turn
 	stuck    atomic.Bool // the database refuses results
@@ -110,7 +110,10 @@ func (r *draining[T, R]) hearMore(stop context.Context, woken <-chan struct{}) b
 // hadItsTurn says whether it is others' turn: a group that always has work, as one at
 // its rate limit, else kept its slot from them for as long, and so did one that hangs.
 func (r *draining[T, R]) hadItsTurn() bool {
-	hangs := r.stepAside != nil && !r.moved
+	if r.began.IsZero() { // nothing has been claimed: it is the database that is slow
+		return false
+	}
+	hangs := r.stepAside != nil && !r.moved && r.underWay > 0
 	r.moved = false
 	return (hangs || time.Since(r.began) >= turnLength) && r.crowded != nil && r.crowded()
 }
@@ -118,7 +121,7 @@ func (r *draining[T, R]) hadItsTurn() bool {
 // leave lets others have the slot of what only waits.
 func (r *draining[T, R]) leave() {
 	if r.stepAside != nil && r.underWay > 0 {
-		r.stepAside(r.underWay)
+		r.stepAside()
 	}
 }
 
@@ -149,6 +152,9 @@ func (r *draining[T, R]) claimMore(n int) {
 
 func (r *draining[T, R]) take(c claimed[T]) {
 	r.claiming, r.notBefore = false, c.notBefore
+	if r.began.IsZero() {
+		r.began = time.Now()
+	}
 	r.more = r.more || len(c.rows) == c.asked
 	r.err = errors.Join(r.err, c.err)
 	for _, row := range c.rows {

@@ -47,9 +47,10 @@ func (t *tally) turn() {
 
 const (
 	// throngMost is how many attempts a process has under way before no run may have
-	// more than throngFew of them. One that hangs costs 31 KB and a socket, and a
-	// thousand destinations may each ask for a thousand.
-	throngMost = 2048
+	// more than throngFew of them, and twice as many before none may have more than one:
+	// one that hangs costs 31 KB and a socket, and a thousand destinations may each ask
+	// for a thousand.
+	throngMost = 1024
 	throngFew  = 8
 )
 
@@ -59,14 +60,23 @@ type throng struct {
 	n    atomic.Int64
 }
 
+// few is how many a run may have under way however many others have, if n are in all.
+func (t *throng) few(n int64) int {
+	if n > 2*t.most {
+		return 1
+	}
+	return throngFew
+}
+
 // room is how many more may begin for a run that has so many under way.
 func (t *throng) room(underWay int) int {
-	return max(int(t.most-t.n.Load()), throngFew-underWay, 0)
+	n := t.n.Load()
+	return max(int(t.most-n), t.few(n)-underWay, 0)
 }
 
 // enter counts one more, unless there is no room for it any longer.
 func (t *throng) enter(underWay int) bool {
-	if t.n.Add(1) <= t.most || underWay < throngFew {
+	if n := t.n.Add(1); n <= t.most || underWay < t.few(n) {
 		return true
 	}
 	t.n.Add(-1)

@@ -55,8 +55,15 @@ func TestThrongIsExact(t *testing.T) {
 	if !all.enter(throngFew-1) || all.room(0) != throngFew {
 		t.Error("who has less than a few was not let in")
 	}
-	all.leave()
-	all.leave()
+	for range 3 {
+		all.enter(0)
+	}
+	if all.enter(1) || all.room(1) != 0 || !all.enter(0) {
+		t.Error("of so many, none is to have more than one")
+	}
+	for range 6 {
+		all.leave()
+	}
 	if all.room(throngFew) != 1 || !all.enter(throngFew) {
 		t.Error("what was left is not free again")
 	}

@@ -36,9 +36,9 @@ func TestTurnEndsWhenOthersWait(t *testing.T) {
 				d.crowded = func() bool { return c.crowded }
 				began, at, stepped := time.Now(), life, 0
 				if c.leaves {
-					d.stepAside = func(requests int) {
+					d.stepAside = func() {
 						if stepped == 0 && stop.Err() == nil {
-							at, stepped = time.Since(began), requests
+							at, stepped = time.Since(began), p.inFlight()
 						}
 					}
 				}
@@ -49,6 +49,27 @@ func TestTurnEndsWhenOthersWait(t *testing.T) {
 					t.Errorf("%d requests, %d of them left behind after %v; want %d, %d, %v", n, stepped, at, c.began, c.stepped, c.at)
 				}
 			})
+		})
+	}
+}
+
+// A turn begins with the first rows, and nothing hangs that has not begun: with a slow
+// database each turn would else throw away what it had claimed.
+func TestTurnBeginsWithItsRows(t *testing.T) {
+	t.Parallel()
+	for _, takes := range []time.Duration{recheck + recheck/5, turnLength + recheck/5} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &pile{due: numbers(10), limit: 4, takes: 10 * time.Millisecond}
+			d := p.drain()
+			claim := d.claim
+			d.claim = func(ctx context.Context, n int, busy map[string]bool) ([]int, time.Time, error) {
+				wait(ctx, takes)
+				return claim(ctx, n, busy)
+			}
+			d.crowded, d.stepAside = func() bool { return true }, func() {}
+			if _, err := d.run(t.Context(), t.Context(), nil, leased()); err != nil || len(p.done()) < 4 {
+				t.Errorf("with claims of %v: %d were done in a turn, %v", takes, len(p.done()), err)
+			}
 		})
 	}
 }

@@ -112,7 +112,7 @@ type turn struct {
 	// crowded says whether others may be waiting for the slot; stepAside gives it back
 	// before the turn ends, if there is room for one in such trouble.
 	crowded   func() bool
-	stepAside func(why trouble, requests int) bool
+	stepAside func(why trouble) bool
 }
 
 // StartWorker starts working. It needs neither Redis nor the database to answer
@@ -256,7 +256,7 @@ func (w *Worker) visit(stop, work context.Context, g storage.Group, woken <-chan
 	t := turn{
 		group: g, owner: w.owner, woken: woken, leased: new(atomic.Bool), linger: w.lingers(g.Kind),
 		crowded:   func() bool { return w.crew.crowded(g) },
-		stepAside: func(why trouble, requests int) bool { return w.crew.stepAside(g, why, requests) },
+		stepAside: func(why trouble) bool { return w.crew.stepAside(g, why) },
 	}
 	t.leased.Store(true)
 	keep, done := context.WithCancel(work)
