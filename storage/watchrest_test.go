@@ -85,6 +85,31 @@ func TestManyWatchOneOperation(t *testing.T) {
 	})
 }
 
+// However many operations end together with a few watches left each, these do not
+// wait for a look of the dispatcher's each.
+func TestManyOperationsLeaveWatches(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, p *planned) {
+		t.Helper()
+		const operations = restMost + 5
+		for range 2 {
+			p.made = 0 // the same ids again
+			p.register(operations)
+		}
+		p.end(p.polls(operations, nil))
+		told := func() int64 { return p.Tally().Ended[WatchCompleted] }
+		if told() != 10 {
+			t.Errorf("%d watches ended in the transaction of the polls", told())
+		}
+		if n := get(p.EndRest(t.Context(), 1000))(t); n < 1000 {
+			t.Errorf("%d watches were looked at, which says that no operation is left", n)
+		}
+		if n := get(p.EndRest(t.Context(), 1000))(t); n >= 1000 || told() != 2*operations {
+			t.Errorf("%d more were looked at, and %d ended in all, want %d", n, told(), 2*operations)
+		}
+	})
+}
+
 // crowd registers so many watches of operation 1.
 func (p *planned) crowd(n int) []Watch {
 	p.t.Helper()
