@@ -106,6 +106,9 @@ func (d *deliverer) work(stop, work context.Context, t turn) (notBefore time.Tim
 // rested is when the destination may be sent to next, so that its rate limit and
 // its Retry-After hold whichever process comes next.
 func (v *visit) rested(notBefore time.Time) time.Time {
+	if v.disabled { // then there is nothing to send, but deliveries to hold
+		return notBefore
+	}
 	next := v.turns.Reserve()
 	turn := v.now().Add(next.Delay())
 	next.Cancel()

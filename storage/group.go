@@ -86,6 +86,9 @@ func (s *Store) ReleaseGroup(
 		if next, err = tx.nextDue(ctx, group); err != nil {
 			return err
 		}
+		if now := tx.db.steady(); !next.IsZero() && next.Before(now) {
+			next = now // behind all who have waited meanwhile, however old its work is
+		}
 		if !next.IsZero() && notBefore.After(next) {
 			next = notBefore.UTC().Truncate(time.Microsecond)
 		}

@@ -45,8 +45,12 @@ func (tx *transaction) settle(ctx context.Context, destinationID string) error {
 	}
 	n, err := execCount(ctx, tx, `UPDATE deliveries SET status = $2, next_attempt_at = $3, finished_at = $4
 		WHERE id IN (`+waiting+` LIMIT $5)`, destinationID, status, instant(next), instant(finished), tx.db.moveMost)
-	if n > 0 {
-		tx.markDue(Group{DeliverGroup, destinationID}, now)
+	if err != nil || n == 0 {
+		return err
 	}
+	tx.markDue(Group{DeliverGroup, destinationID}, now)
+	// What a receiver has asked for is not what its deliveries wait for now.
+	_, err = tx.ExecContext(ctx, `UPDATE work_groups SET not_before = 0 WHERE kind = $1 AND id = $2`,
+		string(DeliverGroup), destinationID)
 	return err
 }
