@@ -80,12 +80,15 @@ func (s *Server) RecoverDestination(c echo.Context, id DestinationID, _ RecoverD
 		f.refuse(body.Until != nil && body.Until.Before(body.Since), "/until", "must not be before since")
 		return f.err()
 	}
-	return s.onceIn(c, check, func(ctx context.Context, finish func(*storage.Store, answer) error) error {
+	return s.onceIn(c, check, func(ctx context.Context, once reserved) error {
 		recovery := storage.Recovery{
 			TenantID: r.key.TenantID, DestinationID: id, Since: body.Since, Until: or(body.Until, time.Time{}),
 		}
-		_, err := s.store.Recover(ctx, recovery, func(tx *storage.Store, count int) error {
-			return finish(tx, answer{status: http.StatusAccepted, body: Recovered{Count: count}})
+		_, err := s.store.Recover(ctx, recovery, func(tx *storage.Store, count int, last bool) error {
+			if !last {
+				return once.goOn(tx)
+			}
+			return once.finish(tx, answer{status: http.StatusAccepted, body: Recovered{Count: count}})
 		})
 		return err
 	})

@@ -38,18 +38,25 @@ type answer struct {
 type work func(ctx context.Context, store *storage.Store) (answer, error)
 
 // transact does what a POST asks for in a transaction, and hands the answer to
-// finish in it, which may run again.
-type transact func(ctx context.Context, finish func(tx *storage.Store, a answer) error) error
+// finish in it, which may run again. If it takes several, it calls goOn in each but the
+// last.
+type transact func(ctx context.Context, r reserved) error
+
+// reserved is what a request that is handled once does in its transactions.
+type reserved struct {
+	finish func(tx *storage.Store, a answer) error
+	goOn   func(tx *storage.Store) error
+}
 
 // once is onceIn a transaction of its own.
 func (s *Server) once(c echo.Context, check func(context.Context) error, do work) error {
-	return s.onceIn(c, check, func(ctx context.Context, finish func(*storage.Store, answer) error) error {
+	return s.onceIn(c, check, func(ctx context.Context, r reserved) error {
 		return s.store.Atomically(ctx, func(tx *storage.Store) error {
 			a, err := do(ctx, tx)
 			if err != nil {
 				return err
 			}
-			return finish(tx, a)
+			return r.finish(tx, a)
 		})
 	})
 }
@@ -88,11 +95,14 @@ func (s *Server) onceIn(c echo.Context, check func(context.Context) error, do tr
 		}
 	}
 	var rendered storage.Answer
-	err = do(ctx, func(tx *storage.Store, a answer) (err error) {
-		if rendered, err = render(a); err != nil {
-			return err
-		}
-		return tx.KeepAnswer(ctx, key, rendered)
+	err = do(ctx, reserved{
+		finish: func(tx *storage.Store, a answer) (err error) {
+			if rendered, err = render(a); err != nil {
+				return err
+			}
+			return tx.KeepAnswer(ctx, key, rendered)
+		},
+		goOn: func(tx *storage.Store) error { return tx.RenewReservation(ctx, key) },
 	})
 	if err != nil {
 		return err
@@ -110,9 +120,12 @@ func (s *Server) answer(c echo.Context, check func(context.Context) error, do tr
 		}
 	}
 	var done answer
-	err := do(ctx, func(_ *storage.Store, a answer) error {
-		done = a
-		return nil
+	err := do(ctx, reserved{
+		finish: func(_ *storage.Store, a answer) error {
+			done = a
+			return nil
+		},
+		goOn: func(*storage.Store) error { return nil },
 	})
 	if err != nil {
 		return err

@@ -97,6 +97,34 @@ func TestARecoveryIsManyTransactions(t *testing.T) {
 	}
 }
 
+// However long it takes: who repeats it meanwhile does not begin another beside it.
+func TestALongRecoveryKeepsItsKey(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t)
+	path := "/v1/destinations/" + r.webhook(r.write)
+	for range 7 {
+		r.do(r.write, http.MethodPost, path+"/test", "")
+	}
+	recover := func() int {
+		answer, err := r.try(t.Context(), r.write, http.MethodPost, path+"/recover", `{"since":"2020-01-01T00:00:00Z"}`, key("k"))
+		if err != nil {
+			t.Error(err)
+		}
+		return answer.status
+	}
+	var commits atomic.Int32
+	var meanwhile atomic.Int32
+	r.store.SetOnDue(func([]storage.Group) {
+		r.clock.advance(8 * time.Second)
+		if commits.Add(1) == 3 {
+			meanwhile.Store(int32(recover()))
+		}
+	})
+	if status := recover(); status != http.StatusAccepted || meanwhile.Load() != http.StatusConflict || commits.Load() != 4 {
+		t.Errorf("%d after %d commits, and %d meanwhile; want 202 after 4, and 409", status, commits.Load(), meanwhile.Load())
+	}
+}
+
 func TestAnIdempotencyKeyBelongsToOneRequest(t *testing.T) {
 	t.Parallel()
 	r := newRelay(t)

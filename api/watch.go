@@ -53,8 +53,8 @@ func (s *Server) register(
 		wanted = placed
 		return s.checkWatches(ctx, r.key.TenantID, wanted, f)
 	}
-	return s.onceIn(c, check, func(ctx context.Context, finish func(*storage.Store, answer) error) error {
-		keep := func(tx *storage.Store, made []storage.Watch) error { return finish(tx, answered(made)) }
+	return s.onceIn(c, check, func(ctx context.Context, once reserved) error {
+		keep := func(tx *storage.Store, made []storage.Watch) error { return once.finish(tx, answered(made)) }
 		_, err := s.store.Register(ctx, newWatches(ctx, r.key.TenantID, wanted), keep)
 		if errors.Is(err, storage.ErrNotFound) {
 			return s.explainMissing(ctx, r.key.TenantID, wanted)

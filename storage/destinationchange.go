@@ -103,15 +103,11 @@ func (s *Store) DeleteDestination(ctx context.Context, tenantID, id string) erro
 	return nil
 }
 
-// lockDestination reads and locks a destination of the tenant.
+// lockDestination reads and locks a destination of the tenant; of any, if tenantID
+// is "". Another tenant's is not waited for.
 func (tx *transaction) lockDestination(ctx context.Context, tenantID, id string) (Destination, error) {
 	return queryOne(ctx, tx, scanDestination,
-		selectDestination+`AND tenant_id = $1 AND id = $2`+tx.db.dialect.forUpdate, tenantID, id)
-}
-
-// lockAnyDestination reads and locks a destination of any tenant.
-func (tx *transaction) lockAnyDestination(ctx context.Context, id string) (Destination, error) {
-	return queryOne(ctx, tx, scanDestination, selectDestination+`AND id = $1`+tx.db.dialect.forUpdate, id)
+		selectDestination+`AND id = $1 AND (tenant_id = $2 OR $2 = '')`+tx.db.dialect.forUpdate, id, tenantID)
 }
 
 // DisableDestination stops sending to a destination: its pending deliveries are
@@ -120,10 +116,7 @@ func (tx *transaction) lockAnyDestination(ctx context.Context, id string) (Desti
 // again. A tenantID of "" means any tenant's, for the workers.
 func (s *Store) DisableDestination(ctx context.Context, tenantID, id, reason string) (disabled Destination, err error) {
 	err = s.write(ctx, func(tx *transaction) error {
-		d, err := tx.lockAnyDestination(ctx, id)
-		if err == nil && tenantID != "" && d.TenantID != tenantID {
-			err = ErrNotFound
-		}
+		d, err := tx.lockDestination(ctx, tenantID, id)
 		disabled = d
 		if err != nil || d.Status == DestinationDisabled {
 			return err

@@ -19,7 +19,7 @@ const (
 	// answersKept is for how long a key gives its first answer.
 	answersKept = 24 * time.Hour
 	// reservationStale is when a request without an answer counts as dead: above
-	// answerTime, though one that lives longer does no harm, see KeepAnswer.
+	// answerTime. Who takes longer renews the reservation, see RenewReservation.
 	reservationStale = answerTime + 2*time.Second
 )
 
@@ -106,18 +106,34 @@ func (s *Store) KeepAnswer(ctx context.Context, key IdempotencyKey, answer Answe
 		return fmt.Errorf("keep an answer: %w", err)
 	}
 	err = s.write(ctx, func(tx *transaction) error {
-		err := exec(ctx, tx, `UPDATE idempotency_keys SET answer = $1
-			WHERE tenant_id = $2 AND key = $3 AND fingerprint = $4 AND answer IS NULL`,
-			sealed, key.TenantID, key.Key, key.Fingerprint)
-		if errors.Is(err, ErrNotFound) {
-			return ErrIdempotencyRunning
-		}
-		return err
+		return tx.ofReservation(ctx, key, `UPDATE idempotency_keys SET answer = $4`, sealed)
 	})
 	if err != nil {
 		return fmt.Errorf("keep an answer: %w", err)
 	}
 	return nil
+}
+
+// RenewReservation says that a request is still being handled, in a transaction of its
+// work. ErrIdempotencyRunning as of [Store.KeepAnswer].
+func (s *Store) RenewReservation(ctx context.Context, key IdempotencyKey) error {
+	err := s.write(ctx, func(tx *transaction) error {
+		return tx.ofReservation(ctx, key, `UPDATE idempotency_keys SET reserved_at = $4`, tx.db.steady().UnixMicro())
+	})
+	if err != nil {
+		return fmt.Errorf("renew a reservation: %w", err)
+	}
+	return nil
+}
+
+// ofReservation changes a reservation that has no answer yet.
+func (tx *transaction) ofReservation(ctx context.Context, key IdempotencyKey, update string, value any) error {
+	err := exec(ctx, tx, update+` WHERE tenant_id = $1 AND key = $2 AND fingerprint = $3 AND answer IS NULL`,
+		key.TenantID, key.Key, key.Fingerprint, value)
+	if errors.Is(err, ErrNotFound) {
+		return ErrIdempotencyRunning
+	}
+	return err
 }
 
 // DropReservation frees the key of a request that failed.

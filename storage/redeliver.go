@@ -73,12 +73,17 @@ const (
 // Recover redelivers what a destination has not accepted as of now, each once, and
 // says how many these are. What failed or was canceled begins its schedule anew,
 // what is pending is due now, what is held stays held. It takes a transaction for
-// each thousand (Config.MoveMost), and keeps nothing in memory but their ids. keep is
-// called with the count in the last one; it may be nil, and may run again. After a
-// failure some have been redelivered, and all may be recovered again.
-func (s *Store) Recover(ctx context.Context, r Recovery, keep func(tx *Store, count int) error) (count int, err error) {
-	ids, err := queryAll(ctx, s.reader(), scanString, notAccepted,
-		r.DestinationID, r.Since.UnixMicro(), earliestSet(r.Until, s.db.now()).UnixMicro())
+// each thousand (Config.MoveMost), and keeps nothing in memory but their ids. each is
+// called in every one, with the count up to then and whether it is the last; it may be
+// nil, and may run again. After a failure some have been redelivered, and all may be
+// recovered again.
+func (s *Store) Recover(ctx context.Context, r Recovery, each func(tx *Store, count int, last bool) error) (count int, err error) {
+	var ids []string
+	_, err = s.Destination(ctx, r.TenantID, r.DestinationID) // of another tenant's nothing is read
+	if err == nil {
+		ids, err = queryAll(ctx, s.reader(), scanString, notAccepted,
+			r.DestinationID, r.Since.UnixMicro(), earliestSet(r.Until, s.db.now()).UnixMicro())
+	}
 	slices.Sort(ids)
 	for done := false; err == nil && !done; {
 		chunk := ids[:min(len(ids), s.db.moveMost)]
@@ -86,10 +91,10 @@ func (s *Store) Recover(ctx context.Context, r Recovery, keep func(tx *Store, co
 		done = len(ids) == 0
 		var moved int
 		err = s.Atomically(ctx, func(tx *Store) (err error) {
-			if moved, err = tx.tx.redeliver(ctx, r, chunk); err != nil || !done || keep == nil {
+			if moved, err = tx.tx.redeliver(ctx, r, chunk); err != nil || each == nil {
 				return err
 			}
-			return keep(tx, count+moved)
+			return each(tx, count+moved, done)
 		})
 		count += moved
 	}

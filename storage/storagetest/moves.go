@@ -82,9 +82,11 @@ func testRecoveredByTheChunk(w *world) {
 	}
 	failure, told := errors.New("no"), 0
 	recovery := storage.Recovery{TenantID: w.tenant, DestinationID: w.destination.ID, Since: start}
-	_, err := w.Recover(t.Context(), recovery, func(_ *storage.Store, count int) error {
-		told = count
-		return failure
+	_, err := w.Recover(t.Context(), recovery, func(_ *storage.Store, count int, last bool) error {
+		if told = count; last {
+			return failure
+		}
+		return nil
 	})
 	wantError(t, "recover", err, failure)
 	want(t, "told", told, 5)
@@ -156,4 +158,61 @@ func (w *world) writeAlert(t *testing.T, tx *storage.Store) error {
 	t.Helper()
 	_, err := tx.DisableDestination(t.Context(), "", w.newWebhook(t, w.tenant, false).ID, storage.DisabledGone)
 	return err
+}
+
+// testMovedDespiteAPause: a receiver has asked for a day's rest, and is deleted. What
+// waits for it does not wait for that day.
+func testMovedDespiteAPause(w *world) {
+	t := w.t
+	w.Store = w.moving(t, 2)
+	for i := range 3 {
+		w.complete(t, strconv.Itoa(i))
+	}
+	group := deliverGroup(w.destination)
+	want(t, "leased", must(w.LeaseGroup(t.Context(), group, "me", time.Minute))(t), true)
+	must(w.ReleaseGroup(t.Context(), group, "me", w.Steady().Add(24*time.Hour)))(t)
+	check(t, w.DeleteDestination(t.Context(), w.tenant, w.destination.ID))
+	want(t, "to send", w.visit(t), 0)
+	want(t, "one visit later", w.statuses(t), "map[canceled:3]")
+}
+
+// testTurns: a group that is given back with old work left is due behind those that
+// have waited since, or a thousand that are never done kept all others out.
+func testTurns(w *world) {
+	t := w.t
+	slow, healthy := w.destination, w.newWebhook(t, w.tenant, false)
+	w.complete(t, "1")
+	w.clock.advance(time.Minute)
+	w.destination = healthy
+	w.complete(t, "2")
+	w.clock.advance(time.Minute)
+	slowFirst := func() bool {
+		due := must(w.DueGroups(t.Context(), 10))(t)
+		return slices.Index(due, deliverGroup(slow)) < slices.Index(due, deliverGroup(healthy))
+	}
+	want(t, "the one that has waited longer is first", slowFirst(), true)
+	want(t, "leased", must(w.LeaseGroup(t.Context(), deliverGroup(slow), "me", time.Minute))(t), true)
+	want(t, "next", must(w.ReleaseGroup(t.Context(), deliverGroup(slow), "me", time.Time{}))(t), w.Steady())
+	want(t, "it is first again", slowFirst(), false)
+}
+
+// testForeignRowIsNotWaitedFor: how long an answer takes says nothing of what another
+// tenant's destination is busy with.
+func testForeignRowIsNotWaitedFor(w *world) {
+	if w.Backend() == "sqlite" {
+		return // has one writer at a time
+	}
+	t, other := w.t, w.open(w.t)
+	stranger := must(w.EnsureTenant(t.Context(), "stranger"))(t).ID
+	check(t, w.Atomically(t.Context(), func(tx *storage.Store) error {
+		must(tx.DisableDestination(t.Context(), w.tenant, w.destination.ID, storage.DisabledByUser))(t)
+		_, err := other.DisableDestination(t.Context(), stranger, w.destination.ID, storage.DisabledByUser)
+		wantError(t, "disable while it is locked", err, storage.ErrNotFound)
+		_, err = other.EnableDestination(t.Context(), stranger, w.destination.ID)
+		wantError(t, "enable while it is locked", err, storage.ErrNotFound)
+		_, err = other.Recover(t.Context(), storage.Recovery{TenantID: stranger, DestinationID: w.destination.ID}, nil)
+		wantError(t, "recover while it is locked", err, storage.ErrNotFound)
+		wantError(t, "delete while it is locked", other.DeleteDestination(t.Context(), stranger, w.destination.ID), storage.ErrNotFound)
+		return nil
+	}))
 }
