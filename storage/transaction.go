@@ -186,9 +186,28 @@ func (tx *transaction) wake(ctx context.Context) error {
 	for _, group := range slices.SortedFunc(maps.Keys(tx.due), compareGroups) {
 		rows = append(rows, []any{string(group.Kind), group.ID, tx.due[group].UnixMicro()})
 	}
-	return tx.insertRows(ctx, `INSERT INTO work_groups (kind, id, due_at)`, rows, `
-		ON CONFLICT (kind, id) DO UPDATE SET due_at = `+tx.db.dialect.greatest+`(excluded.due_at, work_groups.not_before)
-		WHERE work_groups.due_at IS NULL OR work_groups.due_at > excluded.due_at`)
+	for chunk := range slices.Chunk(rows, tx.db.dialect.rowsAtOnce(3)) {
+		var args arguments
+		_, err := queryAll(ctx, tx, tx.scanBroughtForward, `INSERT INTO work_groups (kind, id, due_at)`+
+			tx.db.dialect.insertion(&args, chunk)+`
+			ON CONFLICT (kind, id) DO UPDATE SET due_at = `+tx.db.dialect.greatest+`(excluded.due_at, work_groups.not_before)
+			WHERE work_groups.due_at IS NULL OR work_groups.due_at > excluded.due_at
+			RETURNING kind, id, due_at`, args...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scanBroughtForward notes when a group is due that is not to be worked on yet: nobody
+// needs to be told of it now, however much is registered for a budget that rests.
+func (tx *transaction) scanBroughtForward(row scanner) (struct{}, error) {
+	var group Group
+	var due time.Time
+	err := row.Scan(&group.Kind, &group.ID, timeColumn{&due})
+	tx.due[group] = due
+	return struct{}{}, err
 }
 
 // dueNow is the groups that have work now.

@@ -310,6 +310,14 @@ func testOnDue(w *world) {
 	})
 	wantError(t, "atomically", err, failure)
 	expect("rolled back")
+	w.lease(t, w.pollGroup())
+	must(w.ReleaseGroup(t.Context(), w.pollGroup(), "me", w.Steady().Add(time.Minute)))(t)
+	w.watch(t, "3")
+	w.watch(t, "4")
+	expect("registered for a budget that rests")
+	w.clock.advance(time.Minute)
+	w.watch(t, "5")
+	expect("registered when it has rested", w.pollGroup())
 }
 
 // testAtomically: nested calls are one transaction, and a change that failed
