@@ -27,7 +27,9 @@ type request struct {
 	operation *operation
 	key       storage.Key
 	body      []byte // as sent; empty if there was none
-	tree      any    // the body's JSON; nil if there was none
+	tree      any    // what parseJSON keeps of it; nil if there was none
+	unnamed   int    // unknown fields that are not in the tree
+	turns     turns
 }
 
 // requestOf returns what admit put there. Only operations with a scope have it.
@@ -51,7 +53,7 @@ func (s *Server) admit(o *operation) echo.MiddlewareFunc {
 				}
 				return err
 			}
-			r := &request{operation: o, key: key}
+			r := &request{operation: o, key: key, turns: s.turns}
 			c.Set(requestKey, r)
 			if err := s.gate.charge(c, key); err != nil {
 				return err
@@ -61,6 +63,12 @@ func (s *Server) admit(o *operation) echo.MiddlewareFunc {
 			}
 			if err := o.checkPath(c); err != nil {
 				return err
+			}
+			if size := c.Request().ContentLength; o.body != nil && (size > smallBody || size < 0) { // below 0 it is not told
+				if err := s.large.enter(c.Request().Context(), key.ID); err != nil {
+					return err
+				}
+				defer s.large.leave(key.ID)
 			}
 			if err := r.readBody(c); err != nil {
 				return err
@@ -177,7 +185,8 @@ func (r *request) readBody(c echo.Context) error {
 		r.tree = map[string]any{}
 		return nil
 	}
-	r.tree, err = parseJSON(body)
+	defer r.turns.take(len(body))()
+	r.tree, r.unnamed, err = parseJSON(r.operation.body, body)
 	return err
 }
 

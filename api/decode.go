@@ -15,16 +15,16 @@ import (
 // finds wrong with it. Fields of a wrong type stay zero, so that the handler
 // can go on and find what else is wrong with the others.
 func (r *request) decode(into any) *faults {
-	var f faults
-	tree := f.bound(r.operation.body, r.tree)
-	f.addSchema(r.operation.body, r.operation.body.VisitJSON(tree, schemaOptions()...))
-	if holdsControls(tree) {
-		f.addControls("", tree)
+	defer r.turns.take(len(r.body))()
+	f := faults{more: r.unnamed}
+	f.addSchema(r.operation.body, r.operation.body.VisitJSON(r.tree, schemaOptions()...))
+	if holdsControls(r.tree) {
+		f.addControls("", r.tree)
 	}
 	if len(f.list) == 0 && json.Unmarshal(r.body, into) == nil {
 		return &f
 	}
-	if err := r.decodeTree(tree, into); err != nil && len(f.list) == 0 {
+	if err := r.decodeTree(into); err != nil && len(f.list) == 0 {
 		f.addf("", "holds a value that cannot be read")
 	}
 	return &f
@@ -32,71 +32,12 @@ func (r *request) decode(into any) *faults {
 
 // decodeTree reads what is left of a body that is wrong somewhere; and what is
 // right, but not to encoding/json: by the document 60.0 is the whole number 60.
-func (r *request) decodeTree(tree, into any) error {
-	plain, err := v1.Marshal(knownFields(r.operation.body, tree))
+func (r *request) decodeTree(into any) error {
+	plain, err := v1.Marshal(knownFields(r.operation.body, r.tree))
 	if err != nil {
 		return err
 	}
 	return v1.Unmarshal(plain, into) // which goes on after a value of a wrong type
-}
-
-// maxUnknown is how many fields of one object that its schema does not know
-// are named; the others are counted.
-const maxUnknown = 100
-
-// bound takes from a value, in place, what is not worth a look, so that judging a
-// body costs no more than the largest one that is right: of a list or a map that is
-// too long only as much stays as shows that it is, and nothing of what stands
-// where its schema has no place for it.
-func (f *faults) bound(schema *openapi3.Schema, value any) any {
-	switch value := value.(type) {
-	case map[string]any:
-		if !schema.Type.Is(openapi3.TypeObject) {
-			return map[string]any{}
-		}
-		f.boundObject(schema, value)
-	case []any:
-		if !schema.Type.Is(openapi3.TypeArray) {
-			return []any{}
-		}
-		if most := schema.MaxItems; most != nil && uint64(len(value)) > *most {
-			value = value[:*most+1]
-		}
-		for i, item := range value {
-			value[i] = f.bound(schema.Items.Value, item)
-		}
-		return value
-	}
-	return value
-}
-
-func (f *faults) boundObject(schema *openapi3.Schema, object map[string]any) {
-	if most := schema.MaxProps; most != nil && uint64(len(object)) > *most {
-		for _, name := range sortedKeys(object)[*most+1:] {
-			delete(object, name)
-		}
-	}
-	others := schema.AdditionalProperties.Schema
-	var unknown []string
-	for name, value := range object {
-		property := schema.Properties[name]
-		switch {
-		case property != nil:
-			object[name] = f.bound(property.Value, value)
-		case others != nil:
-			object[name] = f.bound(others.Value, value)
-		default:
-			object[name] = nil
-			unknown = append(unknown, name)
-		}
-	}
-	if len(unknown) > maxUnknown {
-		slices.Sort(unknown)
-		for _, name := range unknown[maxUnknown:] {
-			delete(object, name)
-			f.more++
-		}
-	}
 }
 
 // knownFields is a value without the fields that its schema does not know. They

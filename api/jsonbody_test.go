@@ -5,7 +5,17 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
 )
+
+// anything is a schema that keeps every value.
+func anything() *openapi3.Schema {
+	all := &openapi3.Schema{Type: &openapi3.Types{openapi3.TypeObject, openapi3.TypeArray}}
+	all.Items = all.NewRef()
+	all.AdditionalProperties.Schema = all.NewRef()
+	return all
+}
 
 func TestParseJSON(t *testing.T) {
 	t.Parallel()
@@ -39,7 +49,33 @@ func TestParseJSON(t *testing.T) {
 		{strings.Repeat("[", 40) + strings.Repeat("]", 40), nil},
 	}
 	for _, test := range tests {
-		got, err := parseJSON([]byte(test.body))
+		got, _, err := parseJSON(anything(), []byte(test.body))
+		if (err == nil) != (test.want != nil) || !reflect.DeepEqual(got, test.want) && err == nil {
+			t.Errorf("%s: %v, %v; want %v", test.body, got, err, test.want)
+		}
+	}
+}
+
+// What is not kept is held to be JSON all the same.
+func TestWhatIsLeftOutIsRead(t *testing.T) {
+	t.Parallel()
+	none := openapi3.NewObjectSchema().WithoutAdditionalProperties()
+	for _, test := range []struct {
+		body string
+		want any // nil: refused
+	}{
+		{`{"a":{"b":[1,{"c":"d"},[]]},"e":"x"}`, map[string]any{"a": nil, "e": nil}},
+		{`[{"a":1},[2]]`, []any{}},
+		{`{"a":{"b":1,"b":2}}`, nil},
+		{`[{"b":1,"b":2}]`, nil},
+		{`[1,]`, nil},
+		{`{"a":[1}`, nil},
+		{`{"a":[1]`, nil},
+		{`["\ud800"]`, nil},
+		{`{"a":` + strings.Repeat("[", 31) + strings.Repeat("]", 31) + `}`, map[string]any{"a": nil}},
+		{`{"a":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`, nil},
+	} {
+		got, _, err := parseJSON(none, []byte(test.body))
 		if (err == nil) != (test.want != nil) || !reflect.DeepEqual(got, test.want) && err == nil {
 			t.Errorf("%s: %v, %v; want %v", test.body, got, err, test.want)
 		}
@@ -51,7 +87,7 @@ func FuzzParseJSON(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		value, err := parseJSON(body)
+		value, _, err := parseJSON(anything(), body)
 		text, _ := value.(string)
 		sent := bytes.ToLower(body)
 		if err == nil && strings.Contains(text, "\uFFFD") && !bytes.Contains(sent, []byte("fffd")) && !bytes.Contains(sent, []byte("\uFFFD")) {

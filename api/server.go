@@ -54,6 +54,8 @@ type Server struct {
 	docs     docsPage
 	echo     *echo.Echo
 	waiters  waiters
+	large    large
+	turns    turns
 	gate     *gate
 	asking   singleflight.Group // GET /readyz
 	unready  unready
@@ -101,6 +103,7 @@ func New(config Config) (*Server, error) {
 		draining: make(chan struct{}),
 		scrapes:  make(chan struct{}, scrapesMost),
 		dropping: make(chan struct{}, dropsMost),
+		turns:    make(turns, maxTurns),
 	}
 	s.echo = s.routes(document)
 	s.echo.IPExtractor = clientAddress(config.Limits.TrustedProxies)
