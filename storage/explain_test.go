@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -20,13 +21,16 @@ import (
 type explained struct {
 	driver.Connector
 
-	explain string // EXPLAIN, as this database has it
-	mu      *sync.Mutex
-	plans   map[string]string // by statement
+	explain  string // EXPLAIN, as this database has it
+	kept     bool   // the plan for all values, instead of that for those that are sent
+	prepared atomic.Int64
+	mu       *sync.Mutex
+	plans    map[string]string // by statement
 }
 
 // explain lets a store work on, and returns the plans of its statements.
-func explain(t *testing.T, s *Store, url string) *explained {
+// kept is for the plans that a connection of PostgreSQL keeps for all values.
+func explain(t *testing.T, s *Store, url string, kept bool) *explained {
 	t.Helper()
 	e := &explained{explain: "EXPLAIN ", mu: &sync.Mutex{}, plans: map[string]string{}}
 	old := s.db.write
@@ -39,8 +43,10 @@ func explain(t *testing.T, s *Store, url string) *explained {
 		if err != nil {
 			t.Fatal(err)
 		}
-		config.DefaultQueryExecMode = pgx.QueryExecModeExec
-		e.Connector = stdlib.GetConnector(*config, stdlib.OptionAfterConnect((&reach{}).afterConnect))
+		r := &reach{direct: true}
+		e.Connector = stdlib.GetConnector(*config,
+			stdlib.OptionBeforeConnect(r.beforeConnect), stdlib.OptionAfterConnect(r.afterConnect))
+		e.kept = kept
 	}
 	pool := sql.OpenDB(e)
 	if s.Backend() == "sqlite" {
@@ -121,7 +127,13 @@ func (c explainedConn) QueryContext(ctx context.Context, query string, args []dr
 // note keeps the plan of a statement. That of the last time counts, when the tables
 // are at their fullest.
 func (c explainedConn) note(ctx context.Context, query string, args []driver.NamedValue) (err error) {
-	rows, err := c.queryConn.QueryContext(ctx, c.all.explain+query, args)
+	explaining := c.all.explain + query
+	if c.all.kept {
+		if explaining, args, err = c.keep(ctx, query, args); err != nil {
+			return err
+		}
+	}
+	rows, err := c.queryConn.QueryContext(ctx, explaining, args)
 	if err != nil {
 		return fmt.Errorf("explain: %w\n%s", err, query)
 	}
@@ -141,4 +153,19 @@ func (c explainedConn) note(ctx context.Context, query string, args []driver.Nam
 	defer c.all.mu.Unlock()
 	c.all.plans[query] = plan.String()
 	return nil
+}
+
+// keep prepares a statement and returns what explains the plan that is kept for it,
+// which knows of no value.
+func (c explainedConn) keep(ctx context.Context, query string, args []driver.NamedValue) (string, []driver.NamedValue, error) {
+	if len(args) == 0 {
+		return c.all.explain + query, nil, nil
+	}
+	name := fmt.Sprintf("kept%d", c.all.prepared.Add(1))
+	for _, statement := range []string{`SET plan_cache_mode = force_generic_plan`, `PREPARE ` + name + ` AS ` + query} {
+		if _, err := c.queryConn.ExecContext(ctx, statement, []driver.NamedValue{{Ordinal: 1, Value: pgx.QueryExecModeExec}}); err != nil {
+			return "", nil, fmt.Errorf("%w\n%s", err, query)
+		}
+	}
+	return `EXPLAIN EXECUTE ` + name + ` (NULL` + strings.Repeat(", NULL", len(args)-1) + `)`, nil, nil
 }

@@ -105,14 +105,13 @@ func open(config Config) (*database, error) {
 	return nil, fmt.Errorf("the database URL %w", errURL)
 }
 
-// openPostgres uses the exec mode of pgx: one round trip per statement and no
-// prepared statements, so that PgBouncer may stand between in transaction mode.
+// openPostgres uses pgx in a mode of one round trip per statement, see beforeConnect.
 func (db *database) openPostgres(rawURL string, maxConns int) error {
 	config, err := parsePostgres(rawURL)
 	if err != nil {
 		return fmt.Errorf("the database URL %w", err)
 	}
-	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec // where beforeConnect does not say otherwise
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
 	}

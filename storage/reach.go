@@ -43,12 +43,20 @@ type reach struct {
 	lost       error     // why the last try to connect failed; nil if it did not
 	trying     bool      // after such a failure
 	retryAt    time.Time // after such a failure
+	direct     bool      // the last connection led to a server of its own, not to a pooler
 }
 
-// beforeConnect lets a try to connect go on, or says that it is in vain.
-func (r *reach) beforeConnect(context.Context, *pgx.ConnConfig) error {
+// beforeConnect lets a try to connect go on, or says that it is in vain. A server
+// keeps the plans of a connection of its own: planning is two thirds of what the
+// statements for a single operation cost it. Through a pooler nothing is prepared,
+// as the next statement may meet another server's.
+func (r *reach) beforeConnect(_ context.Context, config *pgx.ConnConfig) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	if r.direct {
+		config.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
+	}
 	if r.lost == nil {
 		return nil
 	}
@@ -80,17 +88,24 @@ func (r *reach) TraceConnectEnd(ctx context.Context, end pgx.TraceConnectEndData
 
 // afterConnect begins the session. The server is told what the relay does when
 // the other side falls silent, for a network may forget a connection for both:
-// else the locks of its transaction would stay, and the connection count.
+// else the locks of its transaction would stay, and the connection count. A connection
+// that leads elsewhere than the one before it did was made in the wrong mode, so it is
+// made once more: at the start, and when a pooler comes between or goes.
 func (r *reach) afterConnect(ctx context.Context, conn *pgx.Conn) error {
-	r.mu.Lock()
-	generation := r.generation
-	r.mu.Unlock()
-	conn.PgConn().CustomData()[sessionKey] = &session{generation: generation, used: time.Now()}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	if _, err := conn.PgConn().Exec(ctx, sessionSettings(conn.PgConn().PID())).ReadAll(); err != nil {
+	told, err := conn.PgConn().Exec(ctx, sessionSettings(conn.PgConn().PID())).ReadAll()
+	if err != nil {
 		return errors.Join(fmt.Errorf("begin a session: %w", err), conn.Close(ctx))
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.direct = len(told) > 0 && len(told[0].Rows) > 0
+	if prepares := conn.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement; prepares != r.direct {
+		_ = conn.Close(ctx)
+		return driver.ErrBadConn // has database/sql connect again
+	}
+	conn.PgConn().CustomData()[sessionKey] = &session{generation: r.generation, used: time.Now()}
 	return nil
 }
 

@@ -1,7 +1,9 @@
 package storage
 
 import (
+	"database/sql"
 	"errors"
+	"github.com/jackc/pgx/v5/stdlib"
 	"strings"
 	"testing"
 
@@ -54,9 +56,37 @@ func TestSessionThroughPooler(t *testing.T) {
 			t.Errorf("%s is %s, through a pooler %s", name, before[name], pooled[name])
 		}
 	}
+	if before["prepared"] == "0" {
+		t.Error("a server of its own keeps no plan")
+	}
 	for _, none := range []string{"prepared", "locks"} {
 		if pooled[none] != "0" {
 			t.Errorf("%s: %s left", none, pooled[none])
+		}
+	}
+}
+
+// Whatever comes between, or goes, what was true of the connection before is not
+// taken to be true of the next.
+func TestPoolerComesBetween(t *testing.T) {
+	t.Parallel()
+	direct := testenv.Postgres(t)
+	for url, prepares := range map[string]bool{direct: true, testenv.StartPgBouncer(t, direct, "default_pool_size = 1").URL: false} {
+		config, err := parsePostgres(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &reach{direct: !prepares}
+		pool := sql.OpenDB(stdlib.GetConnector(*config, stdlib.OptionBeforeConnect(r.beforeConnect), stdlib.OptionAfterConnect(r.afterConnect)))
+		t.Cleanup(func() { _ = pool.Close() })
+		var left int
+		for range 2 {
+			if err := pool.QueryRowContext(t.Context(), `SELECT COUNT(*) + $1::bigint FROM pg_prepared_statements`, 0).Scan(&left); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if r.direct != prepares || left > 0 != prepares {
+			t.Errorf("prepares on the server: %v, %d; want %v", r.direct, left, prepares)
 		}
 	}
 }
