@@ -105,7 +105,7 @@ func TestALongRecoveryKeepsItsKey(t *testing.T) {
 	for range 7 {
 		r.do(r.write, http.MethodPost, path+"/test", "")
 	}
-	recover := func() int {
+	recovered := func() int {
 		answer, err := r.try(t.Context(), r.write, http.MethodPost, path+"/recover", `{"since":"2020-01-01T00:00:00Z"}`, key("k"))
 		if err != nil {
 			t.Error(err)
@@ -117,10 +117,10 @@ func TestALongRecoveryKeepsItsKey(t *testing.T) {
 	r.store.SetOnDue(func([]storage.Group) {
 		r.clock.advance(8 * time.Second)
 		if commits.Add(1) == 3 {
-			meanwhile.Store(int32(recover()))
+			meanwhile.Store(int32(recovered()))
 		}
 	})
-	if status := recover(); status != http.StatusAccepted || meanwhile.Load() != http.StatusConflict || commits.Load() != 4 {
+	if status := recovered(); status != http.StatusAccepted || meanwhile.Load() != http.StatusConflict || commits.Load() != 4 {
 		t.Errorf("%d after %d commits, and %d meanwhile; want 202 after 4, and 409", status, commits.Load(), meanwhile.Load())
 	}
 }

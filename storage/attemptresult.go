@@ -156,7 +156,7 @@ func (tx *transaction) writeAttempts(ctx context.Context, deliveries, attempts, 
 		return err
 	}
 	err = tx.insertRows(ctx, `INSERT INTO attempts (delivery_id, number, started_at, duration, status_code,
-		error, response_body)`, attempts, ``)
+		error, response_body)`, attempts)
 	if err != nil || len(messages) == 0 {
 		return err
 	}

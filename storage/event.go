@@ -117,12 +117,12 @@ func (tx *transaction) publish(ctx context.Context, events []event) error {
 			})
 		}
 	}
-	err = tx.insertRows(ctx, `INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body, traceparent)`, eventRows, ``)
+	err = tx.insertRows(ctx, `INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body, traceparent)`, eventRows)
 	if err != nil {
 		return err
 	}
 	return tx.insertRows(ctx, `INSERT INTO deliveries (id, tenant_id, event_id, event_type, watch_id, destination_id,
-		status, next_attempt_at, created_at)`, deliveryRows, ``)
+		status, next_attempt_at, created_at)`, deliveryRows)
 }
 
 // numberEvents gives events, which are sorted by tenant, their seq. The

@@ -3,9 +3,10 @@ package storage
 import (
 	"database/sql"
 	"errors"
-	"github.com/jackc/pgx/v5/stdlib"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/jackc/pgx/v5/pgconn"
 

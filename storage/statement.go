@@ -88,14 +88,14 @@ func columnNames(n int) string {
 }
 
 // insertRows inserts in as few statements as there may be: head names the table
-// and the columns, tail is what follows the rows.
-func (tx *transaction) insertRows(ctx context.Context, head string, rows [][]any, tail string) error {
+// and the columns.
+func (tx *transaction) insertRows(ctx context.Context, head string, rows [][]any) error {
 	if len(rows) == 0 {
 		return nil
 	}
 	for chunk := range slices.Chunk(rows, tx.db.dialect.rowsAtOnce(len(rows[0]))) {
 		var args arguments
-		query := head + tx.db.dialect.insertion(&args, chunk) + tail
+		query := head + tx.db.dialect.insertion(&args, chunk)
 		if _, err := tx.ExecContext(ctx, query, args...); err != nil {
 			return err
 		}
