@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // PostgreSQL takes the values of many rows as one array for each column: it
@@ -92,4 +94,23 @@ func appendText(array []byte, text string) []byte {
 		array = append(append(array, text[:special]...), '\\', text[special])
 		text = text[special+1:]
 	}
+}
+
+// keptArray is up to which length of an array the kept plan of a statement is used,
+// which takes each array for one of ten values: for a dozen ids.
+const keptArray = 512
+
+// planned has PostgreSQL plan a statement for the arrays that are sent with it, if
+// they are long: it compares with a thousand values one by one, but for those that it
+// knows when it plans.
+func (d dialect) planned(args []any) []any {
+	if !d.arrays() {
+		return args
+	}
+	for _, arg := range args {
+		if text, ok := arg.(string); ok && len(text) > keptArray && text[0] == '{' {
+			return append([]any{pgx.QueryExecModeExec}, args...)
+		}
+	}
+	return args
 }

@@ -128,6 +128,10 @@ func (c explainedConn) QueryContext(ctx context.Context, query string, args []dr
 // are at their fullest.
 func (c explainedConn) note(ctx context.Context, query string, args []driver.NamedValue) (err error) {
 	explaining := c.all.explain + query
+	planned := len(args) > 0 && args[0].Value == any(pgx.QueryExecModeExec)
+	if c.all.kept && planned {
+		return nil // for its values, and judged where all are
+	}
 	if c.all.kept {
 		if explaining, args, err = c.keep(ctx, query, args); err != nil {
 			return err

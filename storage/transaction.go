@@ -52,17 +52,17 @@ type transaction struct {
 
 // ExecContext runs a statement within the transaction's own time.
 func (tx *transaction) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
-	return tx.Tx.ExecContext(tx.ctx, query, args...)
+	return tx.Tx.ExecContext(tx.ctx, query, tx.db.dialect.planned(args)...)
 }
 
 // QueryContext runs a query within the transaction's own time.
 func (tx *transaction) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
-	return tx.Tx.QueryContext(tx.ctx, query, args...)
+	return tx.Tx.QueryContext(tx.ctx, query, tx.db.dialect.planned(args)...)
 }
 
 // QueryRowContext runs a query for a row within the transaction's own time.
 func (tx *transaction) QueryRowContext(_ context.Context, query string, args ...any) *sql.Row {
-	return tx.Tx.QueryRowContext(tx.ctx, query, args...)
+	return tx.Tx.QueryRowContext(tx.ctx, query, tx.db.dialect.planned(args)...)
 }
 
 // markDue notes that rows of the group are due at a time; the group's own row
@@ -78,7 +78,19 @@ func (s *Store) reader() querier {
 	if s.tx != nil {
 		return s.tx
 	}
-	return s.db.read
+	return pool{s.db.read, s.db.dialect}
+}
+
+// pool is what to read with outside of a transaction.
+type pool struct {
+	*sql.DB
+
+	dialect dialect
+}
+
+// QueryContext runs a query, planned for its values if need be.
+func (p pool) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return p.DB.QueryContext(ctx, query, p.dialect.planned(args)...)
 }
 
 // write runs do in a transaction, or joins the one there is.
