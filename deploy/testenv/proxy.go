@@ -22,8 +22,11 @@ type Proxy struct {
 	address string // the proxy's own
 	links   sync.WaitGroup
 
+	opening sync.Mutex // held while connections begin or cease to be refused
+
 	mu       sync.Mutex
 	listener net.Listener       // nil while connections are refused
+	closed   chan struct{}      // when nobody waits at it any more
 	place    int                // then a socket that keeps the address from others
 	open     map[*link]struct{} // every connection that is not over
 	silent   bool
@@ -63,14 +66,18 @@ func (p *Proxy) Cut() {
 
 // Refuse resets every connection and refuses new ones.
 func (p *Proxy) Refuse() {
+	p.opening.Lock()
+	defer p.opening.Unlock()
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.listener != nil {
-		_ = p.listener.Close()
-		p.listener = nil
+	listener := p.listener
+	p.listener = nil
+	p.mu.Unlock()
+	if listener != nil {
+		_ = listener.Close()
+		<-p.closed // for the address is taken until nobody waits at the listener
 		p.keepPlace()
 	}
-	p.reset()
+	p.Cut()
 }
 
 // keepPlace binds the address without listening there: connections are refused, and
@@ -120,6 +127,8 @@ func (p *Proxy) Slow(latency time.Duration) {
 // Restore accepts connections and lets everything pass at once again.
 func (p *Proxy) Restore() {
 	p.t.Helper()
+	p.opening.Lock()
+	defer p.opening.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.silent, p.latency = false, 0
@@ -133,7 +142,10 @@ func (p *Proxy) Restore() {
 		return
 	}
 	p.listener = listener
+	closed := make(chan struct{})
+	p.closed = closed
 	p.links.Go(func() {
+		defer close(closed)
 		for {
 			client, err := listener.Accept()
 			if err != nil {
