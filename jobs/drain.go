@@ -23,8 +23,9 @@ const (
 	// their result before no further one begins, unless the limit is higher: so many
 	// are sent twice if the process is killed. A commit of as many is cheap enough.
 	unrecordedMost = 256
-	// recordMost bounds one commit of results.
-	recordMost = 1000
+	// recordMost bounds one commit of several shifts' results, for all who come meanwhile
+	// wait for it: some 100 ms in a burst.
+	recordMost = 256
 	// recordPause and recordPauseMax bound the pauses between tries to write
 	// results while the database is away.
 	recordPause    = 100 * time.Millisecond

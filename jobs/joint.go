@@ -48,17 +48,20 @@ func (j *joint[R]) do(ctx context.Context, rows []R) error {
 	}
 }
 
-// take is what waits, in order, up to a full batch.
+// take is what has waited longest, and of the others those who bring least, up to a
+// full batch: who comes with one result does not wait for thousands of others'.
 func (j *joint[R]) take() []*contribution[R] {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	taken := slices.Clone(j.waiting)
+	slices.SortStableFunc(taken[min(1, len(taken)):], func(a, b *contribution[R]) int { return len(a.rows) - len(b.rows) })
 	n, rows := 0, 0
-	for n < len(j.waiting) && (n == 0 || rows+len(j.waiting[n].rows) <= recordMost) {
-		rows += len(j.waiting[n].rows)
+	for n < len(taken) && (n == 0 || rows+len(taken[n].rows) <= recordMost) {
+		rows += len(taken[n].rows)
 		n++
 	}
-	taken := j.waiting[:n:n]
-	j.waiting = j.waiting[n:]
+	taken = taken[:n]
+	j.waiting = slices.DeleteFunc(j.waiting, func(c *contribution[R]) bool { return slices.Contains(taken, c) })
 	return taken
 }
 

@@ -97,3 +97,25 @@ func TestJointBatchIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// Who brings one result does not wait for those who bring hundreds; and who has waited
+// longest is always among the next, however much it brings.
+func TestLittleIsWrittenBeforeMuch(t *testing.T) {
+	t.Parallel()
+	j := newJoint[int](1, nil)
+	for _, n := range []int{recordMost - 10, recordMost - 1, 1, 2} {
+		j.waiting = append(j.waiting, &contribution[int]{rows: make([]int, n)})
+	}
+	sizes := func() (all []int) {
+		for _, c := range j.take() {
+			all = append(all, len(c.rows))
+		}
+		return all
+	}
+	if got, want := sizes(), []int{recordMost - 10, 1, 2}; !slices.Equal(got, want) {
+		t.Errorf("first %d are taken together, want %d", got, want)
+	}
+	if got, want := sizes(), []int{recordMost - 1}; !slices.Equal(got, want) || sizes() != nil {
+		t.Errorf("then %d, want %d and no more", got, want)
+	}
+}
