@@ -33,6 +33,7 @@ func StartRedisServer(arguments ...string) (*Standalone, error) {
 		return nil, err
 	}
 	p, port, err := startOnFreePort(func(port string) command {
+		_ = os.Mkdir(folder, 0o700) // the try before, whose port was taken, has removed it
 		return command{stopSignal: "KILL", folder: folder, args: append([]string{
 			program, "--port", port, "--bind", loopback, "--dir", folder, "--daemonize", "no", "--save", "",
 		}, arguments...)}
