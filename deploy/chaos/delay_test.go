@@ -85,29 +85,12 @@ func (d delays) tooLong() bool { return d.beside > neighbourLimit*d.alone+min(d.
 // compare enters the delays into the table and, in the long form, judges them.
 func compare(t *testing.T, what string, alone, beside []time.Duration) {
 	t.Helper()
-	if d := tabulate(t, what, alone, beside); *long && d.tooLong() {
-		t.Errorf("%s: p99 is %.1f times as long, want %d at most", what, d.ratio(), neighbourLimit)
-	}
-}
-
-// goesOnLimit is how long a neighbour's delay may be beside work that itself takes all
-// that two cores have: others go on, though not as if they were alone.
-const goesOnLimit = 500 * time.Millisecond
-
-// goesOn enters the delays into the table and, in the long form, judges them by that.
-func goesOn(t *testing.T, what string, alone, beside []time.Duration) {
-	t.Helper()
-	if d := tabulate(t, what, alone, beside); *long && d.beside > goesOnLimit {
-		t.Errorf("%s: p99 is %s, want %s at most", what, d.beside, goesOnLimit)
-	}
-}
-
-func tabulate(t *testing.T, what string, alone, beside []time.Duration) delays {
-	t.Helper()
 	d := delays{what: what, alone: median(alone), beside: median(beside), noise: slices.Max(alone) - slices.Min(alone)}
 	results.addDelays(d)
 	t.Logf("%s: p99 %s alone, %s beside", what, alone, beside)
-	return d
+	if *long && d.tooLong() {
+		t.Errorf("%s: p99 is %.1f times as long, want %d at most", what, d.ratio(), neighbourLimit)
+	}
 }
 
 func median(of []time.Duration) time.Duration { return slices.Sorted(slices.Values(of))[len(of)/2] }

@@ -109,14 +109,14 @@ func TestATenantsNeighbours(t *testing.T) {
 	}()
 	beside := r.measure(t, afterAsking)
 	<-registered
-	goesOn(t, fmt.Sprintf("registration to arrival, while another tenant registers %d watches", crowd), alone, beside)
+	compare(t, fmt.Sprintf("registration to arrival, while another tenant registers %d watches", crowd), alone, beside)
 	if !*long {
 		return // a minute is too long
 	}
-	goesOn(t, fmt.Sprintf("registration to arrival, beside %d watches of another tenant", crowd), alone, r.measure(t, afterAsking))
+	compare(t, fmt.Sprintf("registration to arrival, beside %d watches of another tenant", crowd), alone, r.measure(t, afterAsking))
 	other.awaitExpiry(t)
 	told := r.receive.count("/another")
-	goesOn(t, fmt.Sprintf("registration to arrival, while %d watches of another tenant expire", crowd), alone, r.measure(t, afterAsking))
+	compare(t, fmt.Sprintf("registration to arrival, while %d watches of another tenant expire", crowd), alone, r.measure(t, afterAsking))
 	if told = r.receive.count("/another") - told; told < crowd/100 {
 		t.Errorf("only %d watches expired meanwhile", told)
 	}

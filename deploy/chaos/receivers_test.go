@@ -47,7 +47,7 @@ func TestReceiversMisbehave(t *testing.T) {
 	well.end()
 	ill.end()
 	r.settle(t, well.books)
-	goesOn(t, fmt.Sprintf("event to arrival, beside receivers that misbehave in %d ways", len(troubles)), before, beside)
+	compare(t, fmt.Sprintf("event to arrival, beside receivers that misbehave in %d ways", len(troubles)), before, beside)
 	waited.judge(t)
 	for i, trouble := range troubles {
 		r.classified(t, ids[i], trouble)
