@@ -48,10 +48,11 @@ func explain(t *testing.T, s *Store, url string, kept bool) *explained {
 			stdlib.OptionBeforeConnect(r.beforeConnect), stdlib.OptionAfterConnect(r.afterConnect))
 		e.kept = kept
 	}
-	pool := sql.OpenDB(e)
+	conns := 10
 	if s.Backend() == "sqlite" {
-		pool.SetMaxOpenConns(1)
+		conns = 1
 	}
+	pool := newPool(sql.OpenDB(e), s.db.dialect, conns)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

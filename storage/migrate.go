@@ -26,7 +26,7 @@ const (
 // for each other, so where migrations are pending a pooler in between is refused.
 // A migration may take as long as it needs.
 func (s *Store) Migrate(ctx context.Context) (applied []string, err error) {
-	pool := s.db.write
+	pool := s.db.write.DB
 	if s.db.patient != nil {
 		pool = s.db.patient()
 		defer func() { err = errors.Join(err, pool.Close()) }()
@@ -83,7 +83,7 @@ func needSession(ctx context.Context, provider *goose.Provider, pool *sql.DB) er
 
 // MigrationStatus compares the database with the migrations this program knows.
 func (s *Store) MigrationStatus(ctx context.Context) (Migrations, error) {
-	provider, err := s.migrations(s.db.write)
+	provider, err := s.migrations(s.db.write.DB)
 	if err != nil {
 		return Migrations{}, fmt.Errorf("migration status: %w", err)
 	}

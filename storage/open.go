@@ -40,8 +40,8 @@ const (
 // database is what all Stores of one Open share.
 type database struct {
 	dialect dialect
-	write   *sql.DB
-	read    *sql.DB        // the same as write for PostgreSQL
+	write   *pool
+	read    *pool          // the same as write for PostgreSQL
 	patient func() *sql.DB // for PostgreSQL: a pool whose statements may take long
 	keys    *Keyring
 	clock   *clock
@@ -125,15 +125,15 @@ func (db *database) openPostgres(rawURL string, maxConns int) error {
 	db.patient = func() *sql.DB { return stdlib.OpenDB(patient) }
 	r := &reach{}
 	config.Tracer = r
-	pool := sql.OpenDB(connector{stdlib.GetConnector(*config,
+	conns := sql.OpenDB(connector{stdlib.GetConnector(*config,
 		stdlib.OptionBeforeConnect(r.beforeConnect), stdlib.OptionAfterConnect(r.afterConnect),
 		stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool { return false }), // resetSession does
 		stdlib.OptionResetSession(r.resetSession))})
-	pool.SetMaxOpenConns(maxConns)
-	pool.SetMaxIdleConns(maxConns)
-	pool.SetConnMaxLifetime(connLifetime)
-	pool.SetConnMaxIdleTime(connIdleTime)
-	db.dialect, db.write, db.read = postgresDialect(), pool, pool
+	conns.SetConnMaxLifetime(connLifetime)
+	conns.SetConnMaxIdleTime(connIdleTime)
+	db.dialect = postgresDialect()
+	db.write = newPool(conns, db.dialect, maxConns)
+	db.read = db.write
 	return nil
 }
 
@@ -157,10 +157,10 @@ func (db *database) openSQLite(path string) error {
 	}}
 	reader := url.Values{"_pragma": {"busy_timeout(5000)", "query_only(1)"}}
 	db.dialect = sqliteDialect()
-	if db.write, err = sqlitePool(path, writer, 1); err != nil {
+	if db.write, err = sqlitePool(path, writer, db.dialect, 1); err != nil {
 		return err
 	}
-	if db.read, err = sqlitePool(path, reader, sqliteReaders); err != nil {
+	if db.read, err = sqlitePool(path, reader, db.dialect, sqliteReaders); err != nil {
 		return errors.Join(err, db.write.Close())
 	}
 	return nil
@@ -185,13 +185,11 @@ func sqlitePath(path string) (string, error) {
 	return absolute, nil
 }
 
-func sqlitePool(path string, options url.Values, conns int) (*sql.DB, error) {
+func sqlitePool(path string, options url.Values, d dialect, conns int) (*pool, error) {
 	name := url.URL{Scheme: "file", Path: path, RawQuery: options.Encode()}
-	pool, err := sql.Open("sqlite", name.String())
+	db, err := sql.Open("sqlite", name.String())
 	if err != nil {
 		return nil, fmt.Errorf("the SQLite file: %w", err)
 	}
-	pool.SetMaxOpenConns(conns)
-	pool.SetMaxIdleConns(conns)
-	return pool, nil
+	return newPool(db, d, conns), nil
 }

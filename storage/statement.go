@@ -147,6 +147,11 @@ type rowsUpdate struct {
 func queryAll[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
+	end, err := q.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
@@ -167,6 +172,12 @@ func queryAll[T any](ctx context.Context, q querier, scan func(scanner) (T, erro
 func queryOne[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
+	end, err := q.turn(ctx)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	defer end()
 	one, err := scan(q.QueryRowContext(ctx, query, args...))
 	if errors.Is(err, sql.ErrNoRows) {
 		return one, ErrNotFound
@@ -175,7 +186,7 @@ func queryOne[T any](ctx context.Context, q querier, scan func(scanner) (T, erro
 }
 
 // exec runs a statement that must change a row; ErrNotFound if it changed none.
-func exec(ctx context.Context, q querier, query string, args ...any) error {
+func exec(ctx context.Context, q executor, query string, args ...any) error {
 	n, err := execCount(ctx, q, query, args...)
 	if err == nil && n == 0 {
 		return ErrNotFound
@@ -184,7 +195,7 @@ func exec(ctx context.Context, q querier, query string, args ...any) error {
 }
 
 // execCount runs a statement and says how many rows it changed.
-func execCount(ctx context.Context, q querier, query string, args ...any) (int, error) {
+func execCount(ctx context.Context, q executor, query string, args ...any) (int, error) {
 	result, err := q.ExecContext(ctx, query, args...)
 	if err != nil {
 		return 0, err

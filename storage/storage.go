@@ -87,8 +87,7 @@ func (s *Store) Backend() string { return s.db.dialect.name }
 
 // Ping asks whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
-	var one int
-	if err := s.db.read.QueryRowContext(ctx, `SELECT 1`).Scan(&one); err != nil {
+	if _, err := queryOne(ctx, s.db.read, scanInt, `SELECT 1`); err != nil {
 		return fmt.Errorf("ping: %w", err)
 	}
 	return nil

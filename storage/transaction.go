@@ -24,9 +24,16 @@ const answerTime = 10 * time.Second
 // between two statements: ours never wait for anything there.
 const idleInTransaction = 5 * time.Second
 
-// querier is a pool or a transaction.
-type querier interface {
+// executor is a connection, a pool or a transaction.
+type executor interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// querier is a pool or a transaction. Who queries takes a turn.
+type querier interface {
+	executor
+
+	turn(ctx context.Context) (end func(), err error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
@@ -49,6 +56,9 @@ type transaction struct {
 	registered int      // watches
 	ended      []string // what watches have become
 }
+
+// turn needs no waiting: the transaction has its connection.
+func (*transaction) turn(context.Context) (end func(), err error) { return func() {}, nil }
 
 // ExecContext runs a statement within the transaction's own time.
 func (tx *transaction) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
@@ -78,19 +88,7 @@ func (s *Store) reader() querier {
 	if s.tx != nil {
 		return s.tx
 	}
-	return pool{s.db.read, s.db.dialect}
-}
-
-// pool is what to read with outside of a transaction.
-type pool struct {
-	*sql.DB
-
-	dialect dialect
-}
-
-// QueryContext runs a query, planned for its values if need be.
-func (p pool) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return p.DB.QueryContext(ctx, query, p.dialect.planned(args)...)
+	return s.db.read
 }
 
 // write runs do in a transaction, or joins the one there is.
@@ -129,6 +127,11 @@ func (s *Store) writeOnce(ctx context.Context, query string, args ...any) (n int
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
+	end, err := s.db.write.turn(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("begin: %w", err)
+	}
+	defer end()
 	conn, err := s.db.write.Conn(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("begin: %w", err)
@@ -162,6 +165,11 @@ func pause(ctx context.Context, try int) bool {
 
 // commit runs do in one transaction and returns the groups it made due now.
 func (db *database) commit(ctx context.Context, do func(tx *transaction) error) ([]Group, error) {
+	end, err := db.write.turn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	defer end()
 	begun, err := db.write.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
