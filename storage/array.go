@@ -15,6 +15,10 @@ import (
 // here, for pgx would allocate for every value.
 // https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
 
+//
+// A single value or row is not written so: a kept plan takes an array for ten values,
+// so PostgreSQL prefers to plan anew for one, each time.
+
 // arrays says whether values of many rows travel as arrays.
 func (d dialect) arrays() bool { return d.maxParameters == 0 }
 
@@ -23,14 +27,38 @@ func (d dialect) arrays() bool { return d.maxParameters == 0 }
 func (a *arguments) arrays(rows [][]any) string {
 	holders := make([]string, len(rows[0]))
 	for j := range holders {
-		array, element := make([]byte, 0, 40*len(rows)), ""
+		array := make([]byte, 0, 40*len(rows))
 		for i, row := range rows {
 			array = append(array, "{,"[min(i, 1)])
-			array, element = appendElement(array, row[j])
+			array = appendElement(array, row[j])
 		}
-		holders[j] = "CAST(" + a.add(string(append(array, '}'))) + " AS " + element + "[])"
+		holders[j] = "CAST(" + a.add(string(append(array, '}'))) + " AS " + typeOf(rows[0][j]) + "[])"
 	}
 	return strings.Join(holders, ", ")
+}
+
+// typed appends one row of parameters and returns it for VALUES.
+func (a *arguments) typed(row []any) string {
+	holders := make([]string, len(row))
+	for i, value := range row {
+		holders[i] = "CAST(" + a.add(value) + " AS " + typeOf(value) + ")"
+	}
+	return "(" + strings.Join(holders, ", ") + ")"
+}
+
+// typeOf is the type of a value in SQL. NULL has one too: it is a nil pointer.
+func typeOf(value any) string {
+	switch value.(type) {
+	case string, *string:
+		return "TEXT"
+	case int, int64, *int64:
+		return "BIGINT"
+	case bool:
+		return "BOOLEAN"
+	case []byte:
+		return "BYTEA"
+	}
+	panic(fmt.Sprintf("storage: no column holds a %T", value)) // a mistake of ours, which every use of the statement meets
 }
 
 // textArray is an array of texts.
@@ -55,32 +83,29 @@ func jsonArray(values []string) string {
 	return string(array)
 }
 
-// appendElement writes a value into an array, and returns the type of the
-// elements. NULL has a type too: it is a nil pointer.
-func appendElement(array []byte, value any) (longer []byte, element string) {
+// appendElement writes a value that has a typeOf into an array.
+func appendElement(array []byte, value any) []byte {
 	switch value := value.(type) {
 	case string:
-		return appendText(array, value), "TEXT"
+		return appendText(array, value)
 	case *string:
-		if value == nil {
-			return append(array, "NULL"...), "TEXT"
+		if value != nil {
+			return appendText(array, *value)
 		}
-		return appendText(array, *value), "TEXT"
 	case int:
-		return strconv.AppendInt(array, int64(value), 10), "BIGINT"
+		return strconv.AppendInt(array, int64(value), 10)
 	case int64:
-		return strconv.AppendInt(array, value, 10), "BIGINT"
+		return strconv.AppendInt(array, value, 10)
 	case *int64:
-		if value == nil {
-			return append(array, "NULL"...), "BIGINT"
+		if value != nil {
+			return strconv.AppendInt(array, *value, 10)
 		}
-		return strconv.AppendInt(array, *value, 10), "BIGINT"
 	case bool:
-		return strconv.AppendBool(array, value), "BOOLEAN"
+		return strconv.AppendBool(array, value)
 	case []byte:
-		return append(hex.AppendEncode(append(array, `"\\x`...), value), '"'), "BYTEA"
+		return append(hex.AppendEncode(append(array, `"\\x`...), value), '"')
 	}
-	panic(fmt.Sprintf("storage: no array holds a %T", value)) // a mistake of ours, which every use of the statement meets
+	return append(array, "NULL"...)
 }
 
 // appendText writes a text in quotes.

@@ -56,7 +56,10 @@ func (d dialect) rowsAtOnce(columns int) int {
 
 // in is the condition that a column has one of the values, which are one parameter.
 func (d dialect) in(a *arguments, column string, values []string) string {
-	if d.arrays() {
+	switch {
+	case d.arrays() && len(values) == 1:
+		return column + " = " + a.add(values[0])
+	case d.arrays():
 		return column + " = ANY (" + a.add(textArray(values)) + ")"
 	}
 	return column + " IN (SELECT value FROM json_each(" + a.add(jsonArray(values)) + "))"
@@ -72,7 +75,10 @@ func (d dialect) insertion(a *arguments, rows [][]any) string {
 
 // values is a table v of the rows, whose columns are column1 and so on.
 func (d dialect) values(a *arguments, rows [][]any) string {
-	if d.arrays() {
+	switch {
+	case d.arrays() && len(rows) == 1:
+		return "(VALUES " + a.typed(rows[0]) + ") AS v"
+	case d.arrays():
 		return "unnest(" + a.arrays(rows) + ") AS v (" + columnNames(len(rows[0])) + ")"
 	}
 	return "(VALUES " + a.tuples(rows) + ") AS v"
