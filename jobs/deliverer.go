@@ -28,6 +28,9 @@ const (
 	// failingInFlight is how many requests a destination that was failing at its last
 	// visit may have under way until it accepts one.
 	failingInFlight = 8
+	// failingRest is how long what becomes due at a failing destination gathers: each of
+	// its retries by itself would cost a claim and a commit.
+	failingRest = 250 * time.Millisecond
 	// failingPause is how long a failing destination rests if too many others are
 	// being tried.
 	failingPause = 10 * time.Second
@@ -40,6 +43,10 @@ type Notifier interface {
 	SendSlackWebhook(ctx context.Context, url string, m notifier.Message) (notifier.Outcome, error)
 	SendSlackBot(ctx context.Context, token, channel string, previous notifier.SlackRef, m notifier.Message) (notifier.Outcome, error)
 }
+
+// attemptWriters is how many commits of attempts a process has under way: results of
+// many destinations share one, and the next is prepared while one waits for the disk.
+const attemptWriters = 2
 
 // deliverer works through destinations.
 type deliverer struct {
@@ -55,6 +62,16 @@ type deliverer struct {
 	metrics      *metrics
 	traces       tracing
 	throng       throng
+	joint        *joint[storage.AttemptResult]
+}
+
+// writeAttempts writes attempts at any destinations.
+func (d *deliverer) writeAttempts(ctx context.Context, results []storage.AttemptResult) error {
+	err := d.store.RecordAttempts(ctx, results)
+	if err == nil {
+		d.metrics.recorded(storage.DeliverGroup, len(results))
+	}
+	return err
 }
 
 // opened is a destination with its secrets.
@@ -90,7 +107,7 @@ func (d *deliverer) work(stop, work context.Context, t turn) (notBefore time.Tim
 		}
 		run := drain[errand, attempted]{
 			claim: v.claim, pace: v.pace, id: errand.id, do: v.do, learn: v.learn, record: v.record,
-			ahead: ahead, linger: t.linger, fresh: destinationTTL, throng: &v.throng, crowded: t.crowded,
+			ahead: ahead, rest: v.rest, linger: t.linger, fresh: destinationTTL, throng: &v.throng, crowded: t.crowded,
 			stepAside: func() { t.stepAside(hanging) },
 		}
 		notBefore, err = run.run(stop, work, t.woken, t.leased)
@@ -158,8 +175,10 @@ func (v *visit) pace() pace {
 	switch {
 	case v.disabled, v.now().Before(v.pauseUntil):
 		return pace{}
-	case v.failures >= probeAfter, to.Kind == storage.KindSlack:
+	case to.Kind == storage.KindSlack:
 		return pace{limit: 1, careful: true}
+	case v.failures >= probeAfter:
+		limit = 1
 	case v.wasFailing && v.failures > 0:
 		limit = min(limit, failingInFlight)
 	}
@@ -179,6 +198,14 @@ func (v *visit) learn(a attempted) {
 		v.pauseUntil = a.pauseUntil
 	}
 	v.disabled = v.disabled || a.disable != ""
+}
+
+// rest is how long to let retries gather while the destination fails.
+func (v *visit) rest() time.Duration {
+	if v.failures >= probeAfter {
+		return failingRest
+	}
+	return 0
 }
 
 func (v *visit) claim(ctx context.Context, n int, busy map[string]bool) ([]errand, time.Time, error) {
@@ -212,14 +239,21 @@ func (v *visit) claim(ctx context.Context, n int, busy map[string]bool) ([]erran
 	return errands, time.Time{}, nil
 }
 
-// toDisable says why the destination is to be disabled now: an answer says so, or
-// it has accepted nothing for disableAfter. "" if it is not, or is disabled already.
-// What the visit has read of it may miss a success, so the row has the last word.
+// mayDisable says whether the destination may have to be disabled: an answer says so,
+// or it has accepted nothing for disableAfter.
+func (v *visit) mayDisable(all attempted) bool {
+	return all.disable != "" || v.failsTooLong(all, v.to.Load().FailingSince)
+}
+
+func (v *visit) failsTooLong(all attempted, since time.Time) bool {
+	return onlyFailures(all.deliveries) && !since.IsZero() && v.now().Sub(since) >= v.disableAfter
+}
+
+// toDisable says why the destination is to be disabled now; "" if it is not, or is
+// disabled already. What the visit has read of it may miss a success, so the row has
+// the last word.
 func (v *visit) toDisable(ctx context.Context, tx *storage.Store, all attempted) (string, error) {
-	tooLong := func(since time.Time) bool {
-		return onlyFailures(all.deliveries) && !since.IsZero() && v.now().Sub(since) >= v.disableAfter
-	}
-	if all.disable == "" && !tooLong(v.to.Load().FailingSince) {
+	if !v.mayDisable(all) {
 		return "", nil
 	}
 	row, _, err := tx.OpenDestination(ctx, v.group.ID)
@@ -228,7 +262,7 @@ func (v *visit) toDisable(ctx context.Context, tx *storage.Store, all attempted)
 		return "", nil
 	case err != nil || row.Status == storage.DestinationDisabled:
 		return "", err
-	case all.disable == "" && tooLong(row.FailingSince):
+	case all.disable == "" && v.failsTooLong(all, row.FailingSince):
 		return storage.DisabledFailing, nil
 	}
 	return all.disable, nil

@@ -63,6 +63,9 @@ type drain[T, R any] struct {
 	fresh time.Duration
 	// throng bounds what this and all other runs have under way; nil for no bound.
 	throng *throng
+	// rest is how long, once something was done and no more is left, to let further work
+	// gather, so that it is claimed and recorded together; nil or 0 for not at all.
+	rest func() time.Duration
 	// linger is how long to wait for more work once all is done; nil for not at all.
 	linger func() time.Duration
 	// crowded says whether the turn is over once the group has had its time, as others
@@ -97,7 +100,7 @@ func (d *drain[T, R]) run(stop, work context.Context, woken <-chan struct{}, lea
 		}
 		r.writeResults()
 		if len(r.busy) == 0 && !r.claiming {
-			if open && r.hearMore(stop, woken) {
+			if open && (r.gather(stop, woken) || r.hearMore(stop, woken)) {
 				tick.Reset(recheck)
 				continue
 			}

@@ -518,3 +518,38 @@ func TestDrainLingers(t *testing.T) {
 		}
 	})
 }
+
+// What becomes due while a shift rests is claimed together; it hears of nothing
+// meanwhile, rests only after it did something, and leaves when asked to.
+func TestDrainRests(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &pile{due: []int{1}, limit: 100}
+		d := p.drain()
+		d.rest = func() time.Duration { return time.Minute }
+		woken := make(chan struct{}, 1)
+		for row := 2; row <= 20; row++ {
+			time.AfterFunc(time.Duration(row)*time.Second, func() { p.add(row); (&shift{woken: woken}).nudge() })
+		}
+		began := time.Now()
+		if _, err := d.run(t.Context(), t.Context(), woken, leased()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took != 2*time.Minute || !slices.Equal(p.done(), numbers(21)[1:]) {
+			t.Errorf("recorded %v, and left after %v", p.done(), took)
+		}
+		if p.claims != 3 {
+			t.Errorf("%d claims, want one for what was due, one for what came, and one for nothing", p.claims)
+		}
+		p.add(21)
+		stop, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began = time.Now()
+		if _, err := d.run(stop, t.Context(), woken, leased()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("asked to stop after a second, it left after %v", took)
+		}
+	})
+}

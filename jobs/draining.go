@@ -49,6 +49,7 @@ type draining[T, R any] struct {
 	rate     tally
 	began    time.Time   // with the first claim's rows
 	moved    bool        // a request has ended since the last look at it
+	did      bool        // something since the last rest
 	over     bool        // the turn
 	stuck    atomic.Bool // the database refuses results
 
@@ -86,6 +87,24 @@ func (r *draining[T, R]) goOn() {
 	if n := r.wanted(p); n > 0 && r.more && !r.claiming {
 		r.claimMore(n)
 	}
+}
+
+// gather lets further work become due, whatever is heard of it meanwhile. It is false
+// if that is not worth the while, or it is others' turn.
+func (r *draining[T, R]) gather(stop context.Context, woken <-chan struct{}) bool {
+	if r.rest == nil || !r.did || !r.notBefore.IsZero() || r.pace().limit == 0 || r.hadItsTurn() {
+		return false
+	}
+	pause := r.rest()
+	if pause == 0 || !wait(stop, pause) {
+		return false
+	}
+	select {
+	case <-woken: // the next claim sees what this told of
+	default:
+	}
+	r.did, r.more = false, true
+	return true
 }
 
 // hearMore waits a moment for further work after all is done, so that a trickle of
@@ -216,6 +235,7 @@ func (r *draining[T, R]) writeResults() {
 
 func (r *draining[T, R]) settle(w recorded) {
 	r.writing = 0
+	r.did = true
 	r.err = errors.Join(r.err, w.err)
 	for _, id := range w.ids {
 		delete(r.busy, id)

@@ -38,7 +38,7 @@ const progressRetry = 30 * time.Second
 // tried again when the schedule says so, or held because the destination is to be
 // disabled, or has failed for good. It is pure. random is in [0,1).
 func (s RetrySchedule) judge(due storage.DueDelivery, attempt storage.Attempt, err error, random float64) attempted {
-	result := storage.AttemptResult{DeliveryID: due.ID, AttemptsMade: due.AttemptsMade, Attempt: attempt}
+	result := storage.AttemptResult{DeliveryID: due.ID, DestinationID: due.DestinationID, AttemptsMade: due.AttemptsMade, Attempt: attempt}
 	ended := attempt.StartedAt.Add(attempt.Duration)
 	if err == nil {
 		result.Status = storage.DeliverySucceeded

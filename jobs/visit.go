@@ -53,14 +53,23 @@ func (v *visit) send(ctx context.Context, e errand, traceparent string) (notifie
 	return v.notifier.SendWebhook(ctx, notifier.Webhook{URL: e.to.URL, Headers: e.to.Headers, Secrets: secrets}, m)
 }
 
-// record writes the attempts and the next states, and disables the destination
-// if an answer or a long row of failures says so. It is one transaction: between two,
-// what was answered with a 410 would be due again.
+// record writes the attempts and the next states: together with those at other
+// destinations, unless the destination may have to be disabled.
 func (v *visit) record(ctx context.Context, results []attempted) error {
 	var all attempted
 	for _, r := range results {
 		all.join(r)
 	}
+	if len(all.progress) == 0 && !v.mayDisable(all) {
+		return v.joint.do(ctx, all.deliveries)
+	}
+	return v.recordAlone(ctx, all)
+}
+
+// recordAlone also disables the destination if an answer or a long row of failures
+// says so. It is one transaction: between two, what was answered with a 410 would be
+// due again.
+func (v *visit) recordAlone(ctx context.Context, all attempted) error {
 	var disable string
 	err := v.store.Atomically(ctx, func(tx *storage.Store) error {
 		err := v.write(ctx, tx, all)
@@ -76,7 +85,7 @@ func (v *visit) record(ctx context.Context, results []attempted) error {
 	if err != nil {
 		return err
 	}
-	v.metrics.recorded(storage.DeliverGroup, len(results))
+	v.metrics.recorded(storage.DeliverGroup, len(all.deliveries)+len(all.progress))
 	if disable != "" {
 		v.log.Warn("a destination is disabled; its deliveries are held until it is enabled",
 			"destination_id", v.group.ID, "reason", disable)
@@ -86,7 +95,7 @@ func (v *visit) record(ctx context.Context, results []attempted) error {
 
 func (v *visit) write(ctx context.Context, tx *storage.Store, all attempted) error {
 	if len(all.deliveries) > 0 {
-		if err := tx.RecordAttempts(ctx, v.group.ID, all.deliveries); err != nil {
+		if err := tx.RecordAttempts(ctx, all.deliveries); err != nil {
 			return err
 		}
 	}

@@ -169,6 +169,7 @@ func newWorker(cfg Config) *Worker {
 		links: links(cfg.ConsoleURL), now: cfg.Store.Steady, log: cfg.Logger, metrics: m,
 		traces: tracing{cfg.Tracer}, throng: throng{most: throngMost},
 	}
+	w.deliverer.joint = newJoint(attemptWriters, w.deliverer.writeAttempts)
 	w.crew = newCrew(cfg.shifts(),
 		func(stop context.Context, g storage.Group, woken <-chan struct{}) { w.shift(stop, work, g, woken) })
 	return w

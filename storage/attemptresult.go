@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -10,6 +11,7 @@ import (
 // AttemptResult is what one attempt led to. Its times are steady.
 type AttemptResult struct {
 	DeliveryID    string
+	DestinationID string  // the delivery's
 	AttemptsMade  int     // before this attempt
 	Attempt       Attempt // its Number is AttemptsMade + 1
 	Status        string  // DeliverySucceeded, DeliveryPending, DeliveryFailed or DeliveryHeld
@@ -17,25 +19,26 @@ type AttemptResult struct {
 	Slack         SlackRef // zero if the attempt left no message
 }
 
-// RecordAttempts writes attempts, what became of their deliveries, and the
-// health of their destination, in one transaction; the results are in the
-// order in which the attempts ended. A result is dropped if the delivery was
+// RecordAttempts writes attempts at any destinations, what became of their deliveries,
+// and the health of the destinations, in one transaction; those at one destination are
+// in the order in which they ended. A result is dropped if the delivery was
 // attempted by another meanwhile. What is still to be delivered is held if the
 // destination is disabled, and pending if it is not.
-func (s *Store) RecordAttempts(ctx context.Context, destinationID string, results []AttemptResult) error {
+func (s *Store) RecordAttempts(ctx context.Context, results []AttemptResult) error {
 	err := s.write(ctx, func(tx *transaction) error {
-		health, err := tx.lockHealth(ctx, destinationID)
+		records, err := tx.lockHealth(ctx, results)
 		if err != nil {
 			return err
 		}
-		statuses, err := tx.lockDeliveries(ctx, destinationID, results)
+		statuses, err := tx.lockDeliveries(ctx, results)
 		if err != nil {
 			return err
 		}
 		var updates, attempts, messages [][]any
 		for _, r := range results {
 			status, known := statuses[r.DeliveryID]
-			if !known {
+			health := records[r.DestinationID]
+			if !known || health == nil {
 				continue
 			}
 			updates = append(updates, tx.deliveryRow(r, status, health))
@@ -51,10 +54,10 @@ func (s *Store) RecordAttempts(ctx context.Context, destinationID string, result
 		if err := tx.writeAttempts(ctx, updates, attempts, messages); err != nil {
 			return err
 		}
-		return tx.writeHealth(ctx, destinationID, health)
+		return tx.writeHealth(ctx, records)
 	})
 	if err != nil {
-		return fmt.Errorf("record attempts at %s: %w", destinationID, err)
+		return fmt.Errorf("record %d attempts: %w", len(results), err)
 	}
 	return nil
 }
@@ -79,37 +82,47 @@ func (h *health) count(r AttemptResult) {
 	h.failingSince = earliestSet(h.failingSince, r.Attempt.StartedAt)
 }
 
-// lockHealth locks the destination, deleted or not, and reads its record.
-func (tx *transaction) lockHealth(ctx context.Context, destinationID string) (*health, error) {
-	return queryOne(ctx, tx, func(row scanner) (*health, error) {
+// lockHealth locks the destinations, deleted or not, and reads their records.
+func (tx *transaction) lockHealth(ctx context.Context, results []AttemptResult) (map[string]*health, error) {
+	records := map[string]*health{}
+	for _, r := range results {
+		records[r.DestinationID] = nil
+	}
+	var args arguments
+	_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
+		var id string
 		var h health
-		err := row.Scan(&h.enabled, timeColumn{&h.failingSince}, &h.failures)
-		return &h, err
-	}, `SELECT status = 'enabled', failing_since, consecutive_failures FROM destinations
-		WHERE id = $1`+tx.db.dialect.forUpdate, destinationID)
+		err := row.Scan(&id, &h.enabled, timeColumn{&h.failingSince}, &h.failures)
+		records[id] = &h
+		return struct{}{}, err
+	}, `SELECT id, status = 'enabled', failing_since, consecutive_failures FROM destinations
+		WHERE `+tx.db.dialect.in(&args, "id", slices.Sorted(maps.Keys(records)))+` ORDER BY id`+tx.db.dialect.forUpdate, args...)
+	return records, err
 }
 
-// writeHealth writes the record if it changed, which it seldom does.
-func (tx *transaction) writeHealth(ctx context.Context, destinationID string, h *health) error {
-	if !h.changed {
-		return nil
+// writeHealth writes the records that changed, which they seldom do.
+func (tx *transaction) writeHealth(ctx context.Context, records map[string]*health) error {
+	var rows [][]any
+	for _, id := range slices.Sorted(maps.Keys(records)) {
+		if h := records[id]; h != nil && h.changed {
+			rows = append(rows, []any{id, instant(h.failingSince), h.failures})
+		}
 	}
-	return exec(ctx, tx, `UPDATE destinations SET failing_since = $1, consecutive_failures = $2 WHERE id = $3`,
-		instant(h.failingSince), h.failures, destinationID)
+	return tx.updateRows(ctx, rowsUpdate{
+		head: `UPDATE destinations SET failing_since = v.column2, consecutive_failures = v.column3`,
+		rows: rows,
+		key:  "destinations.id",
+		tail: `WHERE TRUE`,
+	})
 }
 
 // lockDeliveries locks those deliveries that nobody attempted since, and
 // returns their statuses.
-func (tx *transaction) lockDeliveries(
-	ctx context.Context, destinationID string, results []AttemptResult,
-) (map[string]string, error) {
+func (tx *transaction) lockDeliveries(ctx context.Context, results []AttemptResult) (map[string]string, error) {
 	before := make(map[string]int, len(results))
-	ids := make([]string, 0, len(results))
 	for _, r := range results {
 		before[r.DeliveryID] = r.AttemptsMade
-		ids = append(ids, r.DeliveryID)
 	}
-	slices.Sort(ids)
 	var args arguments
 	statuses := map[string]string{}
 	_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
@@ -120,8 +133,8 @@ func (tx *transaction) lockDeliveries(
 			statuses[id] = status
 		}
 		return struct{}{}, err
-	}, `SELECT id, status, attempts_made FROM deliveries WHERE destination_id = `+args.add(destinationID)+
-		` AND `+tx.db.dialect.in(&args, "id", ids)+` ORDER BY id`+tx.db.dialect.forUpdate, args...)
+	}, `SELECT id, status, attempts_made FROM deliveries WHERE `+
+		tx.db.dialect.in(&args, "id", slices.Sorted(maps.Keys(before)))+` ORDER BY id`+tx.db.dialect.forUpdate, args...)
 	return statuses, err
 }
 

@@ -201,7 +201,7 @@ func BenchmarkRecordAttempts(b *testing.B) {
 				s.endMany(batch)
 				return s.accepts(s.deliveries(batch))
 			})
-			succeed(0, s.RecordAttempts(s.b.Context(), s.destination.ID, results))(s.b)
+			succeed(0, s.RecordAttempts(s.b.Context(), results))(s.b)
 		}
 	})
 }

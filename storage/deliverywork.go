@@ -18,18 +18,19 @@ type SlackRef struct {
 
 // DueDelivery is a delivery to attempt now.
 type DueDelivery struct {
-	ID           string
-	EventID      string
-	EventType    string
-	TenantID     string
-	WatchID      string
-	CreatedAt    time.Time // the event's, by the wall clock
-	Body         []byte
-	AttemptsMade int
-	Step         int      // attempts since the schedule last began: 0 before the first
-	Watch        *Watch   // only for Slack, nil for an event that is not about a watch
-	Traceparent  string   // of the registration; "" for none
-	Slack        SlackRef // the watch's message at a bot destination, if there is one
+	ID            string
+	DestinationID string
+	EventID       string
+	EventType     string
+	TenantID      string
+	WatchID       string
+	CreatedAt     time.Time // the event's, by the wall clock
+	Body          []byte
+	AttemptsMade  int
+	Step          int      // attempts since the schedule last began: 0 before the first
+	Watch         *Watch   // only for Slack, nil for an event that is not about a watch
+	Traceparent   string   // of the registration; "" for none
+	Slack         SlackRef // the watch's message at a bot destination, if there is one
 }
 
 // TakeDeliveries asks for work of a deliver group.
@@ -40,13 +41,13 @@ type TakeDeliveries struct {
 	Exclude map[string]bool // ids of deliveries (or, for DueProgress, of watches) in flight
 }
 
-const selectDueDelivery = `SELECT d.id, d.event_id, d.event_type, d.tenant_id, d.watch_id, e.created_at, e.body, d.attempts_made,
-	d.step, e.traceparent, m.channel, m.ts FROM deliveries d JOIN events e ON e.id = d.event_id
+const selectDueDelivery = `SELECT d.id, d.destination_id, d.event_id, d.event_type, d.tenant_id, d.watch_id,
+	e.created_at, e.body, d.attempts_made, d.step, e.traceparent, m.channel, m.ts FROM deliveries d JOIN events e ON e.id = d.event_id
 	LEFT JOIN slack_messages m ON m.watch_id = d.watch_id AND m.destination_id = d.destination_id `
 
 func scanDueDelivery(row scanner) (DueDelivery, error) {
 	var d DueDelivery
-	err := row.Scan(&d.ID, &d.EventID, &d.EventType, &d.TenantID, textColumn{&d.WatchID}, timeColumn{&d.CreatedAt}, &d.Body,
+	err := row.Scan(&d.ID, &d.DestinationID, &d.EventID, &d.EventType, &d.TenantID, textColumn{&d.WatchID}, timeColumn{&d.CreatedAt}, &d.Body,
 		&d.AttemptsMade, &d.Step, textColumn{&d.Traceparent}, textColumn{&d.Slack.Channel}, textColumn{&d.Slack.TS})
 	return d, err
 }

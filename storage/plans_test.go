@@ -229,9 +229,9 @@ func (p *planned) attempt(due []DueDelivery, status string) {
 	p.t.Helper()
 	results := make([]AttemptResult, len(due))
 	for i, d := range due {
-		results[i] = AttemptResult{DeliveryID: d.ID, AttemptsMade: d.AttemptsMade, Status: status, Slack: SlackRef{"C1", "1.5"}}
+		results[i] = AttemptResult{DeliveryID: d.ID, DestinationID: d.DestinationID, AttemptsMade: d.AttemptsMade, Status: status, Slack: SlackRef{"C1", "1.5"}}
 	}
-	check(p.t, p.RecordAttempts(p.t.Context(), p.destination.ID, results))
+	check(p.t, p.RecordAttempts(p.t.Context(), results))
 }
 
 // work does what workers and the dispatcher do.

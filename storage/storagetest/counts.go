@@ -91,8 +91,8 @@ func testCensus(w *world) {
 	w.clock.advance(time.Hour)
 	counted("all is well", 0, 0, 1, 0, 0)
 
-	check(t, w.RecordAttempts(ctx, w.destination.ID, []storage.AttemptResult{{
-		DeliveryID: due.ID, Status: storage.DeliveryPending, Attempt: storage.Attempt{StartedAt: w.Steady()},
+	check(t, w.RecordAttempts(ctx, []storage.AttemptResult{{
+		DeliveryID: due.ID, DestinationID: due.DestinationID, Status: storage.DeliveryPending, Attempt: storage.Attempt{StartedAt: w.Steady()},
 	}}))
 	gone := w.newWebhook(t, w.tenant, false)
 	counted("one has failed", 0, 0, 1, 1, 0)

@@ -12,7 +12,7 @@ import (
 // attempt is the result of an attempt at a delivery.
 func (w *world) attempt(d storage.DueDelivery, status string, next time.Duration) storage.AttemptResult {
 	r := storage.AttemptResult{
-		DeliveryID: d.ID, AttemptsMade: d.AttemptsMade, Status: status, Attempt: storage.Attempt{
+		DeliveryID: d.ID, DestinationID: d.DestinationID, AttemptsMade: d.AttemptsMade, Status: status, Attempt: storage.Attempt{
 			Number: d.AttemptsMade + 1, StartedAt: w.clock.Now(), Duration: 1500 * time.Microsecond, StatusCode: 500,
 			Error: "HTTP 500", ResponseBody: []byte{0xff, 0},
 		},
@@ -25,7 +25,7 @@ func (w *world) attempt(d storage.DueDelivery, status string, next time.Duration
 
 func (w *world) record(t *testing.T, results ...storage.AttemptResult) {
 	t.Helper()
-	check(t, w.RecordAttempts(t.Context(), w.destination.ID, results))
+	check(t, w.RecordAttempts(t.Context(), results))
 }
 
 func (w *world) health(t *testing.T) storage.Destination {
@@ -66,6 +66,25 @@ func testAttemptsAndHealth(w *world) {
 	want(t, "an error that is no text", attempts[0].Error, "a\uFFFDb\uFFFD")
 	want(t, "failures after a success", w.health(t).ConsecutiveFailures, 0)
 	want(t, "failing since after a success", w.health(t).FailingSince, time.Time{})
+}
+
+// What came of attempts at several destinations is written together, and each has
+// its own account of it.
+func testAttemptsAtSeveral(w *world) {
+	t := w.t
+	other := w.newWebhook(t, w.tenant, false)
+	request := w.request("1")
+	request.DestinationIDs = append(request.DestinationIDs, other.ID)
+	must(w.CreateWatches(t.Context(), []storage.NewWatch{request}))(t)
+	w.end(t, w.take(t)[0], storage.WatchCompleted)
+	failed, accepted := w.deliveries(t, w.destination)[0], w.deliveries(t, other)[0]
+	must(w.DisableDestination(t.Context(), w.tenant, w.destination.ID, storage.DisabledByUser))(t)
+	w.record(t, w.attempt(accepted, storage.DeliverySucceeded, 0), w.attempt(failed, storage.DeliveryPending, time.Minute))
+	want(t, "where it is disabled", w.delivery(t, failed.ID).Status, storage.DeliveryHeld)
+	want(t, "where it is accepted", w.delivery(t, accepted.ID).Status, storage.DeliverySucceeded)
+	want(t, "failures where it failed", w.health(t).ConsecutiveFailures, 1)
+	healthy := must(w.Destination(t.Context(), w.tenant, other.ID))(t)
+	want(t, "failures where it was accepted", healthy.ConsecutiveFailures, 0)
 }
 
 // groupDue leases and releases a group to learn when it is due.

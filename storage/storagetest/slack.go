@@ -114,7 +114,7 @@ func testSlackProgressUntold(w *world) {
 	due := w.deliveries(t, bot)[0]
 	result := w.attempt(due, storage.DeliverySucceeded, 0)
 	result.Slack = storage.SlackRef{Channel: "C1\x00", TS: "2.5\x00"} // Slack, or what stands before it, may lie
-	check(t, w.RecordAttempts(t.Context(), bot.ID, []storage.AttemptResult{result}))
+	check(t, w.RecordAttempts(t.Context(), []storage.AttemptResult{result}))
 	must(w.Redeliver(t.Context(), w.tenant, due.ID))(t)
 	want(t, "message of "+posted.WatchID, w.deliveries(t, bot)[0].Slack, storage.SlackRef{Channel: "C1\uFFFD", TS: "2.5\uFFFD"})
 }

@@ -29,6 +29,7 @@ func RunMigrated(t *testing.T, newURL func(t *testing.T) string) {
 	suite := map[string]func(*world){
 		"Atomically":              testAtomically,
 		"AttemptsAndHealth":       testAttemptsAndHealth,
+		"AttemptsAtSeveral":       testAttemptsAtSeveral,
 		"AuthenticateWritesOnce":  testAuthenticate,
 		"BatchOfWatches":          testBatchOfWatches,
 		"BudgetHintsAndParking":   testBudgetHints,
