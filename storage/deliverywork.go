@@ -70,15 +70,11 @@ func (s *Store) dueDeliveries(ctx context.Context, take TakeDeliveries) ([]DueDe
 	if err != nil || !ready {
 		return nil, err
 	}
-	first, err := s.dueAt(ctx, take, `AND d.step = 0`)
+	due, err := s.dueAt(ctx, take)
 	if err != nil {
 		return nil, err
 	}
-	again, err := s.dueAt(ctx, take, `AND d.step > 0`)
-	if err != nil {
-		return nil, err
-	}
-	due := share(first, again, take.Max)
+	due = share(due, take.Max)
 	if kind == KindSlack {
 		return due, s.addWatches(ctx, due)
 	}
@@ -105,31 +101,34 @@ func (s *Store) readyDestination(ctx context.Context, take TakeDeliveries) (kind
 	return kind, ready, s.write(ctx, func(tx *transaction) error { return tx.settle(ctx, take.Group) })
 }
 
-// dueAt finds the deliveries by the index on what is due, and reads no more bodies
-// than it returns.
-func (s *Store) dueAt(ctx context.Context, take TakeDeliveries, step string) ([]DueDelivery, error) {
-	args := arguments{take.Group, s.db.steady().UnixMicro()}
+// dueAt finds the deliveries by the index on what is due, up to Max first attempts and
+// after them as many retries, and reads no more bodies than it returns.
+func (s *Store) dueAt(ctx context.Context, take TakeDeliveries) ([]DueDelivery, error) {
+	args := arguments{take.Group, s.db.steady().UnixMicro(), take.Max}
+	inFlight := ""
 	if len(take.Exclude) > 0 {
-		step += ` AND NOT (` + s.db.dialect.in(&args, "d.id", slices.Sorted(maps.Keys(take.Exclude))) + `)`
+		inFlight = ` AND NOT (` + s.db.dialect.in(&args, "id", slices.Sorted(maps.Keys(take.Exclude))) + `)`
 	}
-	return queryAll(ctx, s.reader(), scanDueDelivery, selectDueDelivery+`WHERE d.id IN (SELECT d.id FROM deliveries d
-		WHERE d.destination_id = $1 AND d.status = 'pending' AND d.next_attempt_at <= $2 `+step+`
-		ORDER BY d.next_attempt_at LIMIT `+args.add(take.Max)+`) ORDER BY d.next_attempt_at, d.id`, args...)
+	due := func(step string) string {
+		return `SELECT id FROM (SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'pending'
+			AND next_attempt_at <= $2 AND ` + step + inFlight + ` ORDER BY next_attempt_at LIMIT $3) AS due`
+	}
+	return queryAll(ctx, s.reader(), scanDueDelivery, selectDueDelivery+`WHERE d.id IN
+		(`+due("step = 0")+` UNION ALL `+due("step > 0")+`) ORDER BY d.step > 0, d.next_attempt_at, d.id`, args...)
 }
 
-// share fills limit places with first attempts, leaving a quarter to retries.
-// What is not a whole place goes by lot: one place is a retry's every fourth time.
-// One that was redelivered in between is among both, and goes out once.
-func share(first, again []DueDelivery, limit int) []DueDelivery {
-	taken := make(map[string]bool, len(first))
-	for _, d := range first {
-		taken[d.ID] = true
+// share fills limit places with first attempts, which come first, leaving a quarter
+// to retries. What is not a whole place goes by lot: one place is a retry's every
+// fourth time.
+func share(due []DueDelivery, limit int) []DueDelivery {
+	split := slices.IndexFunc(due, func(d DueDelivery) bool { return d.Step > 0 })
+	if split < 0 {
+		split = len(due)
 	}
-	again = without(again, taken, limit, func(d DueDelivery) string { return d.ID })
+	first, again := due[:split:split], due[split:]
 	kept := min(len(again), (limit+rand.N(4))/4)
 	first = first[:min(len(first), max(limit-kept, 0))]
-	again = again[:min(len(again), max(limit-len(first), 0))]
-	return append(first, again...)
+	return append(first, again[:min(len(again), max(limit-len(first), 0))]...)
 }
 
 // addWatches fills in the watches, which Slack's messages tell of.

@@ -144,14 +144,3 @@ func (tx *transaction) duePoll(args *arguments, take TakePolls, exclude []string
 	}
 	return due + ` AND NOT (` + tx.db.dialect.in(args, "o.id", exclude) + `)`
 }
-
-// without leaves out the rows in flight, and cuts to the limit.
-func without[T any](rows []T, exclude map[string]bool, limit int, id func(T) string) []T {
-	var kept []T
-	for _, row := range rows {
-		if !exclude[id(row)] && len(kept) < limit {
-			kept = append(kept, row)
-		}
-	}
-	return kept
-}

@@ -162,3 +162,14 @@ func (tx *transaction) endMessages(ctx context.Context, ended []*endingWatch) er
 		WHERE `+tx.db.dialect.in(&args, "watch_id", told)+` AND due_at IS NOT NULL`, args...)
 	return err
 }
+
+// without leaves out the rows in flight, and cuts to the limit.
+func without[T any](rows []T, exclude map[string]bool, limit int, id func(T) string) []T {
+	var kept []T
+	for _, row := range rows {
+		if !exclude[id(row)] && len(kept) < limit {
+			kept = append(kept, row)
+		}
+	}
+	return kept
+}
