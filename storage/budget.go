@@ -172,7 +172,7 @@ func (tx *transaction) lockBudget(ctx context.Context, id, owner string) (*ledge
 	if err := tx.holdLease(ctx, Group{PollGroup, id}, owner); err != nil {
 		return nil, err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO budgets (id) VALUES ($1) ON CONFLICT (id) DO NOTHING`, id)
+	err = tx.later(ctx, `INSERT INTO budgets (id) VALUES ($1) ON CONFLICT (id) DO NOTHING`, id)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +190,7 @@ func (tx *transaction) readBudget(ctx context.Context, id, owner string) (*ledge
 // ParkBudget lets no request be charged until then. It only ever parks longer.
 func (s *Store) ParkBudget(ctx context.Context, budgetID string, until time.Time) error {
 	err := s.write(ctx, func(tx *transaction) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO budgets (id, parked_until) VALUES ($1, $2)
+		err := tx.later(ctx, `INSERT INTO budgets (id, parked_until) VALUES ($1, $2)
 			ON CONFLICT (id) DO UPDATE SET parked_until = excluded.parked_until
 			WHERE budgets.parked_until < excluded.parked_until`, budgetID, until.UnixMicro())
 		return err
@@ -205,7 +205,7 @@ func (s *Store) ParkBudget(ctx context.Context, budgetID string, until time.Time
 // requests are charged. Of two hints that both hold, the lower one does.
 func (s *Store) HintBudget(ctx context.Context, budgetID string, remaining int, reset time.Time) error {
 	err := s.write(ctx, func(tx *transaction) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO budgets (id, hint_remaining, hint_until) VALUES ($1, $2, $3)
+		err := tx.later(ctx, `INSERT INTO budgets (id, hint_remaining, hint_until) VALUES ($1, $2, $3)
 			ON CONFLICT (id) DO UPDATE SET hint_remaining = excluded.hint_remaining, hint_until = excluded.hint_until
 			WHERE budgets.hint_until <= $4 OR budgets.hint_remaining >= excluded.hint_remaining`,
 			budgetID, max(remaining, 0), reset.UnixMicro(), tx.db.steady().UnixMicro())

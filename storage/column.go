@@ -11,7 +11,7 @@ import (
 	"go.jetify.com/typeid/v2"
 )
 
-// scanner is a row: *sql.Row or *sql.Rows.
+// scanner is a row: *sql.Rows or pgx.Rows.
 type scanner interface{ Scan(into ...any) error }
 
 // scanInt reads a row of one number.
@@ -33,6 +33,12 @@ func scanBytes(row scanner) ([]byte, error) {
 	var value []byte
 	err := row.Scan(&value)
 	return value, err
+}
+
+// scanTime reads a row of one instant.
+func scanTime(row scanner) (at time.Time, err error) {
+	err = row.Scan(timeColumn{&at})
+	return at, err
 }
 
 // instant writes a time: microseconds since the epoch, NULL for the zero time.

@@ -94,7 +94,7 @@ func (s *Store) CreateCredential(ctx context.Context, n NewCredential) (Credenti
 		return Credential{}, fmt.Errorf("create credential: %w", err)
 	}
 	err = s.write(ctx, func(tx *transaction) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO credentials
+		err := tx.later(ctx, `INSERT INTO credentials
 			(id, tenant_id, name, auth, status, budget_id, secret, created_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 			credential.ID, credential.TenantID, credential.Name, credential.Auth, credential.Status,
@@ -139,13 +139,11 @@ func (s *Store) DeleteCredential(ctx context.Context, tenantID, id string) error
 		if err != nil {
 			return err
 		}
-		var used bool
-		err = tx.QueryRowContext(ctx, `SELECT EXISTS
-			(SELECT 1 FROM watches WHERE credential_id = $1 AND status = 'watching')`, id).Scan(&used)
-		if err != nil {
+		used, err := queryAll(ctx, tx, scanInt, `SELECT 1 FROM watches WHERE credential_id = $1 AND status = 'watching' LIMIT 1`, id)
+		switch {
+		case err != nil:
 			return err
-		}
-		if used {
+		case len(used) > 0:
 			return ErrInUse
 		}
 		return exec(ctx, tx, `UPDATE credentials SET deleted_at = $1, secret = $2 WHERE id = $3`,

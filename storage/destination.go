@@ -141,7 +141,7 @@ func (s *Store) CreateDestination(ctx context.Context, n NewDestination) (Destin
 		return Destination{}, fmt.Errorf("create destination: %w", err)
 	}
 	err = s.write(ctx, func(tx *transaction) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO destinations
+		err := tx.later(ctx, `INSERT INTO destinations
 			(id, tenant_id, kind, name, url, channel, header_names, alerts, rate_limit,
 			max_in_flight, status, created_at, bot, secret)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,

@@ -122,7 +122,7 @@ func (s *Store) DisableDestination(ctx context.Context, tenantID, id, reason str
 			return err
 		}
 		disabled.Status, disabled.DisabledReason = DestinationDisabled, reason
-		_, err = tx.ExecContext(ctx, `UPDATE destinations SET status = 'disabled', disabled_reason = $1 WHERE id = $2`, reason, id)
+		err = tx.later(ctx, `UPDATE destinations SET status = 'disabled', disabled_reason = $1 WHERE id = $2`, reason, id)
 		if err != nil {
 			return err
 		}
@@ -162,7 +162,7 @@ func (s *Store) EnableDestination(ctx context.Context, tenantID, id string) (ena
 		}
 		enabled.Status, enabled.DisabledReason = DestinationEnabled, ""
 		enabled.FailingSince, enabled.ConsecutiveFailures = time.Time{}, 0
-		_, err = tx.ExecContext(ctx, `UPDATE destinations SET status = 'enabled', disabled_reason = '',
+		err = tx.later(ctx, `UPDATE destinations SET status = 'enabled', disabled_reason = '',
 			failing_since = NULL, consecutive_failures = 0 WHERE id = $1`, id)
 		if err != nil {
 			return err
@@ -171,7 +171,7 @@ func (s *Store) EnableDestination(ctx context.Context, tenantID, id string) (ena
 			return err
 		}
 		tx.markDue(Group{DeliverGroup, id}, tx.db.steady()) // for messages in Slack
-		_, err = tx.ExecContext(ctx, `UPDATE work_groups SET not_before = 0 WHERE kind = $1 AND id = $2`,
+		err = tx.later(ctx, `UPDATE work_groups SET not_before = 0 WHERE kind = $1 AND id = $2`,
 			string(DeliverGroup), id)
 		return err
 	})

@@ -184,8 +184,7 @@ func (tx *transaction) closeIdle(ctx context.Context, operations []lockedOperati
 		ids[i] = o.id
 	}
 	var args arguments
-	_, err := tx.ExecContext(ctx, `UPDATE operations SET active = FALSE
+	return tx.later(ctx, `UPDATE operations SET active = FALSE
 		WHERE `+tx.db.dialect.in(&args, "id", ids)+` AND NOT EXISTS
 		(SELECT 1 FROM watches w WHERE w.operation_ref = operations.id AND w.finished_at IS NULL)`, args...)
-	return err
 }

@@ -134,9 +134,8 @@ func (tx *transaction) numberEvents(ctx context.Context, events []event) ([]int6
 	}
 	next := map[string]int64{}
 	for _, tenantID := range slices.Sorted(maps.Keys(counts)) {
-		var last int64
-		err := tx.QueryRowContext(ctx, `UPDATE tenants SET event_seq = event_seq + $1 WHERE id = $2 RETURNING event_seq`,
-			counts[tenantID], tenantID).Scan(&last)
+		last, err := queryOne(ctx, tx, scanInt, `UPDATE tenants SET event_seq = event_seq + $1 WHERE id = $2 RETURNING event_seq`,
+			counts[tenantID], tenantID)
 		if err != nil {
 			return nil, err
 		}

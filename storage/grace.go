@@ -20,7 +20,7 @@ func (tx *transaction) leaveGapOut(ctx context.Context, gap time.Duration, end i
 	for _, grace := range []struct{ table, column string }{
 		{"credentials", "refused_since"}, {"destinations", "failing_since"},
 	} {
-		_, err := tx.ExecContext(ctx, fmt.Sprintf(`UPDATE %[1]s SET %[2]s = %[3]s(%[2]s + $1, $2) WHERE %[2]s IS NOT NULL`,
+		err := tx.later(ctx, fmt.Sprintf(`UPDATE %[1]s SET %[2]s = %[3]s(%[2]s + $1, $2) WHERE %[2]s IS NOT NULL`,
 			grace.table, grace.column, tx.db.dialect.least), gap.Microseconds(), end)
 		if err != nil {
 			return err
@@ -106,6 +106,5 @@ func (tx *transaction) moveGraces(ctx context.Context, left gapLeft, operations 
 		update = `UPDATE watches SET expire_at = CASE WHEN expire_at <= ` + latest + ` THEN ` +
 			least + `(expire_at + $1, ` + latest + `) ELSE expire_at END`
 	}
-	_, err := tx.ExecContext(ctx, update+` WHERE `+tx.db.dialect.in(&args, "id", ids), args...)
-	return err
+	return tx.later(ctx, update+` WHERE `+tx.db.dialect.in(&args, "id", ids), args...)
 }

@@ -92,7 +92,7 @@ func (s *Store) ReleaseGroup(
 		if !next.IsZero() && notBefore.After(next) {
 			next = notBefore.UTC().Truncate(time.Microsecond)
 		}
-		return exec(ctx, tx, `UPDATE work_groups SET due_at = $1, not_before = $2, owner = '', leased_until = 0
+		return tx.later(ctx, `UPDATE work_groups SET due_at = $1, not_before = $2, owner = '', leased_until = 0
 			WHERE kind = $3 AND id = $4`, instant(next), max(notBefore.UnixMicro(), 0), string(group.Kind), group.ID)
 	})
 	if err != nil {
@@ -116,15 +116,14 @@ const nextDelivery = `SELECT MIN(due) FROM (
 
 // nextDue is when the group has work next; zero for never. Deliveries that settle has
 // to move are work now.
-func (tx *transaction) nextDue(ctx context.Context, group Group) (at time.Time, err error) {
+func (tx *transaction) nextDue(ctx context.Context, group Group) (time.Time, error) {
 	query, args := fmt.Sprintf(nextPoll, "$1"), []any{group.ID}
 	if group.Kind == DeliverGroup {
 		query = `SELECT MIN(due) FROM (SELECT (` + fmt.Sprintf(nextDelivery, "$1") + `) AS due
 			UNION ALL SELECT CAST($2 AS BIGINT) FROM destinations d WHERE d.id = $1 AND ` + unsettled + `) AS work`
 		args = append(args, tx.db.steady().UnixMicro())
 	}
-	err = tx.QueryRowContext(ctx, query, args...).Scan(timeColumn{&at})
-	return at, err
+	return queryOne(ctx, tx, scanTime, query, args...)
 }
 
 // Overdue is how long the longest waiting work of each kind has been due, what is

@@ -139,7 +139,7 @@ func (tx *transaction) ofReservation(ctx context.Context, key IdempotencyKey, up
 // DropReservation frees the key of a request that failed.
 func (s *Store) DropReservation(ctx context.Context, key IdempotencyKey) error {
 	err := s.write(ctx, func(tx *transaction) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM idempotency_keys
+		err := tx.later(ctx, `DELETE FROM idempotency_keys
 			WHERE tenant_id = $1 AND key = $2 AND fingerprint = $3 AND answer IS NULL`,
 			key.TenantID, key.Key, key.Fingerprint)
 		return err

@@ -86,7 +86,7 @@ func (s *Store) CreateKey(ctx context.Context, n NewAPIKey) (Key, Secret, error)
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO api_keys (id, tenant_id, name, scopes, hash, created_at)
+		err = tx.later(ctx, `INSERT INTO api_keys (id, tenant_id, name, scopes, hash, created_at)
 			VALUES ($1, $2, $3, $4, $5, $6)`,
 			id, n.TenantID, n.Name, strings.Join(scopes, ","), hashKey(secret), tx.db.now().UnixMicro())
 		if err != nil {
@@ -157,7 +157,7 @@ func (s *Store) Authenticate(ctx context.Context, presented string) (Key, error)
 		return key, nil
 	}
 	err = s.write(ctx, func(tx *transaction) error {
-		_, err := tx.ExecContext(ctx, `UPDATE api_keys SET last_used_at = $1
+		err := tx.later(ctx, `UPDATE api_keys SET last_used_at = $1
 			WHERE id = $2 AND (last_used_at IS NULL OR last_used_at < $1)`, now.UnixMicro(), key.ID)
 		return err
 	})

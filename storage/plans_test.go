@@ -282,7 +282,7 @@ func (p *planned) over(polls []DuePoll) {
 	p.db.endMost = 1
 	check(p.t, p.write(ctx, func(tx *transaction) error {
 		refs := []string{polls[0].RowID, polls[1].RowID}
-		if _, err := tx.ExecContext(ctx, `UPDATE operations SET active = FALSE WHERE id IN ($1, $2)`, refs[0], refs[1]); err != nil {
+		if err := tx.later(ctx, `UPDATE operations SET active = FALSE WHERE id IN ($1, $2)`, refs[0], refs[1]); err != nil {
 			return err
 		}
 		return tx.endOperations(ctx, refs)

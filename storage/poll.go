@@ -84,7 +84,7 @@ func (s *Store) TakePolls(ctx context.Context, take TakePolls) (polls []DuePoll,
 		if left, next := budget.allowance(now, take.Budget); left == 0 && len(polls) < take.Max {
 			notBefore = next
 		}
-		return exec(ctx, tx, `UPDATE budgets SET slots = $1, hint_remaining = $2 WHERE id = $3`,
+		return tx.later(ctx, `UPDATE budgets SET slots = $1, hint_remaining = $2 WHERE id = $3`,
 			budget.text(), budget.hintRemaining, take.Group)
 	})
 	if err != nil {

@@ -174,7 +174,7 @@ func (tx *transaction) recordCredentials(ctx context.Context, results map[string
 
 func (tx *transaction) recordCredential(ctx context.Context, news credentialNews) error {
 	if news.accepted && news.troubled {
-		_, err := tx.ExecContext(ctx, `UPDATE credentials SET refused_since = NULL, status = 'active' WHERE id = $1`, news.id)
+		err := tx.later(ctx, `UPDATE credentials SET refused_since = NULL, status = 'active' WHERE id = $1`, news.id)
 		if err != nil {
 			return err
 		}
@@ -182,7 +182,6 @@ func (tx *transaction) recordCredential(ctx context.Context, news credentialNews
 	if news.refusedSince.IsZero() {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, `UPDATE credentials SET refused_since = $1 WHERE id = $2 AND refused_since IS NULL`,
+	return tx.later(ctx, `UPDATE credentials SET refused_since = $1 WHERE id = $2 AND refused_since IS NULL`,
 		news.refusedSince.UnixMicro(), news.id)
-	return err
 }

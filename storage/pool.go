@@ -52,14 +52,16 @@ func (p *pool) ExecContext(ctx context.Context, query string, args ...any) (sql.
 	return p.DB.ExecContext(ctx, query, p.dialect.planned(args)...)
 }
 
-// QueryContext runs a query, planned for its values if need be.
-func (p *pool) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return p.DB.QueryContext(ctx, query, p.dialect.planned(args)...)
-}
-
-// QueryRowContext runs a query for a row, planned for its values if need be.
-func (p *pool) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return p.DB.QueryRowContext(ctx, query, p.dialect.planned(args)...)
+// query runs a query in a turn of its own, planned for its values if need be.
+func (p *pool) query(ctx context.Context, each func(scanner) error, query string, args ...any) error {
+	end, err := p.turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	all, err := p.QueryContext(ctx, query, p.dialect.planned(args)...)
+	_, err = eachRow(all, err, each)
+	return err
 }
 
 // Pools tells how each pool of connections is used, by its name: "all" with

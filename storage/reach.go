@@ -163,6 +163,19 @@ func (r *reach) TraceQueryEnd(_ context.Context, conn *pgx.Conn, end pgx.TraceQu
 	r.generation = max(r.generation, s.generation+1)
 }
 
+// TraceBatchStart implements pgx.BatchTracer.
+func (r *reach) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	return ctx
+}
+
+// TraceBatchQuery implements pgx.BatchTracer.
+func (r *reach) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+
+// TraceBatchEnd is TraceQueryEnd for several at once.
+func (r *reach) TraceBatchEnd(ctx context.Context, conn *pgx.Conn, end pgx.TraceBatchEndData) {
+	r.TraceQueryEnd(ctx, conn, pgx.TraceQueryEndData{Err: end.Err})
+}
+
 // session is the connection's, and whether it is trusted.
 func (r *reach) session(conn *pgx.Conn) (*session, bool) {
 	s, ok := conn.PgConn().CustomData()[sessionKey].(*session)

@@ -50,7 +50,6 @@ func (tx *transaction) settle(ctx context.Context, destinationID string) error {
 	}
 	tx.markDue(Group{DeliverGroup, destinationID}, now)
 	// What a receiver has asked for is not what its deliveries wait for now.
-	_, err = tx.ExecContext(ctx, `UPDATE work_groups SET not_before = 0 WHERE kind = $1 AND id = $2`,
+	return tx.later(ctx, `UPDATE work_groups SET not_before = 0 WHERE kind = $1 AND id = $2`,
 		string(DeliverGroup), destinationID)
-	return err
 }

@@ -158,9 +158,8 @@ func (tx *transaction) endMessages(ctx context.Context, ended []*endingWatch) er
 		}
 	}
 	var args arguments
-	_, err := tx.ExecContext(ctx, `UPDATE slack_messages SET due_at = NULL
+	return tx.later(ctx, `UPDATE slack_messages SET due_at = NULL
 		WHERE `+tx.db.dialect.in(&args, "watch_id", told)+` AND due_at IS NOT NULL`, args...)
-	return err
 }
 
 // without leaves out the rows in flight, and cuts to the limit.

@@ -11,10 +11,10 @@ import (
 // out by themselves.
 func (s *Store) Reclaim(ctx context.Context) error {
 	err := s.write(ctx, func(tx *transaction) error {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM idempotency_keys WHERE answer IS NULL`); err != nil {
+		if err := tx.later(ctx, `DELETE FROM idempotency_keys WHERE answer IS NULL`); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `UPDATE work_groups SET owner = '', leased_until = 0 WHERE leased_until > 0`)
+		err := tx.later(ctx, `UPDATE work_groups SET owner = '', leased_until = 0 WHERE leased_until > 0`)
 		return err
 	})
 	if err != nil {

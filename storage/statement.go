@@ -2,8 +2,6 @@ package storage
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,7 +91,7 @@ func columnNames(n int) string {
 	return strings.Join(names, ", ")
 }
 
-// insertRows inserts in as few statements as there may be: head names the table
+// insertRows inserts later, in as few statements as there may be: head names the table
 // and the columns.
 func (tx *transaction) insertRows(ctx context.Context, head string, rows [][]any) error {
 	if len(rows) == 0 {
@@ -102,7 +100,7 @@ func (tx *transaction) insertRows(ctx context.Context, head string, rows [][]any
 	for chunk := range slices.Chunk(rows, tx.db.dialect.rowsAtOnce(len(rows[0]))) {
 		var args arguments
 		query := head + tx.db.dialect.insertion(&args, chunk)
-		if _, err := tx.ExecContext(ctx, query, args...); err != nil {
+		if err := tx.later(ctx, query, args...); err != nil {
 			return err
 		}
 	}
@@ -110,7 +108,8 @@ func (tx *transaction) insertRows(ctx context.Context, head string, rows [][]any
 }
 
 // updateRows updates many rows at once, each from its row of values, which the
-// statement names v.column1 and so on. What it RETURNs goes to scan.
+// statement names v.column1 and so on. What it RETURNs goes to scan; with nothing to
+// return it is done later.
 func (tx *transaction) updateRows(ctx context.Context, update rowsUpdate) error {
 	if len(update.rows) == 0 {
 		return nil
@@ -119,7 +118,13 @@ func (tx *transaction) updateRows(ctx context.Context, update rowsUpdate) error 
 		var args arguments
 		query := update.head + " FROM " + tx.db.dialect.values(&args, chunk) + " " + update.tail +
 			" AND " + update.key + " = v.column1" + tx.db.dialect.named(&args, update.key, chunk) + update.returning
-		if _, err := queryAll(ctx, tx, update.scan, query, args...); err != nil {
+		var err error
+		if update.returning == "" {
+			err = tx.later(ctx, query, args...)
+		} else {
+			_, err = queryAll(ctx, tx, update.scan, query, args...)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -153,40 +158,26 @@ type rowsUpdate struct {
 func queryAll[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	end, err := q.turn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
 	var all []T
-	for rows.Next() {
-		one, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
+	err := q.query(ctx, func(row scanner) error {
+		one, err := scan(row)
 		all = append(all, one)
-	}
-	return all, rows.Err()
+		return err
+	}, query, args...)
+	return all, err
 }
 
 // queryOne reads the one row of a query; ErrNotFound if there is none.
 func queryOne[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	end, err := q.turn(ctx)
-	if err != nil {
-		var none T
-		return none, err
-	}
-	defer end()
-	one, err := scan(q.QueryRowContext(ctx, query, args...))
-	if errors.Is(err, sql.ErrNoRows) {
-		return one, ErrNotFound
+	var one T
+	err := ErrNotFound
+	if failed := q.query(ctx, func(row scanner) error {
+		one, err = scan(row)
+		return err
+	}, query, args...); failed != nil {
+		return one, failed
 	}
 	return one, err
 }

@@ -17,7 +17,7 @@ type Tenant struct {
 func (s *Store) EnsureTenant(ctx context.Context, name string) (Tenant, error) {
 	var tenant Tenant
 	err := s.write(ctx, func(tx *transaction) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, $3)
+		err := tx.later(ctx, `INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, $3)
 			ON CONFLICT (name) DO NOTHING`, newID(prefixTenant), name, tx.db.now().UnixMicro())
 		if err != nil {
 			return err

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"maps"
@@ -29,13 +30,12 @@ type executor interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// querier is a pool or a transaction. Who queries takes a turn.
+// querier is a pool or a transaction.
 type querier interface {
 	executor
 
-	turn(ctx context.Context) (end func(), err error)
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	// query has each called with the rows of a statement.
+	query(ctx context.Context, each func(scanner) error, query string, args ...any) error
 }
 
 // transaction is one transaction, and what it makes due.
@@ -45,7 +45,7 @@ type querier interface {
 // destinations, operations, watches, tenants, events, deliveries, slack_messages,
 // budgets, work_groups.
 type transaction struct {
-	*sql.Tx
+	wire wire
 
 	ctx    context.Context //nolint:containedctx // bounds every statement of the transaction, see answerTime
 	db     *database
@@ -57,22 +57,21 @@ type transaction struct {
 	ended      []string // what watches have become
 }
 
-// turn needs no waiting: the transaction has its connection.
-func (*transaction) turn(context.Context) (end func(), err error) { return func() {}, nil }
-
 // ExecContext runs a statement within the transaction's own time.
 func (tx *transaction) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
-	return tx.Tx.ExecContext(tx.ctx, query, tx.db.dialect.planned(args)...)
+	n, err := tx.wire.query(tx.ctx, nil, query, tx.db.dialect.planned(args))
+	return driver.RowsAffected(n), err
 }
 
-// QueryContext runs a query within the transaction's own time.
-func (tx *transaction) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
-	return tx.Tx.QueryContext(tx.ctx, query, tx.db.dialect.planned(args)...)
+// query runs a query within the transaction's own time.
+func (tx *transaction) query(_ context.Context, each func(scanner) error, query string, args ...any) error {
+	_, err := tx.wire.query(tx.ctx, each, query, tx.db.dialect.planned(args))
+	return err
 }
 
-// QueryRowContext runs a query for a row within the transaction's own time.
-func (tx *transaction) QueryRowContext(_ context.Context, query string, args ...any) *sql.Row {
-	return tx.Tx.QueryRowContext(tx.ctx, query, tx.db.dialect.planned(args)...)
+// later runs a statement by the time of the commit, and before whatever is queried.
+func (tx *transaction) later(_ context.Context, query string, args ...any) error {
+	return tx.wire.later(tx.ctx, nil, query, tx.db.dialect.planned(args))
 }
 
 // markDue notes that rows of the group are due at a time; the group's own row
@@ -170,64 +169,74 @@ func (db *database) commit(ctx context.Context, do func(tx *transaction) error) 
 		return nil, fmt.Errorf("begin: %w", err)
 	}
 	defer end()
-	begun, err := db.write.BeginTx(ctx, nil)
+	conn, err := db.write.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
-	defer begun.Rollback() // after a commit it does nothing
-	tx := &transaction{Tx: begun, ctx: ctx, db: db, due: map[Group]time.Time{}}
-	if err := do(tx); err != nil {
+	defer func() { _ = conn.Close() }() // gives it back to the pool
+	tx := &transaction{ctx: ctx, db: db, due: map[Group]time.Time{}}
+	if err := db.transact(ctx, conn, func(w wire) error {
+		tx.wire = w
+		return tx.run(do)
+	}); err != nil {
 		return nil, err
-	}
-	if tx.failed != nil {
-		return nil, tx.failed
-	}
-	if err := tx.wake(ctx); err != nil {
-		return nil, err
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
-	}
-	if err := begun.Commit(); err != nil {
-		if db.dialect.unanswered(err) {
-			err = errors.Join(ErrOutcomeUnknown, err)
-		}
-		return nil, fmt.Errorf("commit: %w", err)
 	}
 	db.tally.add(tx)
 	return tx.dueNow(), nil
 }
 
+// run does it, and commits unless anything went wrong.
+func (tx *transaction) run(do func(tx *transaction) error) error {
+	if err := do(tx); err != nil {
+		return err
+	}
+	if tx.failed != nil {
+		return tx.failed
+	}
+	if err := tx.wake(); err != nil {
+		return err
+	}
+	if err := tx.ctx.Err(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	if err := tx.wire.commit(tx.ctx); err != nil {
+		if tx.db.dialect.unanswered(err) {
+			err = errors.Join(ErrOutcomeUnknown, err)
+		}
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
 // wake brings the rows of the groups forward to what became due. The order of
 // the values is the order of the locks; a row that is early enough is locked
 // all the same, so that a ReleaseGroup at the same time sees our rows.
-func (tx *transaction) wake(ctx context.Context) error {
+func (tx *transaction) wake() error {
 	rows := make([][]any, 0, len(tx.due))
 	for _, group := range slices.SortedFunc(maps.Keys(tx.due), compareGroups) {
 		rows = append(rows, []any{string(group.Kind), group.ID, tx.due[group].UnixMicro()})
 	}
 	for chunk := range slices.Chunk(rows, tx.db.dialect.rowsAtOnce(3)) {
 		var args arguments
-		_, err := queryAll(ctx, tx, tx.scanBroughtForward, `INSERT INTO work_groups (kind, id, due_at)`+
-			tx.db.dialect.insertion(&args, chunk)+`
-			ON CONFLICT (kind, id) DO UPDATE SET due_at = `+tx.db.dialect.greatest+`(excluded.due_at, work_groups.not_before)
+		query := `INSERT INTO work_groups (kind, id, due_at)` + tx.db.dialect.insertion(&args, chunk) + `
+			ON CONFLICT (kind, id) DO UPDATE SET due_at = ` + tx.db.dialect.greatest + `(excluded.due_at, work_groups.not_before)
 			WHERE work_groups.due_at IS NULL OR work_groups.due_at > excluded.due_at
-			RETURNING kind, id, due_at`, args...)
-		if err != nil {
+			RETURNING kind, id, due_at`
+		if err := tx.wire.later(tx.ctx, tx.noteBroughtForward, query, tx.db.dialect.planned(args)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// scanBroughtForward notes when a group is due that is not to be worked on yet: nobody
+// noteBroughtForward notes when a group is due that is not to be worked on yet: nobody
 // needs to be told of it now, however much is registered for a budget that rests.
-func (tx *transaction) scanBroughtForward(row scanner) (struct{}, error) {
+func (tx *transaction) noteBroughtForward(row scanner) error {
 	var group Group
 	var due time.Time
 	err := row.Scan(&group.Kind, &group.ID, timeColumn{&due})
 	tx.due[group] = due
-	return struct{}{}, err
+	return err
 }
 
 // dueNow is the groups that have work now.
@@ -258,11 +267,10 @@ func (db *database) announce(due []Group) {
 
 // holdLease fails with ErrLeaseLost unless owner holds the group's lease now.
 func (tx *transaction) holdLease(ctx context.Context, group Group, owner string) error {
-	var one int
-	err := tx.QueryRowContext(ctx, `SELECT 1 FROM work_groups
+	_, err := queryOne(ctx, tx, scanInt, `SELECT 1 FROM work_groups
 		WHERE kind = $1 AND id = $2 AND owner = $3 AND leased_until > $4`,
-		string(group.Kind), group.ID, owner, tx.db.steady().UnixMicro()).Scan(&one)
-	if errors.Is(err, sql.ErrNoRows) {
+		string(group.Kind), group.ID, owner, tx.db.steady().UnixMicro())
+	if errors.Is(err, ErrNotFound) {
 		return ErrLeaseLost
 	}
 	return err

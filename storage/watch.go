@@ -65,6 +65,13 @@ func (db *database) scanWatch(row scanner) (Watch, error) {
 		&w.Operation.Source, &w.Operation.AccountID, &w.Operation.ID, &w.Operation.Status, &w.Operation.Error,
 		timeColumn{&w.Operation.CompletedAt}, &w.Polls, timeColumn{&w.LastPolledAt}, &w.LastPollError,
 		timeColumn{&due}, timeColumn{&parked})
+	db.datePolls(&w, due, parked)
+	return w, err
+}
+
+// datePolls dates the last poll and, while the watch goes on, the next: when it is due,
+// or its budget is no longer parked.
+func (db *database) datePolls(w *Watch, due, parked time.Time) {
 	w.LastPolledAt = db.dated(w.LastPolledAt)
 	if w.Status == WatchWatching {
 		w.NextPollAt = db.dated(due)
@@ -72,7 +79,6 @@ func (db *database) scanWatch(row scanner) (Watch, error) {
 			w.NextPollAt = db.dated(parked)
 		}
 	}
-	return w, err
 }
 
 // Watch returns one watch of the tenant.

@@ -44,24 +44,17 @@ func (tx *transaction) createWatches(ctx context.Context, requested []NewWatch, 
 	if err != nil {
 		return nil, err
 	}
-	ids, err := tx.insertWatches(ctx, requested, operations, refers)
-	if err != nil {
-		return nil, err
-	}
-	tx.registered += len(ids)
-	byID, err := tx.db.readWatches(ctx, tx, ids)
-	created := make([]Watch, 0, len(ids))
-	for _, id := range ids {
-		created = append(created, byID[id])
-	}
+	created, err := tx.insertWatches(ctx, requested, operations, refers)
+	tx.registered += len(created)
 	return created, err
 }
 
 // owned is a row that a watch refers to.
 type owned struct {
 	tenantID string
-	budgetID string // of a credential
-	bot      bool   // of a destination: a Slack bot
+	budgetID string    // of a credential
+	parked   time.Time // until then its budget is
+	bot      bool      // of a destination: a Slack bot
 }
 
 // references are the rows that watches refer to, by id.
@@ -81,12 +74,13 @@ func (tx *transaction) references(ctx context.Context, all []*registration) (fou
 			}
 		}
 	}
-	found.credentials, err = tx.owned(ctx, `SELECT id, tenant_id, budget_id, FALSE FROM credentials`, credentials,
+	found.credentials, err = tx.owned(ctx, `SELECT id, tenant_id, budget_id, FALSE,
+		(SELECT parked_until FROM budgets WHERE id = credentials.budget_id) FROM credentials`, credentials,
 		tx.db.dialect.forShare)
 	if err != nil {
 		return references{}, err
 	}
-	found.destinations, err = tx.owned(ctx, `SELECT id, tenant_id, '', bot FROM destinations`, destinations, "")
+	found.destinations, err = tx.owned(ctx, `SELECT id, tenant_id, '', bot, NULL FROM destinations`, destinations, "")
 	return found, err
 }
 
@@ -98,7 +92,7 @@ func (tx *transaction) owned(
 	_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
 		var id string
 		var o owned
-		err := row.Scan(&id, &o.tenantID, &o.budgetID, &o.bot)
+		err := row.Scan(&id, &o.tenantID, &o.budgetID, &o.bot, timeColumn{&o.parked})
 		found[id] = o
 		return struct{}{}, err
 	}, selection+` WHERE `+tx.db.dialect.in(&args, "id", slices.Sorted(maps.Keys(wanted)))+` AND deleted_at IS NULL
@@ -122,12 +116,18 @@ func (f references) check(requested []NewWatch) error {
 	return nil
 }
 
+// openedOperation is an operation that is watched from now on.
+type openedOperation struct {
+	ref   string
+	watch Watch // what its watches show of it
+}
+
 // openOperations finds or starts the active operations, makes them due, and
-// returns the ids of their rows. Each stays locked, so it cannot be closed
+// returns them. Each stays locked, so it cannot be closed
 // before its new watches are there to be ended with it.
 func (tx *transaction) openOperations(
 	ctx context.Context, requested []NewWatch, refers references,
-) (map[operationKey]string, error) {
+) (map[operationKey]openedOperation, error) {
 	first := map[operationKey]*NewWatch{}
 	for i := range requested {
 		if n := &requested[i]; first[n.operationKey()] == nil {
@@ -144,29 +144,39 @@ func (tx *transaction) openOperations(
 		})
 		tx.markDue(Group{PollGroup, budgetID}, now)
 	}
-	ids := make(map[operationKey]string, len(rows))
+	opened := make(map[operationKey]openedOperation, len(rows))
 	if len(rows) == 0 {
-		return ids, nil
+		return opened, nil
 	}
 	for chunk := range slices.Chunk(rows, tx.db.dialect.rowsAtOnce(len(rows[0]))) {
 		var args arguments
 		_, err := queryAll(ctx, tx, func(row scanner) (struct{}, error) {
-			var id string
-			var key operationKey
-			err := row.Scan(&id, &key.credentialID, &key.source, &key.accountID, &key.operationID)
-			ids[key] = id
+			key, o, err := tx.db.scanOpened(row, refers)
+			opened[key] = o
 			return struct{}{}, err
 		}, `INSERT INTO operations (id, tenant_id, credential_id, budget_id, source, account_id, operation_id,
 			active, due_at, created_at, traceparent)`+tx.db.dialect.insertion(&args, chunk)+`
 			ON CONFLICT (credential_id, source, account_id, operation_id) WHERE active
 			DO UPDATE SET due_at = CASE WHEN operations.last_polled_at > excluded.created_at - `+justPolled+`
 				THEN operations.due_at ELSE `+tx.db.dialect.least+`(operations.due_at, excluded.due_at) END
-			RETURNING id, credential_id, source, account_id, operation_id`, args...)
+			RETURNING id, credential_id, source, account_id, operation_id, status, error, completed_at,
+			polls, last_polled_at, problem, due_at`, args...)
 		if err != nil {
 			return nil, err
 		}
 	}
-	return ids, nil
+	return opened, nil
+}
+
+func (db *database) scanOpened(row scanner, refers references) (key operationKey, o openedOperation, err error) {
+	w, due := &o.watch, time.Time{}
+	err = row.Scan(&o.ref, &key.credentialID, &key.source, &key.accountID, &key.operationID,
+		&w.Operation.Status, &w.Operation.Error, timeColumn{&w.Operation.CompletedAt},
+		&w.Polls, timeColumn{&w.LastPolledAt}, &w.LastPollError, timeColumn{&due})
+	w.Operation.Source, w.Operation.AccountID, w.Operation.ID = key.source, key.accountID, key.operationID
+	w.CredentialID, w.Status = key.credentialID, WatchWatching
+	db.datePolls(w, due, refers.credentials[key.credentialID].parked)
+	return key, o, err
 }
 
 // justPolled is how long ago (in microseconds) a poll counts as a new watch's
@@ -179,32 +189,36 @@ func compareOperations(a, b operationKey) int {
 }
 
 // insertWatches writes the watches, their destinations, and a Slack message to
-// be posted for each bot among these.
+// be posted for each bot among these. It returns what Watch would.
 func (tx *transaction) insertWatches(
-	ctx context.Context, requested []NewWatch, operations map[operationKey]string, refers references,
-) ([]string, error) {
-	now, due := tx.db.now(), tx.db.steady()
-	ids := make([]string, len(requested))
+	ctx context.Context, requested []NewWatch, operations map[operationKey]openedOperation, refers references,
+) ([]Watch, error) {
+	now, due := tx.db.now().UTC().Truncate(time.Microsecond), tx.db.steady()
+	made := make([]Watch, len(requested))
 	var watches, destinations, messages [][]any
 	for i, n := range requested {
-		ids[i] = newID(prefixWatch)
-		events, err := jsonText(append([]string{}, n.Events...))
+		o, w := operations[n.operationKey()], &made[i]
+		*w = o.watch
+		w.ID, w.TenantID, w.CreatedAt, w.ExpiresAt = newID(prefixWatch), n.TenantID, now, now.Add(n.Timeout)
+		w.DestinationIDs, w.Events = slices.Clone(n.DestinationIDs), append([]string{}, n.Events...)
+		w.Metadata = maps.Collect(maps.All(n.Metadata))
+		events, err := jsonText(w.Events)
 		if err != nil {
 			return nil, err
 		}
-		metadata, err := jsonText(maps.Collect(maps.All(n.Metadata)))
+		metadata, err := jsonText(w.Metadata)
 		if err != nil {
 			return nil, err
 		}
 		watches = append(watches, []any{
-			ids[i], n.TenantID, operations[n.operationKey()], n.CredentialID, n.AccountID, n.OperationID,
-			WatchWatching, events, metadata, now.Add(n.Timeout).UnixMicro(), due.Add(n.Timeout).UnixMicro(), now.UnixMicro(),
+			w.ID, n.TenantID, o.ref, n.CredentialID, n.AccountID, n.OperationID,
+			w.Status, events, metadata, w.ExpiresAt.UnixMicro(), due.Add(n.Timeout).UnixMicro(), now.UnixMicro(),
 			nullable(n.Traceparent),
 		})
 		for position, id := range n.DestinationIDs {
-			destinations = append(destinations, []any{ids[i], id, position})
+			destinations = append(destinations, []any{w.ID, id, position})
 			if refers.destinations[id].bot {
-				messages = append(messages, []any{ids[i], id, 1, 0, due.UnixMicro()})
+				messages = append(messages, []any{w.ID, id, 1, 0, due.UnixMicro()})
 				tx.markDue(Group{DeliverGroup, id}, due)
 			}
 		}
@@ -218,6 +232,6 @@ func (tx *transaction) insertWatches(
 	if err != nil {
 		return nil, err
 	}
-	return ids, tx.insertRows(ctx,
+	return made, tx.insertRows(ctx,
 		`INSERT INTO slack_messages (watch_id, destination_id, revision, shown_revision, due_at)`, messages)
 }

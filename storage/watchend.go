@@ -86,7 +86,7 @@ func (s *Store) LastPolls(ctx context.Context, limit int) (n int, err error) {
 func (tx *transaction) askLastPolls(ctx context.Context, operationRefs, watches []string, now time.Time) error {
 	var args arguments
 	asked := `CAST(` + args.add(now.UnixMicro()) + ` AS BIGINT)`
-	_, err := tx.ExecContext(ctx, `UPDATE operations SET last_poll_asked_at = COALESCE(last_poll_asked_at, `+asked+`),
+	err := tx.later(ctx, `UPDATE operations SET last_poll_asked_at = COALESCE(last_poll_asked_at, `+asked+`),
 		due_at = CASE WHEN last_poll_asked_at IS NULL THEN `+tx.db.dialect.least+`(due_at, `+asked+`) ELSE due_at END
 		WHERE active AND `+tx.db.dialect.in(&args, "id", operationRefs)+` AND EXISTS (SELECT 1 FROM watches w
 			WHERE w.operation_ref = operations.id AND w.finished_at IS NULL
@@ -96,10 +96,9 @@ func (tx *transaction) askLastPolls(ctx context.Context, operationRefs, watches 
 	}
 	args = args[:1]
 	patience := args.add(lastPollPatience.Microseconds())
-	_, err = tx.ExecContext(ctx, `UPDATE watches SET expire_at = (SELECT CASE WHEN o.last_polled_at >= watches.deadline THEN 0
+	return tx.later(ctx, `UPDATE watches SET expire_at = (SELECT CASE WHEN o.last_polled_at >= watches.deadline THEN 0
 			ELSE COALESCE(o.last_poll_asked_at, `+asked+`) + `+patience+` END FROM operations o WHERE o.id = watches.operation_ref)
 		WHERE finished_at IS NULL AND `+tx.db.dialect.in(&args, "id", watches), args...)
-	return err
 }
 
 // expirePolled ends at the next [Store.ExpireWatches] those watches of the
@@ -110,11 +109,10 @@ func (tx *transaction) expirePolled(ctx context.Context, operationRefs []string,
 		return nil
 	}
 	var args arguments
-	_, err := tx.ExecContext(ctx, `UPDATE watches SET expire_at = 0 WHERE id IN (SELECT w.id
+	return tx.later(ctx, `UPDATE watches SET expire_at = 0 WHERE id IN (SELECT w.id
 		FROM watches w JOIN operations o ON o.id = w.operation_ref
 		WHERE `+tx.db.dialect.in(&args, "w.operation_ref", operationRefs)+` AND w.finished_at IS NULL
 		AND w.expire_at > 0 AND w.deadline <= o.last_polled_at LIMIT `+args.add(most)+`)`, args...)
-	return err
 }
 
 // ExpireWatches ends up to limit watches whose deadline has passed, and says how

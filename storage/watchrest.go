@@ -31,9 +31,8 @@ func (tx *transaction) endOperations(ctx context.Context, rowIDs []string) error
 		return err
 	}
 	args = nil
-	_, err = tx.ExecContext(ctx, `UPDATE operations SET ended_to = '' WHERE `+tx.db.dialect.in(&args, "id", rowIDs)+` AND EXISTS
+	return tx.later(ctx, `UPDATE operations SET ended_to = '' WHERE `+tx.db.dialect.in(&args, "id", rowIDs)+` AND EXISTS
 		(SELECT 1 FROM watches w WHERE w.operation_ref = operations.id AND w.finished_at IS NULL)`, args...)
-	return err
 }
 
 // unfinished is an operation that is over, and that has watches left.

@@ -32,6 +32,7 @@ func RunMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"AttemptsAtSeveral":       testAttemptsAtSeveral,
 		"AuthenticateWritesOnce":  testAuthenticate,
 		"BatchOfWatches":          testBatchOfWatches,
+		"MadeIsWhatIsRead":        testMadeIsWhatIsRead,
 		"BudgetHintsAndParking":   testBudgetHints,
 		"BudgetNeverExceeded":     testBudgetNeverExceeded,
 		"BudgetsLeft":             testBudgetsLeft,

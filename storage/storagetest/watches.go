@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"oprelay/storage"
 )
 
@@ -33,6 +35,36 @@ func testBatchOfWatches(w *world) {
 	all := must(w.Watches(t.Context(), storage.WatchFilter{TenantID: w.tenant}, storage.Page{Limit: 2000}))(t)
 	want(t, "watches after a refused batch", len(all.Data), 1000)
 	want(t, "watches of no request", len(must(w.CreateWatches(t.Context(), nil))(t)), 0)
+}
+
+// What a registration returns is what is read of its watches, whatever is known of
+// their operations by then.
+func testMadeIsWhatIsRead(w *world) {
+	t := w.t
+	w.watch(t, "known")
+	poll := w.take(t)[0]
+	check(t, w.RecordPolls(t.Context(), []storage.PollResult{{
+		RowID: poll.RowID, At: start.Add(time.Second), Next: start.Add(time.Minute), Status: storage.OperationRunning, Error: "so far",
+		Problem: "slow", CompletedAt: start,
+	}}))
+	w.clock.advance(1500*time.Millisecond + 999)
+	made := func() []storage.Watch {
+		t.Helper()
+		plain, full := w.request("known"), w.request("new")
+		plain.Metadata, plain.Events, plain.DestinationIDs = nil, nil, nil
+		full.DestinationIDs = append(full.DestinationIDs, w.newBot(t).ID, w.newWebhook(t, w.tenant, false).ID)
+		made := must(w.CreateWatches(t.Context(), []storage.NewWatch{plain, full}))(t)
+		for _, watch := range made {
+			if diff := cmp.Diff(w.reload(t, watch), watch); diff != "" {
+				t.Errorf("-read +made:\n%s", diff)
+			}
+		}
+		return made
+	}
+	want(t, "polls of a known operation", made()[0].Polls, 1)
+	until := w.clock.Now().Add(time.Hour)
+	check(t, w.ParkBudget(t.Context(), w.credential.BudgetID, until))
+	want(t, "next poll of a parked budget", made()[1].NextPollAt, until.Truncate(time.Microsecond))
 }
 
 func testWatchEndings(w *world) {
