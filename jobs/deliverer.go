@@ -15,8 +15,9 @@ import (
 
 const (
 	// probeAfter failures in a row, a destination is probed with one delivery at
-	// a time until it accepts one.
+	// a time until it accepts one: probeRound of them, and then it rests.
 	probeAfter = 5
+	probeRound = 16
 	// slackPerSecond is Slack's limit for one channel:
 	// https://docs.slack.dev/apis/web-api/rate-limits
 	slackPerSecond = 1
@@ -28,9 +29,9 @@ const (
 	// failingInFlight is how many requests a destination that was failing at its last
 	// visit may have under way until it accepts one.
 	failingInFlight = 8
-	// failingRest is how long what becomes due at a failing destination gathers: each of
-	// its retries by itself would cost a claim and a commit.
-	failingRest = 250 * time.Millisecond
+	// probeRest is how long what becomes due at such a destination gathers: each retry by
+	// itself would cost a claim and a commit, and many keep the machine from others.
+	probeRest = 250 * time.Millisecond
 	// failingPause is how long a failing destination rests if too many others are
 	// being tried.
 	failingPause = 10 * time.Second
@@ -93,6 +94,7 @@ type visit struct {
 
 	// What the answers say, as they come in:
 	failures   int // in a row, up to now
+	probes     int // of this round
 	pauseUntil time.Time
 	disabled   bool // or about to be
 }
@@ -177,7 +179,9 @@ func (v *visit) pace() pace {
 		return pace{}
 	case to.Kind == storage.KindSlack:
 		return pace{limit: 1, careful: true}
-	case v.failures >= probeAfter:
+	case v.probing() && v.probes >= probeRound:
+		return pace{}
+	case v.probing():
 		limit = 1
 	case v.wasFailing && v.failures > 0:
 		limit = min(limit, failingInFlight)
@@ -193,6 +197,7 @@ func (v *visit) learn(a attempted) {
 		v.failures = 0
 	default:
 		v.failures += len(a.deliveries)
+		v.probes++
 	}
 	if a.pauseUntil.After(v.pauseUntil) {
 		v.pauseUntil = a.pauseUntil
@@ -200,10 +205,13 @@ func (v *visit) learn(a attempted) {
 	v.disabled = v.disabled || a.disable != ""
 }
 
-// rest is how long to let retries gather while the destination fails.
+func (v *visit) probing() bool { return v.failures >= probeAfter }
+
+// rest ends a round of probes, and is how long to let retries gather before the next.
 func (v *visit) rest() time.Duration {
-	if v.failures >= probeAfter {
-		return failingRest
+	v.probes = 0
+	if v.probing() && v.pace().limit > 0 {
+		return probeRest
 	}
 	return 0
 }

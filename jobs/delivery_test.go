@@ -119,6 +119,41 @@ func TestFailingDestinationIsProbed(t *testing.T) {
 	}
 }
 
+// A destination that fails is probed in rounds with a rest after each, for as long as
+// nothing else keeps it from being sent to, and until it accepts something.
+func TestProbesRest(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	v := &visit{deliverer: &deliverer{now: func() time.Time { return now }}}
+	v.to.Store(&opened{Destination: storage.Destination{Kind: storage.KindWebhook, MaxInFlight: 20}})
+	told := func(n int, status string) {
+		for range n {
+			v.learn(attempted{deliveries: []storage.AttemptResult{{Status: status}}})
+		}
+	}
+	want := func(when string, limit int, rest time.Duration) {
+		t.Helper()
+		if got := v.pace().limit; got != limit {
+			t.Errorf("%s: %d at a time, want %d", when, got, limit)
+		}
+		if got := v.rest(); got != rest {
+			t.Errorf("%s: it rests for %v, want %v", when, got, rest)
+		}
+	}
+	told(probeAfter-1, storage.DeliveryPending)
+	want("it may be chance", 20, 0)
+	told(1, storage.DeliveryPending)
+	want("it fails", 1, probeRest)
+	told(probeRound, storage.DeliveryPending)
+	want("after a round", 0, probeRest)
+	want("in the next round", 1, probeRest)
+	v.learn(attempted{deliveries: []storage.AttemptResult{{Status: storage.DeliveryPending}}, pauseUntil: now.Add(time.Second)})
+	want("it has asked for a pause", 0, 0)
+	now = now.Add(time.Second)
+	told(1, storage.DeliverySucceeded)
+	want("it has accepted one", 20, 0)
+}
+
 // The rate holds whichever of two workers sends.
 func TestRateLimitOfADestination(t *testing.T) {
 	t.Parallel()

@@ -92,7 +92,7 @@ func (r *draining[T, R]) goOn() {
 // gather lets further work become due, whatever is heard of it meanwhile. It is false
 // if that is not worth the while, or it is others' turn.
 func (r *draining[T, R]) gather(stop context.Context, woken <-chan struct{}) bool {
-	if r.rest == nil || !r.did || !r.notBefore.IsZero() || r.pace().limit == 0 || r.hadItsTurn() {
+	if r.rest == nil || !r.did || !r.notBefore.IsZero() || r.hadItsTurn() {
 		return false
 	}
 	pause := r.rest()
