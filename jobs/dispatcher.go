@@ -21,9 +21,11 @@ const (
 	// takeOverAfter is how long a group may be seen due and unattended before the
 	// dispatcher stops hoping for Redis and has its own process work through it.
 	takeOverAfter = time.Second
-	endMost       = 500
-	sweepEvery    = time.Minute
-	sweepMost     = 1000
+	// endMost is how many watches end in one transaction: polls of their operations, and
+	// whatever is recorded with these, wait for it.
+	endMost    = 100
+	sweepEvery = time.Minute
+	sweepMost  = 1000
 	// complainEvery keeps a fault that lasts from filling the log.
 	complainEvery = time.Minute
 )

@@ -17,9 +17,10 @@ import (
 // spend the budget of five minutes in seconds, few enough to stay polite.
 const pollsInFlight = 16
 
-// pollWriters is how many commits of poll results a process has under way. A second
-// one would wait for the first wherever both end watches of a tenant.
-const pollWriters = 1
+// pollWriters is how many commits of poll results a process has under way: one result
+// does not wait for hundreds of others'. Where both end watches of a tenant the second
+// waits for the first, but it does most of its work before.
+const pollWriters = 2
 
 // Source asks an upstream about one operation. It answers within its own
 // timeout, never retries, and tells everything through the answer.

@@ -107,11 +107,11 @@ func (t *table) print(out io.Writer) {
 			r.watches, r.events, r.lost, r.doubled, r.interrupted, r.refused, r.unanswered, r.recovery.Seconds(), r.memory, r.fault)
 	}
 	if len(t.delays) > 0 {
-		fmt.Fprintln(w, "\np99 alone\tnoise\tp99 beside\tratio\t  delay")
+		fmt.Fprintln(w, "\np99 alone\tnoise\tp99 beside\tallowed\tratio\t  delay")
 	}
 	for _, d := range t.delays {
-		fmt.Fprintf(w, "%.1f ms\t%.1f ms\t%.1f ms\t%.2f\t  %s\n",
-			milliseconds(d.alone), milliseconds(d.noise), milliseconds(d.beside), d.ratio(), d.what)
+		fmt.Fprintf(w, "%.1f ms\t%.1f ms\t%.1f ms\t%.1f ms\t%.2f\t  %s\n",
+			milliseconds(d.alone), milliseconds(d.noise), milliseconds(d.beside), milliseconds(d.limit()), d.ratio(), d.what)
 	}
 	_ = w.Flush() // the terminal is gone: nobody reads the table
 }

@@ -50,7 +50,7 @@ func TestReceiversMisbehave(t *testing.T) {
 	well.end()
 	ill.end()
 	r.settle(t, well.books)
-	compare(t, fmt.Sprintf("event to arrival, beside receivers that misbehave in %d ways", len(troubles)), before, beside)
+	compare(t, fmt.Sprintf("event to arrival, beside receivers that misbehave in %d ways", len(troubles)), before, beside, 0)
 	waited.judge(t)
 	for i, trouble := range troubles {
 		r.classified(t, ids[i], trouble)
