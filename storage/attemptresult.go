@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,10 +26,26 @@ type AttemptResult struct {
 // attempted by another meanwhile. What is still to be delivered is held if the
 // destination is disabled, and pending if it is not.
 func (s *Store) RecordAttempts(ctx context.Context, results []AttemptResult) error {
+	return s.recordAttempts(ctx, results, s.db.dialect.forUpdate)
+}
+
+// ErrLocked is that another transaction has locked what was not to be waited for.
+var ErrLocked = errors.New("locked by another transaction")
+
+// RecordAttemptsNow is RecordAttempts, but ErrLocked where it would wait for a
+// destination: so who records for many is not kept by one.
+func (s *Store) RecordAttemptsNow(ctx context.Context, results []AttemptResult) error {
+	return s.recordAttempts(ctx, results, s.db.dialect.forUpdate+s.db.dialect.skipLocked)
+}
+
+func (s *Store) recordAttempts(ctx context.Context, results []AttemptResult, lock string) error {
 	err := s.write(ctx, func(tx *transaction) error {
-		records, err := tx.lockHealth(ctx, results)
+		records, err := tx.lockHealth(ctx, results, lock)
 		if err != nil {
 			return err
+		}
+		if lock != s.db.dialect.forUpdate && slices.Contains(slices.Collect(maps.Values(records)), nil) {
+			return ErrLocked
 		}
 		statuses, err := tx.lockDeliveries(ctx, results)
 		if err != nil {
@@ -83,7 +100,7 @@ func (h *health) count(r AttemptResult) {
 }
 
 // lockHealth locks the destinations, deleted or not, and reads their records.
-func (tx *transaction) lockHealth(ctx context.Context, results []AttemptResult) (map[string]*health, error) {
+func (tx *transaction) lockHealth(ctx context.Context, results []AttemptResult, lock string) (map[string]*health, error) {
 	records := map[string]*health{}
 	for _, r := range results {
 		records[r.DestinationID] = nil
@@ -96,7 +113,7 @@ func (tx *transaction) lockHealth(ctx context.Context, results []AttemptResult) 
 		records[id] = &h
 		return struct{}{}, err
 	}, `SELECT id, status = 'enabled', failing_since, consecutive_failures FROM destinations
-		WHERE `+tx.db.dialect.in(&args, "id", slices.Sorted(maps.Keys(records)))+` ORDER BY id`+tx.db.dialect.forUpdate, args...)
+		WHERE `+tx.db.dialect.in(&args, "id", slices.Sorted(maps.Keys(records)))+` ORDER BY id`+lock, args...)
 	return records, err
 }
 

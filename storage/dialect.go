@@ -22,6 +22,7 @@ type dialect struct {
 	goose         goose.Dialect
 	maxParameters int    // of a statement for many rows; 0 where these travel as arrays
 	forUpdate     string // locks the rows of a SELECT that are about to change
+	skipLocked    string // after forUpdate: leaves out those that others have locked
 	forShare      string // keeps the rows of a SELECT from changing
 	least         string // the scalar minimum
 	greatest      string // the scalar maximum
@@ -36,6 +37,7 @@ func postgresDialect() dialect {
 		name:       "postgres",
 		goose:      goose.DialectPostgres,
 		forUpdate:  " FOR NO KEY UPDATE",
+		skipLocked: " SKIP LOCKED",
 		forShare:   " FOR SHARE",
 		least:      "LEAST",
 		greatest:   "GREATEST",
@@ -93,10 +95,11 @@ func postgresUnavailable(err error) bool {
 		err != nil && strings.HasSuffix(err.Error(), "conn closed")
 }
 
-// postgresUnanswered recognises the loss of a connection before the answer.
+// postgresUnanswered recognises the loss of a connection before the answer: of ours,
+// or of the one that a pooler had for us, which it tells with an error of class 08.
 func postgresUnanswered(err error) bool {
 	var answer *pgconn.PgError
-	return postgresUnavailable(err) && !errors.As(err, &answer)
+	return postgresUnavailable(err) && (!errors.As(err, &answer) || strings.HasPrefix(answer.Code, "08"))
 }
 
 // Primary result codes of SQLite, https://www.sqlite.org/rescode.html

@@ -149,9 +149,23 @@ func TestFullDisk(t *testing.T) {
 // that is what the caller hears.
 func TestLostAtTheCommit(t *testing.T) {
 	t.Parallel()
+	for name, through := range map[string]func(t *testing.T, url string) string{
+		"direct":          func(_ *testing.T, url string) string { return url },
+		"behind a pooler": func(t *testing.T, url string) string { t.Helper(); return testenv.StartPgBouncer(t, url).URL },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			lostAtTheCommit(t, through)
+		})
+	}
+}
+
+func lostAtTheCommit(t *testing.T, through func(t *testing.T, url string) string) {
+	t.Helper()
 	url := testenv.Postgres(t)
+	migrated(t, url)
 	proxy := testenv.StartProxy(t, url)
-	s := openOn(t, proxy.URL)
+	s := opened(t, through(t, proxy.URL))
 	run(t, url, `CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 		PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$`,
 		`CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON tenants DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()`)
@@ -362,4 +376,43 @@ func connectTo(t *testing.T, url string) *pgx.Conn {
 	}
 	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
 	return conn
+}
+
+// Who records attempts for many waits for no destination that another has locked.
+func TestRecordAttemptsNow(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t)
+	s := migrated(t, url)
+	tenant, err := s.EnsureTenant(t.Context(), "acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var results []storage.AttemptResult
+	for range 2 {
+		d, err := s.CreateDestination(t.Context(), storage.NewDestination{
+			TenantID: tenant.ID, Kind: storage.KindWebhook, Name: "hook", URL: "https://example.com/in", MaxInFlight: 1,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		results = append(results, storage.AttemptResult{DeliveryID: "none", DestinationID: d.ID, Status: storage.DeliverySucceeded})
+	}
+	holder := connectTo(t, url)
+	for _, statement := range []string{`BEGIN`, `SELECT 1 FROM destinations WHERE id = '` + results[0].DestinationID + `' FOR NO KEY UPDATE`} {
+		if _, err := holder.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.RecordAttemptsNow(t.Context(), results); !errors.Is(err, storage.ErrLocked) || storage.Unavailable(err) {
+		t.Errorf("with one locked: %v", err)
+	}
+	if err := s.RecordAttemptsNow(t.Context(), results[1:]); err != nil {
+		t.Errorf("the other: %v", err)
+	}
+	if _, err := holder.Exec(t.Context(), `ROLLBACK`); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RecordAttemptsNow(t.Context(), results); err != nil {
+		t.Errorf("with none locked: %v", err)
+	}
 }

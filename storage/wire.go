@@ -95,11 +95,12 @@ type statement struct {
 	query string
 	args  []any
 	each  func(scanner) error
-	n     *int // rows returned or changed; nil if nobody asks
+	n     *int   // rows returned or changed; nil if nobody asks
+	tag   string // that the server must answer with; "" for any
 }
 
 func (p *pipeline) query(ctx context.Context, each func(scanner) error, query string, args []any) (n int, err error) {
-	p.queued = append(p.queued, statement{query, args, each, &n})
+	p.queued = append(p.queued, statement{query: query, args: args, each: each, n: &n})
 	err = p.send(ctx)
 	return n, err
 }
@@ -116,8 +117,13 @@ func (p *pipeline) commit(ctx context.Context) error {
 	if !p.sent && len(p.queued) == 1 { // BEGIN
 		return nil
 	}
-	p.queued = append(p.queued, statement{query: "COMMIT"})
-	return p.send(ctx)
+	committed := -1
+	p.queued = append(p.queued, statement{query: "COMMIT", tag: "COMMIT", n: &committed})
+	err := p.send(ctx)
+	if committed >= 0 { // and what went wrong after that, a server that stops, changes nothing
+		return nil
+	}
+	return err
 }
 
 // send sends what is queued. The last may be one that is planned for its values, which
@@ -170,7 +176,7 @@ func (s statement) read(all pgx.Rows) error {
 	if err := all.Err(); err != nil {
 		return err
 	}
-	if s.query == "COMMIT" && all.CommandTag().String() != "COMMIT" {
+	if s.tag != "" && all.CommandTag().String() != s.tag {
 		return pgx.ErrTxCommitRollback
 	}
 	if s.n != nil {

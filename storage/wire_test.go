@@ -1,9 +1,15 @@
 package storage
 
 import (
+	"context"
+	"crypto/rand"
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"oprelay/deploy/testenv"
 )
 
 // What is sent later is refused by the commit at the latest, together with all else;
@@ -42,4 +48,38 @@ func TestLater(t *testing.T) {
 		}
 		check(t, p.write(ctx, func(*transaction) error { return nil }))
 	})
+}
+
+// A server that stops may tell so after it has said that the transaction is committed:
+// then it is.
+func TestCommittedBeforeTheServerStopped(t *testing.T) {
+	t.Parallel()
+	// The commit waits for a moment, as for a disk, with the order to stop behind it.
+	server := testenv.StartPostgresServer(t, "fsync=on", "commit_delay=50000", "commit_siblings=0")
+	s := get(Open(t.Context(), Config{URL: server.URL, Keys: get(ParseKeyring(NewKey()))(t)}))(t)
+	t.Cleanup(func() { check(t, s.Close()) })
+	get(s.Migrate(t.Context()))(t)
+	const kill = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+		WHERE pid <> pg_backend_pid() AND state = 'active' AND query = 'COMMIT'`
+	admin := get(pgx.Connect(t.Context(), server.URL))(t)
+	t.Cleanup(func() { _ = admin.Close(context.WithoutCancel(t.Context())) })
+	killed := int64(0)
+	for killed < 5 {
+		name, told := rand.Text(), make(chan error, 1)
+		go func() { _, err := s.EnsureTenant(t.Context(), name); told <- err }()
+		var err error
+		for done := false; !done; {
+			n := get(scanInt(admin.QueryRow(t.Context(), kill)))(t)
+			killed += n
+			select {
+			case err = <-told:
+				done = true
+			default:
+			}
+		}
+		kept := get(scanInt(admin.QueryRow(t.Context(), `SELECT count(*) FROM tenants WHERE name = $1`, name)))(t) == 1
+		if !errors.Is(err, ErrOutcomeUnknown) && (err == nil) != kept {
+			t.Fatalf("kept: %t, and the caller is told %v", kept, err)
+		}
+	}
 }
