@@ -66,9 +66,9 @@ type deliverer struct {
 	joint        *joint[storage.AttemptResult]
 }
 
-// writeAttempts writes attempts at any destinations.
+// writeAttempts writes attempts at any destinations: ErrLocked if it would wait for one.
 func (d *deliverer) writeAttempts(ctx context.Context, results []storage.AttemptResult) error {
-	err := d.store.RecordAttempts(ctx, results)
+	err := d.store.RecordAttemptsNow(ctx, results)
 	if err == nil {
 		d.metrics.recorded(storage.DeliverGroup, len(results))
 	}

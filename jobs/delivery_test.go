@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -116,6 +117,42 @@ func TestFailingDestinationIsProbed(t *testing.T) {
 				t.Errorf("accepted, and still %+v", d)
 			}
 		})
+	}
+}
+
+// Attempts are recorded together, but for those whose destinations somebody else has
+// locked: these keep nobody waiting.
+func TestALockedDestinationKeepsNobody(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t, postgresBackend())
+	all := []receiver{r.webhook(nil), r.webhook(nil), r.webhook(nil)}
+	locked, free := all[:attemptWriters], all[attemptWriters]
+	r.start()
+	credential := r.credential("token")
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(r.store.Atomically(t.Context(), func(tx *storage.Store) error {
+		var none []storage.AttemptResult
+		for _, to := range locked {
+			none = append(none, storage.AttemptResult{DeliveryID: "none", DestinationID: to.id})
+		}
+		check(tx.RecordAttempts(t.Context(), none))
+		for i, to := range all {
+			r.watch(credential, operations(fmt.Sprint("op", i), 3), to.id)
+			r.await(to, 3) // and so a commit for the locked ones is under way, or waits
+		}
+		r.settled(3, free.id, storage.DeliverySucceeded)
+		for _, to := range locked {
+			r.settled(3, to.id, storage.DeliveryPending)
+		}
+		return nil
+	}))
+	for _, to := range locked {
+		r.settled(3, to.id, storage.DeliverySucceeded)
 	}
 }
 

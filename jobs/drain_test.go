@@ -542,6 +542,16 @@ func TestDrainRests(t *testing.T) {
 			t.Errorf("%d claims, want one for what was due, one for what came, and one for nothing", p.claims)
 		}
 		p.add(21)
+		d.crowded = func() bool { return true }
+		began = time.Now()
+		if _, err := d.run(t.Context(), t.Context(), woken, leased()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it rested for %v where others were waiting", took)
+		}
+		p.add(22)
+		d.crowded = nil
 		stop, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began = time.Now()

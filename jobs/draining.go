@@ -90,9 +90,9 @@ func (r *draining[T, R]) goOn() {
 }
 
 // gather lets further work become due, whatever is heard of it meanwhile. It is false
-// if that is not worth the while, or it is others' turn.
+// if that is not worth the while, or others may be waiting.
 func (r *draining[T, R]) gather(stop context.Context, woken <-chan struct{}) bool {
-	if r.rest == nil || !r.did || !r.notBefore.IsZero() || r.hadItsTurn() {
+	if r.rest == nil || !r.did || !r.notBefore.IsZero() || r.crowded != nil && r.crowded() {
 		return false
 	}
 	pause := r.rest()

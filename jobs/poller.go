@@ -17,10 +17,14 @@ import (
 // spend the budget of five minutes in seconds, few enough to stay polite.
 const pollsInFlight = 16
 
-// pollWriters is how many commits of poll results a process has under way: one result
-// does not wait for hundreds of others'. Where both end watches of a tenant the second
-// waits for the first, but it does most of its work before.
-const pollWriters = 2
+const (
+	// pollWriters is how many commits of many poll results a process has under way. Where
+	// two end watches of a tenant one waits for the other, but does most of its work before.
+	pollWriters = 2
+	// fewPolls is up to how many results do not wait for, or with, hundreds of others': they
+	// have a commit of their own.
+	fewPolls = 8
+)
 
 // Source asks an upstream about one operation. It answers within its own
 // timeout, never retries, and tells everything through the answer.
@@ -42,6 +46,7 @@ type poller struct {
 	metrics *metrics
 	traces  tracing
 	joint   *joint[polled]
+	few     *joint[polled] // for fewPolls
 }
 
 // polled is what came of one poll, with what the group's budget learns from it.
@@ -156,6 +161,9 @@ func (p *poller) record(ctx context.Context, budget string, results []polled) er
 	}
 	if slices.ContainsFunc(results, func(r polled) bool { return r.CredentialRefused }) {
 		return p.write(ctx, results)
+	}
+	if len(results) <= fewPolls {
+		return p.few.do(ctx, results)
 	}
 	return p.joint.do(ctx, results)
 }

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -54,14 +55,16 @@ func (v *visit) send(ctx context.Context, e errand, traceparent string) (notifie
 }
 
 // record writes the attempts and the next states: together with those at other
-// destinations, unless the destination may have to be disabled.
+// destinations, unless the destination may have to be disabled or is locked.
 func (v *visit) record(ctx context.Context, results []attempted) error {
 	var all attempted
 	for _, r := range results {
 		all.join(r)
 	}
 	if len(all.progress) == 0 && !v.mayDisable(all) {
-		return v.joint.do(ctx, all.deliveries)
+		if err := v.joint.do(ctx, all.deliveries); !errors.Is(err, storage.ErrLocked) {
+			return err
+		}
 	}
 	return v.recordAlone(ctx, all)
 }

@@ -162,7 +162,7 @@ func newWorker(cfg Config) *Worker {
 		secrets: newCache[storage.CredentialSecret](credentialTTL),
 		now:     cfg.Store.Steady, log: cfg.Logger, metrics: m, traces: tracing{cfg.Tracer},
 	}
-	w.poller.joint = newJoint(pollWriters, w.poller.write)
+	w.poller.joint, w.poller.few = newJoint(pollWriters, w.poller.write), newJoint(1, w.poller.write)
 	w.deliverer = &deliverer{
 		store: cfg.Store, notifier: cfg.Notifier, schedule: cfg.Retry, timeout: cfg.Timeout,
 		disableAfter: cfg.DisableAfter, failingPause: cmp.Or(cfg.failingPause, failingPause),
