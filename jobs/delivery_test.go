@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"oprelay/deploy/testenv"
 	"oprelay/notifier/slacktest"
 	"oprelay/notifier/webhooktest"
 	"oprelay/storage"
@@ -124,35 +125,46 @@ func TestFailingDestinationIsProbed(t *testing.T) {
 // locked: these keep nobody waiting.
 func TestALockedDestinationKeepsNobody(t *testing.T) {
 	t.Parallel()
-	r := newRelay(t, postgresBackend())
+	b, url := postgresBackend(), testenv.Postgres(t)
+	b.database = func(*testing.T) string { return url }
+	r := newRelay(t, b)
 	all := []receiver{r.webhook(nil), r.webhook(nil), r.webhook(nil)}
 	locked, free := all[:attemptWriters], all[attemptWriters]
 	r.start()
+	release := lock(t, url, `SELECT 1 FROM destinations WHERE id IN ('`+locked[0].id+`', '`+locked[1].id+`') FOR NO KEY UPDATE`)
+	defer release()
 	credential := r.credential("token")
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+	for i, to := range all {
+		r.watch(credential, operations(fmt.Sprint("op", i), 3), to.id)
+		r.await(to, 3) // and so a commit for the locked ones is under way, or waits
 	}
-	check(r.store.Atomically(t.Context(), func(tx *storage.Store) error {
-		var none []storage.AttemptResult
-		for _, to := range locked {
-			none = append(none, storage.AttemptResult{DeliveryID: "none", DestinationID: to.id})
-		}
-		check(tx.RecordAttempts(t.Context(), none))
-		for i, to := range all {
-			r.watch(credential, operations(fmt.Sprint("op", i), 3), to.id)
-			r.await(to, 3) // and so a commit for the locked ones is under way, or waits
-		}
-		r.settled(3, free.id, storage.DeliverySucceeded)
-		for _, to := range locked {
-			r.settled(3, to.id, storage.DeliveryPending)
-		}
-		return nil
-	}))
+	r.settled(3, free.id, storage.DeliverySucceeded)
+	for _, to := range locked {
+		r.settled(3, to.id, storage.DeliveryPending)
+	}
+	release()
 	for _, to := range locked {
 		r.settled(3, to.id, storage.DeliverySucceeded)
+	}
+}
+
+// lock has a session of its own run the query and hold what that locks, until it is
+// released.
+func lock(t *testing.T, url, query string) (release func()) {
+	t.Helper()
+	const sleeping = ` FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'`
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = testenv.Query(t.Context(), url, query+`; SELECT pg_sleep(600)`) // it is terminated
+	}()
+	eventually(t, func() bool {
+		n, err := testenv.Query(t.Context(), url, `SELECT count(*)`+sleeping)
+		return err == nil && n == "1"
+	}, nil, "the lock")
+	return func() {
+		testenv.Execute(t, url, `SELECT pg_terminate_backend(pid)`+sleeping)
+		<-ended
 	}
 }
 

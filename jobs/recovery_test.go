@@ -29,7 +29,7 @@ func TestNothingIsLostWithRedis(t *testing.T) {
 			to := r.webhook(nil)
 			to.Respond(webhooktest.FirstAttempts(1, webhooktest.Answer{Status: http.StatusServiceUnavailable}))
 			r.start()
-			const pending, waiting = 500, 200
+			const pending, waiting = 200, 100
 			for _, id := range operations("pending", pending) {
 				r.add(id, simulator.Plan{RunningFor: 4 * time.Second})
 			}
