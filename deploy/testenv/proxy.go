@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"net/url"
@@ -49,8 +50,11 @@ func StartProxy(t testing.TB, serverURL string) *Proxy {
 	p.URL = u.String()
 	p.Restore()
 	t.Cleanup(func() {
-		p.Refuse()
+		p.opening.Lock()
+		defer p.opening.Unlock()
+		p.stopListening()
 		p.leavePlace()
+		p.Cut()
 		p.links.Wait()
 	})
 	return p
@@ -68,16 +72,24 @@ func (p *Proxy) Cut() {
 func (p *Proxy) Refuse() {
 	p.opening.Lock()
 	defer p.opening.Unlock()
+	if p.stopListening() {
+		p.keepPlace()
+	}
+	p.Cut()
+}
+
+// stopListening is false if nobody listened.
+func (p *Proxy) stopListening() bool {
 	p.mu.Lock()
 	listener := p.listener
 	p.listener = nil
 	p.mu.Unlock()
-	if listener != nil {
-		_ = listener.Close()
-		<-p.closed // for the address is taken until nobody waits at the listener
-		p.keepPlace()
+	if listener == nil {
+		return false
 	}
-	p.Cut()
+	_ = listener.Close()
+	<-p.closed // for the address is taken until nobody waits at the listener
+	return true
 }
 
 // keepPlace binds the address without listening there: connections are refused, and
@@ -90,7 +102,15 @@ func (p *Proxy) keepPlace() {
 		err = syscall.SetsockoptInt(socket, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
 	}
 	if err == nil {
-		err = syscall.Bind(socket, &syscall.SockaddrInet4{Port: int(address.Port()), Addr: address.Addr().As4()})
+		at := &syscall.SockaddrInet4{Port: int(address.Port()), Addr: address.Addr().As4()}
+		// A process that another test is starting has the listener, too, until it runs its own program.
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for deadline := time.Now().Add(5 * time.Second); ; <-tick.C {
+			if err = syscall.Bind(socket, at); !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
+				break
+			}
+		}
 	}
 	if err != nil {
 		p.t.Errorf("proxy: keep %s: %v", p.address, err)
