@@ -507,15 +507,7 @@ func TestDrainLingers(t *testing.T) {
 		if p.claims != 2 {
 			t.Errorf("%d claims, want one for each time that there was something", p.claims)
 		}
-		stop, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		began = time.Now()
-		if _, err := d.run(stop, t.Context(), woken, leased()); err != nil {
-			t.Fatal(err)
-		}
-		if took := time.Since(began); took != time.Second {
-			t.Errorf("asked to stop after a second, it left after %v", took)
-		}
+		leavesWhenAsked(t, d)
 	})
 }
 
@@ -552,14 +544,21 @@ func TestDrainRests(t *testing.T) {
 		}
 		p.add(22)
 		d.crowded = nil
-		stop, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		began = time.Now()
-		if _, err := d.run(stop, t.Context(), woken, leased()); err != nil {
-			t.Fatal(err)
-		}
-		if took := time.Since(began); took != time.Second {
-			t.Errorf("asked to stop after a second, it left after %v", took)
-		}
+		leavesWhenAsked(t, d)
 	})
+}
+
+// leavesWhenAsked runs what would stay for longer than a second, and asks it to stop
+// after one.
+func leavesWhenAsked(t *testing.T, d *drain[int, int]) {
+	t.Helper()
+	stop, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	began := time.Now()
+	if _, err := d.run(stop, t.Context(), nil, leased()); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took != time.Second {
+		t.Errorf("asked to stop after a second, it left after %v", took)
+	}
 }

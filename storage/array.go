@@ -14,7 +14,6 @@ import (
 // parses and plans as little for a thousand rows as for one. They are written
 // here, for pgx would allocate for every value.
 // https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
-
 //
 // A single value or row is not written so: a kept plan takes an array for ten values,
 // so PostgreSQL prefers to plan anew for one, each time.
