@@ -146,14 +146,25 @@ func startOnFreePort(at func(port string) command) (p *process, port string, err
 // freePort finds a port below those that the system hands out for outgoing
 // connections, so that a server can be stopped and started again on it.
 func freePort() string {
+	listener := listenOnFreePort()
+	defer func() { _ = listener.Close() }()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		panic(err) // an address of the standard library's own making
+	}
+	return port
+}
+
+// listenOnFreePort takes a port as freePort finds it. Who closes the listener to
+// listen there again may find the port taken: a process that another test is starting
+// has the listener, too, until it runs its own program.
+func listenOnFreePort() net.Listener {
 	const lowest, highest = 10_000, 30_000
 	for {
 		port := strconv.Itoa(lowest + rand.IntN(highest-lowest))
 		listener, err := net.Listen("tcp", net.JoinHostPort(loopback, port)) //nolint:noctx // answers at once
-		if err != nil {
-			continue
+		if err == nil {
+			return listener
 		}
-		_ = listener.Close()
-		return port
 	}
 }

@@ -42,13 +42,11 @@ func StartProxy(t testing.TB, serverURL string) *Proxy {
 	if err != nil {
 		t.Fatalf("the URL of the server: %v", err)
 	}
-	p := &Proxy{
-		t: t, server: u.Host, address: net.JoinHostPort(loopback, freePort()),
-		open: map[*link]struct{}{},
-	}
+	listener := listenOnFreePort()
+	p := &Proxy{t: t, server: u.Host, address: listener.Addr().String(), open: map[*link]struct{}{}}
 	u.Host = p.address
 	p.URL = u.String()
-	p.Restore()
+	p.listen(listener)
 	t.Cleanup(func() {
 		p.opening.Lock()
 		defer p.opening.Unlock()
@@ -161,6 +159,11 @@ func (p *Proxy) Restore() {
 		p.t.Errorf("proxy: %v", err)
 		return
 	}
+	p.listen(listener)
+}
+
+// listen accepts connections; p.mu is held, or nobody else has the proxy yet.
+func (p *Proxy) listen(listener net.Listener) {
 	p.listener = listener
 	closed := make(chan struct{})
 	p.closed = closed

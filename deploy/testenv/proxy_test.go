@@ -2,11 +2,14 @@ package testenv_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/url"
 	"os"
+	"os/exec"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -69,6 +72,32 @@ func TestProxySlow(t *testing.T) {
 	}
 	proxy.Restore()
 	c.echoes("restored")
+}
+
+// A process that is being started has the descriptors of the one that starts it, until
+// it runs its own program.
+func TestProxiesStartWhileProcessesDo(t *testing.T) {
+	t.Parallel()
+	server := echo(t)
+	starts, enough := context.WithCancel(t.Context())
+	var starting sync.WaitGroup
+	for range 4 {
+		starting.Go(func() {
+			for starts.Err() == nil {
+				if err := exec.CommandContext(t.Context(), "true").Run(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 500 {
+		proxy := testenv.StartProxy(t, server)
+		proxy.Refuse()
+		proxy.Restore()
+	}
+	enough()
+	starting.Wait()
 }
 
 // The end of a connection passes too, after all that was sent before it.
