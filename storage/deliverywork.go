@@ -41,8 +41,9 @@ type TakeDeliveries struct {
 	Exclude map[string]bool // ids of deliveries (or, for DueProgress, of watches) in flight
 }
 
+// %s is the deliveries.
 const selectDueDelivery = `SELECT d.id, d.destination_id, d.event_id, d.event_type, d.tenant_id, d.watch_id,
-	e.created_at, e.body, d.attempts_made, d.step, e.traceparent, m.channel, m.ts FROM deliveries d JOIN events e ON e.id = d.event_id
+	e.created_at, e.body, d.attempts_made, d.step, e.traceparent, m.channel, m.ts FROM %s d JOIN events e ON e.id = d.event_id
 	LEFT JOIN slack_messages m ON m.watch_id = d.watch_id AND m.destination_id = d.destination_id `
 
 func scanDueDelivery(row scanner) (DueDelivery, error) {
@@ -110,11 +111,12 @@ func (s *Store) dueAt(ctx context.Context, take TakeDeliveries) ([]DueDelivery, 
 		inFlight = ` AND NOT (` + s.db.dialect.in(&args, "id", slices.Sorted(maps.Keys(take.Exclude))) + `)`
 	}
 	due := func(step string) string {
-		return `SELECT id FROM (SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'pending'
+		return `SELECT * FROM (SELECT * FROM deliveries WHERE destination_id = $1 AND status = 'pending'
 			AND next_attempt_at <= $2 AND ` + step + inFlight + ` ORDER BY next_attempt_at LIMIT $3) AS due`
 	}
-	return queryAll(ctx, s.reader(), scanDueDelivery, selectDueDelivery+`WHERE d.id IN
-		(`+due("step = 0")+` UNION ALL `+due("step > 0")+`) ORDER BY d.step > 0, d.next_attempt_at, d.id`, args...)
+	all := `(` + due("step = 0") + ` UNION ALL ` + due("step > 0") + `)`
+	return queryAll(ctx, s.reader(), scanDueDelivery, fmt.Sprintf(selectDueDelivery, all)+
+		`ORDER BY d.step > 0, d.next_attempt_at, d.id`, args...)
 }
 
 // share fills limit places with first attempts, which come first, leaving a quarter

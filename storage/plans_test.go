@@ -37,10 +37,10 @@ func TestPlans(t *testing.T) {
 // sqliteFault is what a plan does that takes longer as the tables grow: it reads
 // one without an index, or all of an index but that of what is seldom there.
 // Aliases are of any table, for where SQLite has no statistics, as here, it does
-// not know which are small. v is values.
+// not know which are small. v is values, a co-routine what a query within left of a table.
 func sqliteFault(plan string) error {
 	for _, scan := range regexp.MustCompile(`SCAN (`+growing+`|[a-z]{1,2})\b[^\n]*`).FindAllStringSubmatch(plan, -1) {
-		if scan[1] != "v" && !strings.HasSuffix(scan[0], "s_graces") {
+		if scan[1] != "v" && !strings.Contains(plan, "CO-ROUTINE "+scan[1]+"\n") && !strings.HasSuffix(scan[0], "s_graces") {
 			return errors.New(scan[0])
 		}
 	}

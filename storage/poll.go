@@ -38,9 +38,10 @@ type TakePolls struct {
 	MinInterval time.Duration   // the shortest time between two polls of an operation
 }
 
+// %s is the operations.
 const selectDuePoll = `SELECT o.id, o.tenant_id, o.credential_id, o.source, o.account_id, o.operation_id,
 	o.created_at, o.due_at, o.polls, o.status, o.refused_since, o.refused_reason, c.refused_since, o.traceparent
-	FROM operations o JOIN credentials c ON c.id = o.credential_id `
+	FROM %s o JOIN credentials c ON c.id = o.credential_id `
 
 func scanDuePoll(row scanner) (DuePoll, error) {
 	var p DuePoll
@@ -104,7 +105,7 @@ func (tx *transaction) duePolls(ctx context.Context, take TakePolls, limit int) 
 		return waiting, err // that is all there is
 	}
 	var args arguments
-	young, err := queryAll(ctx, tx, scanDuePoll, selectDuePoll+tx.duePoll(&args, take, exclude)+
+	young, err := queryAll(ctx, tx, scanDuePoll, fmt.Sprintf(selectDuePoll, "operations")+tx.duePoll(&args, take, exclude)+
 		` ORDER BY o.created_at DESC LIMIT `+args.add((limit+rand.N(2))/2), args...)
 	if err != nil {
 		return nil, err
@@ -128,8 +129,8 @@ func (tx *transaction) longestWaiting(ctx context.Context, take TakePolls, exclu
 	var args arguments
 	due := tx.duePoll(&args, take, exclude)
 	among, least := args.add(2*limit), args.add(max(take.MinInterval.Microseconds(), 1))
-	return queryAll(ctx, tx, scanDuePoll, selectDuePoll+`WHERE o.id IN
-		(SELECT o.id FROM operations o `+due+` ORDER BY o.due_at LIMIT `+among+`)
+	waiting := `(SELECT * FROM operations o ` + due + ` ORDER BY o.due_at LIMIT ` + among + `)`
+	return queryAll(ctx, tx, scanDuePoll, fmt.Sprintf(selectDuePoll, waiting)+`
 		ORDER BY CAST($2 - o.due_at + `+least+` AS DOUBLE PRECISION)
 			/ (`+tx.db.dialect.greatest+`(o.due_at - COALESCE(o.last_polled_at, o.created_at), 0) + `+least+`) DESC, o.due_at
 		LIMIT `+args.add(limit), args...)
