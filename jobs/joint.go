@@ -69,11 +69,11 @@ func (j *joint[R]) writeAll(ctx context.Context, all []*contribution[R]) {
 	if len(all) == 0 { // others have taken what there was
 		return
 	}
-	rows := all[0].rows
-	for _, c := range all[1:] {
-		rows = append(slices.Clip(rows), c.rows...)
+	parts := make([][]R, len(all))
+	for i, c := range all {
+		parts[i] = c.rows
 	}
-	err := j.write(ctx, rows)
+	err := j.write(ctx, slices.Concat(parts...))
 	for _, c := range all {
 		if err != nil && !storage.Unavailable(err) && len(all) > 1 {
 			c.written <- j.write(ctx, c.rows)

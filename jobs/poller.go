@@ -45,11 +45,12 @@ type poller struct {
 	log     *slog.Logger
 	metrics *metrics
 	traces  tracing
-	joint   *joint[polled]
-	few     *joint[polled] // for fewPolls
+	joint   *joint[*polled]
+	few     *joint[*polled] // for fewPolls
 }
 
-// polled is what came of one poll, with what the group's budget learns from it.
+// polled is what came of one poll, with what the group's budget learns from it: 1 KB,
+// which goes by its address.
 type polled struct {
 	due    storage.DuePoll
 	answer cloudflare.Answer
@@ -70,13 +71,13 @@ type polling struct {
 // work polls what is due in the group while its lease holds.
 func (p *poller) work(stop, work context.Context, t turn) (notBefore time.Time, err error) {
 	v := &polling{poller: p, turn: t}
-	d := drain[storage.DuePoll, polled]{
+	d := drain[storage.DuePoll, *polled]{
 		claim:  v.claim,
 		pace:   v.pace,
 		id:     func(due storage.DuePoll) string { return due.RowID },
 		do:     p.poll,
 		learn:  v.learn,
-		record: func(ctx context.Context, results []polled) error { return p.record(ctx, t.group.ID, results) },
+		record: func(ctx context.Context, results []*polled) error { return p.record(ctx, t.group.ID, results) },
 		ahead:  min(ahead, p.budget.Slot()/4), // for a charge that is not used in time is lost
 		linger: t.linger, crowded: t.crowded,
 	}
@@ -103,7 +104,7 @@ func (v *polling) pace() pace {
 
 // learn heeds at once what an answer says about the upstream's limits; heed has
 // the budget remember it.
-func (v *polling) learn(r polled) {
+func (v *polling) learn(r *polled) {
 	if r.answer.Outcome == cloudflare.RateLimited && r.Next.After(v.parkedUntil) {
 		v.parkedUntil = r.Next
 	}
@@ -117,20 +118,20 @@ func (p *poller) low(q *cloudflare.Quota) bool {
 
 // poll sends one request. A charge that has grown too old is forfeited: the row
 // stays due and is charged anew.
-func (p *poller) poll(ctx context.Context, due storage.DuePoll) (polled, bool) {
+func (p *poller) poll(ctx context.Context, due storage.DuePoll) (*polled, bool) {
 	secret, err := p.secrets.get(due.CredentialID, func() (storage.CredentialSecret, error) {
 		return p.store.OpenCredential(ctx, due.CredentialID)
 	})
 	switch {
 	case err != nil && (ctx.Err() != nil || storage.Unavailable(err)):
-		return polled{}, false // says nothing of the credential
+		return nil, false // says nothing of the credential
 	case err != nil:
 		p.log.Error("cannot open a credential; its operations are polled again later", "credential_id", due.CredentialID, "error", err)
 		unread := cloudflare.Answer{Outcome: cloudflare.Inconclusive, Problem: "the relay cannot open the credential: see its log"}
 		return p.result(due, unread), true
 	}
 	if err := p.egress.Wait(ctx); err != nil || p.now().After(due.SendBy) {
-		return polled{}, false
+		return nil, false
 	}
 	p.metrics.sending(p.now().Sub(due.DueAt))
 	started := time.Now()
@@ -138,16 +139,16 @@ func (p *poller) poll(ctx context.Context, due storage.DuePoll) (polled, bool) {
 		APIToken: string(secret.APIToken), Email: secret.Email, APIKey: string(secret.APIKey),
 	}, due.AccountID, due.OperationID)
 	if ctx.Err() != nil {
-		return polled{}, false // the process ends: not the upstream's doing
+		return nil, false // the process ends: not the upstream's doing
 	}
 	p.metrics.polled(answer.Outcome, time.Since(started))
 	p.traces.polled(due, answer, started)
 	return p.result(due, answer), true
 }
 
-func (p *poller) result(due storage.DuePoll, answer cloudflare.Answer) polled {
+func (p *poller) result(due storage.DuePoll, answer cloudflare.Answer) *polled {
 	at := p.now()
-	return polled{
+	return &polled{
 		due: due, answer: answer, at: at,
 		PollResult: p.policy.observe(due, answer, at, rand.Float64()),
 	}
@@ -155,11 +156,11 @@ func (p *poller) result(due storage.DuePoll, answer cloudflare.Answer) polled {
 
 // record parks or narrows the budget if an answer says so, and writes all results:
 // together with those of other budgets, unless a credential is in trouble.
-func (p *poller) record(ctx context.Context, budget string, results []polled) error {
+func (p *poller) record(ctx context.Context, budget string, results []*polled) error {
 	if err := p.heed(ctx, budget, results); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(results, func(r polled) bool { return r.CredentialRefused }) {
+	if slices.ContainsFunc(results, func(r *polled) bool { return r.CredentialRefused }) {
 		return p.write(ctx, results)
 	}
 	if len(results) <= fewPolls {
@@ -169,7 +170,7 @@ func (p *poller) record(ctx context.Context, budget string, results []polled) er
 }
 
 // write writes results of any budgets, and rejects credentials whose grace is over.
-func (p *poller) write(ctx context.Context, results []polled) error {
+func (p *poller) write(ctx context.Context, results []*polled) error {
 	rows := make([]storage.PollResult, len(results))
 	refused := map[string]time.Time{} // when each credential was refused last
 	for i, r := range results {
@@ -215,10 +216,9 @@ func (p *poller) write(ctx context.Context, results []polled) error {
 
 // heed carries what the upstream says about its limits over to the budget: a 429
 // and the lowest of the quotas.
-func (p *poller) heed(ctx context.Context, budget string, results []polled) error {
+func (p *poller) heed(ctx context.Context, budget string, results []*polled) error {
 	var locked, low *polled
-	for i := range results {
-		r := &results[i]
+	for _, r := range results {
 		if r.answer.Outcome == cloudflare.RateLimited && (locked == nil || r.Next.After(locked.Next)) {
 			locked = r
 		}

@@ -36,7 +36,7 @@ func TestLateRecordRejectsNothing(t *testing.T) {
 		RowID: due[0].RowID, At: at, Next: at.Add(time.Second), Problem: "HTTP 401",
 		RefusedSince: at, RefusedReason: storage.ReasonCredentialRejected, CredentialRefused: true,
 	}
-	if err := p.record(t.Context(), groups[0].ID, []polled{{due: due[0], at: at, PollResult: refused}}); err != nil {
+	if err := p.record(t.Context(), groups[0].ID, []*polled{{due: due[0], at: at, PollResult: refused}}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := r.store.Credential(t.Context(), r.tenant, credential)

@@ -26,7 +26,11 @@ func (d dialect) arrays() bool { return d.maxParameters == 0 }
 func (a *arguments) arrays(rows [][]any) string {
 	holders := make([]string, len(rows[0]))
 	for j := range holders {
-		array := make([]byte, 0, 40*len(rows))
+		size := 0
+		for _, row := range rows {
+			size += sizeOf(row[j])
+		}
+		array := make([]byte, 0, size)
 		for i, row := range rows {
 			array = append(array, "{,"[min(i, 1)])
 			array = appendElement(array, row[j])
@@ -80,6 +84,14 @@ func jsonArray(values []string) string {
 		panic(err) // texts are always JSON
 	}
 	return string(array)
+}
+
+// sizeOf is about how long a value is in an array, the comma before it included.
+func sizeOf(value any) int {
+	if body, ok := value.([]byte); ok {
+		return hex.EncodedLen(len(body)) + len(`,"\\x"`)
+	}
+	return 40 // an id, mostly
 }
 
 // appendElement writes a value that has a typeOf into an array.

@@ -1,0 +1,3 @@
+-- +goose Up
+
+-- For PostgreSQL alone: SQLite changes an entry where it is.
