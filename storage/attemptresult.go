@@ -125,7 +125,7 @@ func (tx *transaction) writeHealth(ctx context.Context, records map[string]*heal
 			rows = append(rows, []any{id, instant(h.failingSince), h.failures})
 		}
 	}
-	return tx.updateRows(ctx, rowsUpdate{
+	return tx.updateRows(rowsUpdate{
 		head: `UPDATE destinations SET failing_since = v.column2, consecutive_failures = v.column3`,
 		rows: rows,
 		key:  "destinations.id",
@@ -175,7 +175,7 @@ func (tx *transaction) deliveryRow(r AttemptResult, status string, h *health) []
 // of its delivery's watch, and with a message of its end a watch needs no
 // further progress shown.
 func (tx *transaction) writeAttempts(ctx context.Context, deliveries, attempts, messages [][]any) error {
-	err := tx.updateRows(ctx, rowsUpdate{
+	err := tx.updateRows(rowsUpdate{
 		head: `UPDATE deliveries SET status = v.column2, attempts_made = v.column3, next_attempt_at = v.column4,
 			finished_at = v.column5, step = deliveries.step + 1`,
 		rows: deliveries,
@@ -185,12 +185,12 @@ func (tx *transaction) writeAttempts(ctx context.Context, deliveries, attempts, 
 	if err != nil {
 		return err
 	}
-	err = tx.insertRows(ctx, `INSERT INTO attempts (delivery_id, number, started_at, duration, status_code,
+	err = tx.insertRows(`INSERT INTO attempts (delivery_id, number, started_at, duration, status_code,
 		error, response_body)`, attempts)
 	if err != nil || len(messages) == 0 {
 		return err
 	}
-	return tx.updateRows(ctx, rowsUpdate{
+	return tx.updateRows(rowsUpdate{
 		head: `UPDATE slack_messages SET channel = v.column2, ts = v.column3, shown_revision = slack_messages.revision`,
 		rows: messages,
 		key:  "d.id",

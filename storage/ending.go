@@ -91,14 +91,15 @@ func (tx *transaction) endWatches(ctx context.Context, watches []*endingWatch) e
 	if len(watches) == 0 {
 		return nil
 	}
-	ended, err := tx.setEnded(ctx, watches)
+	var ended []*endingWatch
+	if err := tx.setEnded(watches, func(w *endingWatch) { ended = append(ended, w) }); err != nil {
+		return err
+	}
+	recipients, err := tx.recipientsOf(ctx, watches) // from here on all that ended are known
 	if err != nil {
 		return err
 	}
-	recipients, err := tx.recipientsOf(ctx, ended)
-	if err != nil {
-		return err
-	}
+	slices.SortFunc(ended, func(a, b *endingWatch) int { return strings.Compare(a.id, b.id) })
 	now := tx.db.now()
 	var events []event
 	var shown []*endingWatch // by a bot's message
@@ -122,8 +123,9 @@ func (tx *transaction) endWatches(ctx context.Context, watches []*endingWatch) e
 	return tx.endMessages(ctx, shown)
 }
 
-// setEnded is the compare-and-set: it returns the watches that were watching.
-func (tx *transaction) setEnded(ctx context.Context, watches []*endingWatch) ([]*endingWatch, error) {
+// setEnded is the compare-and-set: ended is told of the watches that were watching, by the
+// end of the next query.
+func (tx *transaction) setEnded(watches []*endingWatch, ended func(*endingWatch)) error {
 	now := tx.db.now().UnixMicro()
 	byID := make(map[string]*endingWatch, len(watches))
 	var rows [][]any
@@ -132,21 +134,20 @@ func (tx *transaction) setEnded(ctx context.Context, watches []*endingWatch) ([]
 		byID[w.id] = w
 		rows = append(rows, []any{w.id, w.status, now, w.eventID})
 	}
-	var ended []*endingWatch
-	err := tx.updateRows(ctx, rowsUpdate{
+	return tx.updateRows(rowsUpdate{
 		head: `UPDATE watches SET status = v.column2, finished_at = v.column3, event_id = v.column4`,
 		key:  "watches.id",
 		rows: rows,
 		tail: `WHERE watches.finished_at IS NULL`, returning: ` RETURNING watches.id`,
-		scan: func(row scanner) (struct{}, error) {
+		scan: func(row scanner) error {
 			id, err := scanString(row)
-			ended = append(ended, byID[id])
-			tx.ended = append(tx.ended, byID[id].status)
-			return struct{}{}, err
+			if w := byID[id]; w != nil {
+				ended(w)
+				tx.ended = append(tx.ended, w.status)
+			}
+			return err
 		},
 	})
-	slices.SortFunc(ended, func(a, b *endingWatch) int { return strings.Compare(a.id, b.id) })
-	return ended, err
 }
 
 // recipientsOf is the destinations of each watch that are not deleted.

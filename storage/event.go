@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -91,8 +90,7 @@ func (tx *transaction) publish(ctx context.Context, events []event) error {
 	if len(events) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(events, func(a, b event) int { return strings.Compare(a.tenantID, b.tenantID) })
-	seqs, err := tx.numberEvents(ctx, events)
+	after, err := tx.numberEvents(ctx, events)
 	if err != nil {
 		return err
 	}
@@ -104,7 +102,7 @@ func (tx *transaction) publish(ctx context.Context, events []event) error {
 			e.id = newID(prefixEvent)
 		}
 		eventRows = append(eventRows, []any{
-			e.id, e.tenantID, seqs[i], e.kind, nullable(e.watchID), now.UnixMicro(), e.body, nullable(e.traceparent),
+			e.id, e.tenantID, after[i], e.kind, nullable(e.watchID), now.UnixMicro(), e.body, nullable(e.traceparent),
 		})
 		for _, to := range e.destinations {
 			status, next := DeliveryPending, instant(due)
@@ -117,36 +115,32 @@ func (tx *transaction) publish(ctx context.Context, events []event) error {
 			})
 		}
 	}
-	err = tx.insertRows(ctx, `INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body, traceparent)`, eventRows)
+	err = tx.insertFrom(`INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body, traceparent)`,
+		`column1, column2, (SELECT event_seq FROM tenants WHERE id = column2) - column3, column4, column5, column6, column7, column8`,
+		eventRows)
 	if err != nil {
 		return err
 	}
-	return tx.insertRows(ctx, `INSERT INTO deliveries (id, tenant_id, event_id, event_type, watch_id, destination_id,
+	return tx.insertRows(`INSERT INTO deliveries (id, tenant_id, event_id, event_type, watch_id, destination_id,
 		status, next_attempt_at, created_at)`, deliveryRows)
 }
 
-// numberEvents gives events, which are sorted by tenant, their seq. The
-// tenant's row stays locked until the commit, which makes seq the order of commits.
-func (tx *transaction) numberEvents(ctx context.Context, events []event) ([]int64, error) {
-	counts := map[string]int64{}
-	for _, e := range events {
+// numberEvents counts each tenant's events, and says of each event how many of its tenant's
+// come after it. The tenant's row stays locked until the commit, which makes seq the order
+// of commits; its events get their seq from there, so that nobody has to ask for it meanwhile.
+func (tx *transaction) numberEvents(ctx context.Context, events []event) (after []int, err error) {
+	counts := map[string]int{}
+	after = make([]int, len(events))
+	for i, e := range slices.Backward(events) {
+		after[i] = counts[e.tenantID]
 		counts[e.tenantID]++
 	}
-	next := map[string]int64{}
 	for _, tenantID := range slices.Sorted(maps.Keys(counts)) {
-		last, err := queryOne(ctx, tx, scanInt, `UPDATE tenants SET event_seq = event_seq + $1 WHERE id = $2 RETURNING event_seq`,
-			counts[tenantID], tenantID)
-		if err != nil {
+		if err := tx.later(ctx, `UPDATE tenants SET event_seq = event_seq + $1 WHERE id = $2`, counts[tenantID], tenantID); err != nil {
 			return nil, err
 		}
-		next[tenantID] = last - counts[tenantID] + 1
 	}
-	seqs := make([]int64, len(events))
-	for i, e := range events {
-		seqs[i] = next[e.tenantID]
-		next[e.tenantID]++
-	}
-	return seqs, nil
+	return after, nil
 }
 
 // alert publishes an event to the tenant's alerts destinations but one.

@@ -98,7 +98,7 @@ func (tx *transaction) updateOperations(ctx context.Context, operations []locked
 			instant(r.RefusedSince), r.RefusedReason, r.End == "",
 		})
 	}
-	return tx.updateRows(ctx, rowsUpdate{
+	return tx.updateRows(rowsUpdate{
 		head: `UPDATE operations SET polls = operations.polls + 1, due_at = v.column2, last_polled_at = v.column3, last_poll_asked_at = NULL,
 			status = v.column4, error = v.column5, completed_at = v.column6, problem = v.column7,
 			refused_since = v.column8, refused_reason = v.column9, active = v.column10`,

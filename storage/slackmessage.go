@@ -77,7 +77,7 @@ func (s *Store) RecordProgress(ctx context.Context, destinationID string, result
 		}
 	}
 	err := s.write(ctx, func(tx *transaction) error {
-		err := tx.updateRows(ctx, rowsUpdate{
+		err := tx.updateRows(rowsUpdate{
 			head: `UPDATE slack_messages SET
 				shown_revision = ` + tx.db.dialect.greatest + `(slack_messages.shown_revision, v.column3),
 				channel = CASE WHEN v.column5 = '' THEN slack_messages.channel ELSE v.column4 END,
@@ -96,7 +96,7 @@ func (s *Store) RecordProgress(ctx context.Context, destinationID string, result
 				tx.markDue(Group{DeliverGroup, destinationID}, r.NextAttemptAt)
 			}
 		}
-		return tx.updateRows(ctx, rowsUpdate{
+		return tx.updateRows(rowsUpdate{
 			head: `UPDATE slack_messages SET due_at = v.column3`,
 			rows: failed,
 			key:  "slack_messages.watch_id",

@@ -93,24 +93,37 @@ func columnNames(n int) string {
 
 // insertRows inserts later, in as few statements as there may be: head names the table
 // and the columns.
-func (tx *transaction) insertRows(ctx context.Context, head string, rows [][]any) error {
+func (tx *transaction) insertRows(head string, rows [][]any) error {
+	return tx.insertChunks(rows, func(args *arguments, chunk [][]any) string {
+		return head + tx.db.dialect.insertion(args, chunk)
+	})
+}
+
+// insertFrom is insertRows of what is selected from the rows, by column1 and so on.
+func (tx *transaction) insertFrom(head, selected string, rows [][]any) error {
+	return tx.insertChunks(rows, func(args *arguments, chunk [][]any) string {
+		return head + " SELECT " + selected + " FROM " + tx.db.dialect.values(args, chunk)
+	})
+}
+
+func (tx *transaction) insertChunks(rows [][]any, write func(args *arguments, chunk [][]any) string) error {
 	if len(rows) == 0 {
 		return nil
 	}
 	for chunk := range slices.Chunk(rows, tx.db.dialect.rowsAtOnce(len(rows[0]))) {
 		var args arguments
-		query := head + tx.db.dialect.insertion(&args, chunk)
-		if err := tx.later(ctx, query, args...); err != nil {
+		query := write(&args, chunk)
+		if err := tx.wire.later(tx.ctx, statement{query: query, args: args}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// updateRows updates many rows at once, each from its row of values, which the
-// statement names v.column1 and so on. What it RETURNs goes to scan; with nothing to
-// return it is done later.
-func (tx *transaction) updateRows(ctx context.Context, update rowsUpdate) error {
+// updateRows updates many rows later, each from its row of values, which the statement
+// names v.column1 and so on: its plan is the same whatever they are. What it RETURNs goes
+// to scan, by the end of the next query.
+func (tx *transaction) updateRows(update rowsUpdate) error {
 	if len(update.rows) == 0 {
 		return nil
 	}
@@ -118,13 +131,7 @@ func (tx *transaction) updateRows(ctx context.Context, update rowsUpdate) error 
 		var args arguments
 		query := update.head + " FROM " + tx.db.dialect.values(&args, chunk) + " " + update.tail +
 			" AND " + update.key + " = v.column1" + tx.db.dialect.named(&args, update.key, chunk) + update.returning
-		var err error
-		if update.returning == "" {
-			err = tx.later(ctx, query, args...)
-		} else {
-			_, err = queryAll(ctx, tx, update.scan, query, args...)
-		}
-		if err != nil {
+		if err := tx.wire.later(tx.ctx, statement{query: query, args: args, each: update.scan}); err != nil {
 			return err
 		}
 	}
@@ -146,12 +153,13 @@ func (d dialect) named(a *arguments, key string, rows [][]any) string {
 
 // rowsUpdate is an UPDATE of many rows at once.
 type rowsUpdate struct {
-	head      string // UPDATE table SET column = v.column2
-	key       string // the column that the first value must equal
-	rows      [][]any
-	tail      string // WHERE ..., what else must hold
+	head string // UPDATE table SET column = v.column2
+	key  string // the column that the first value must equal
+	rows [][]any
+	tail string // WHERE ..., what else must hold
+
 	returning string
-	scan      func(scanner) (struct{}, error)
+	scan      func(scanner) error
 }
 
 // queryAll reads all rows of a query.

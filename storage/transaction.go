@@ -71,7 +71,7 @@ func (tx *transaction) query(_ context.Context, each func(scanner) error, query 
 
 // later runs a statement by the time of the commit, and before whatever is queried.
 func (tx *transaction) later(_ context.Context, query string, args ...any) error {
-	return tx.wire.later(tx.ctx, nil, query, tx.db.dialect.planned(args))
+	return tx.wire.later(tx.ctx, statement{query: query, args: tx.db.dialect.planned(args)})
 }
 
 // markDue notes that rows of the group are due at a time; the group's own row
@@ -222,7 +222,7 @@ func (tx *transaction) wake() error {
 			ON CONFLICT (kind, id) DO UPDATE SET due_at = ` + tx.db.dialect.greatest + `(excluded.due_at, work_groups.not_before)
 			WHERE work_groups.due_at IS NULL OR work_groups.due_at > excluded.due_at
 			RETURNING kind, id, due_at`
-		if err := tx.wire.later(tx.ctx, tx.noteBroughtForward, query, tx.db.dialect.planned(args)); err != nil {
+		if err := tx.wire.later(tx.ctx, statement{query: query, args: args, each: tx.noteBroughtForward}); err != nil {
 			return err
 		}
 	}

@@ -223,15 +223,14 @@ func (tx *transaction) insertWatches(
 			}
 		}
 	}
-	err := tx.insertRows(ctx, `INSERT INTO watches (id, tenant_id, operation_ref, credential_id, account_id,
+	err := tx.insertRows(`INSERT INTO watches (id, tenant_id, operation_ref, credential_id, account_id,
 		operation_id, status, events, metadata, expires_at, deadline, created_at, traceparent)`, watches)
 	if err != nil {
 		return nil, err
 	}
-	err = tx.insertRows(ctx, `INSERT INTO watch_destinations (watch_id, destination_id, position)`, destinations)
+	err = tx.insertRows(`INSERT INTO watch_destinations (watch_id, destination_id, position)`, destinations)
 	if err != nil {
 		return nil, err
 	}
-	return made, tx.insertRows(ctx,
-		`INSERT INTO slack_messages (watch_id, destination_id, revision, shown_revision, due_at)`, messages)
+	return made, tx.insertRows(`INSERT INTO slack_messages (watch_id, destination_id, revision, shown_revision, due_at)`, messages)
 }

@@ -18,7 +18,7 @@ type wire interface {
 	query(ctx context.Context, each func(scanner) error, query string, args []any) (int, error)
 	// later is query for a statement whose outcome nothing waits for before the commit:
 	// what comes of it is told by then.
-	later(ctx context.Context, each func(scanner) error, query string, args []any) error
+	later(ctx context.Context, s statement) error
 	commit(ctx context.Context) error
 }
 
@@ -61,8 +61,8 @@ func (s oneByOne) query(ctx context.Context, each func(scanner) error, query str
 	return eachRow(all, err, each)
 }
 
-func (s oneByOne) later(ctx context.Context, each func(scanner) error, query string, args []any) error {
-	_, err := s.query(ctx, each, query, args)
+func (s oneByOne) later(ctx context.Context, l statement) error {
+	_, err := s.query(ctx, l.each, l.query, l.args)
 	return err
 }
 
@@ -105,9 +105,10 @@ func (p *pipeline) query(ctx context.Context, each func(scanner) error, query st
 	return n, err
 }
 
-func (p *pipeline) later(ctx context.Context, each func(scanner) error, query string, args []any) error {
-	p.queued = append(p.queued, statement{query: query, args: slices.Clone(args), each: each})
-	if alone(args) {
+func (p *pipeline) later(ctx context.Context, s statement) error {
+	s.args = slices.Clone(s.args)
+	p.queued = append(p.queued, s)
+	if alone(s.args) {
 		return p.send(ctx)
 	}
 	return nil
