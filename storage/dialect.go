@@ -26,6 +26,7 @@ type dialect struct {
 	forShare      string // keeps the rows of a SELECT from changing
 	least         string // the scalar minimum
 	greatest      string // the scalar maximum
+	unflushed     string // in a WHERE: the commit of a changed row need not be on the disk
 	retryable     func(error) bool
 	unanswered    func(error) bool // the database has not said what became of a statement
 }
@@ -41,6 +42,7 @@ func postgresDialect() dialect {
 		forShare:   " FOR SHARE",
 		least:      "LEAST",
 		greatest:   "GREATEST",
+		unflushed:  " AND set_config('synchronous_commit', 'off', true) = 'off'",
 		retryable:  postgresRetryable,
 		unanswered: postgresUnanswered,
 	}

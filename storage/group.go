@@ -45,13 +45,27 @@ func (s *Store) DueGroups(ctx context.Context, limit int) ([]Group, error) {
 // ReleaseGroup).
 func (s *Store) LeaseGroup(ctx context.Context, group Group, owner string, ttl time.Duration) (leased bool, err error) {
 	now := s.db.steady()
+	unflushed := ""
+	if group.Kind == PollGroup { // no poll is sent before the commit of its charge, which takes the lease to the disk with it
+		unflushed = s.unflushed()
+	}
 	n, err := s.writeOnce(ctx, `UPDATE work_groups SET owner = $1, leased_until = $2
-		WHERE kind = $3 AND id = $4 AND leased_until <= $5 AND not_before <= $5`,
+		WHERE kind = $3 AND id = $4 AND leased_until <= $5 AND not_before <= $5`+unflushed,
 		owner, now.Add(ttl).UnixMicro(), string(group.Kind), group.ID, now.UnixMicro())
 	if err != nil {
 		return false, fmt.Errorf("lease %s %s: %w", group.Kind, group.ID, err)
 	}
 	return n > 0, nil
+}
+
+// unflushed is for what may be lost when the server dies, with all that was committed after
+// it. A commit waits for the disk, and most of what comes alone is leases.
+// https://www.postgresql.org/docs/current/wal-async-commit.html
+func (s *Store) unflushed() string {
+	if s.tx != nil { // it would be true of all that the transaction writes
+		return ""
+	}
+	return s.db.dialect.unflushed
 }
 
 // RenewLease extends the lease: false if it is another's by now. One that ran
@@ -74,6 +88,10 @@ func (s *Store) RenewLease(ctx context.Context, group Group, owner string, ttl t
 func (s *Store) ReleaseGroup(
 	ctx context.Context, group Group, owner string, notBefore time.Time,
 ) (next time.Time, err error) {
+	unflushed := ""
+	if notBefore.IsZero() { // a lease that was given back for nothing runs out
+		unflushed = s.unflushed()
+	}
 	err = s.write(ctx, func(tx *transaction) error {
 		_, err := queryOne(ctx, tx, scanGroup, `SELECT kind, id FROM work_groups
 			WHERE kind = $1 AND id = $2 AND owner = $3`+tx.db.dialect.forUpdate, string(group.Kind), group.ID, owner)
@@ -93,7 +111,7 @@ func (s *Store) ReleaseGroup(
 			next = notBefore.UTC().Truncate(time.Microsecond)
 		}
 		return tx.later(ctx, `UPDATE work_groups SET due_at = $1, not_before = $2, owner = '', leased_until = 0
-			WHERE kind = $3 AND id = $4`, instant(next), max(notBefore.UnixMicro(), 0), string(group.Kind), group.ID)
+			WHERE kind = $3 AND id = $4`+unflushed, instant(next), max(notBefore.UnixMicro(), 0), string(group.Kind), group.ID)
 	})
 	if err != nil {
 		return time.Time{}, fmt.Errorf("release %s %s: %w", group.Kind, group.ID, err)

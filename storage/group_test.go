@@ -1,0 +1,66 @@
+package storage
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"oprelay/deploy/testenv"
+)
+
+// What must be on the disk before anything is done about it waits for the disk; what a
+// later commit takes there, or what only ends a lease early, does not.
+func TestLeasesThatWaitForNoDisk(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	s := get(Open(t.Context(), Config{URL: testenv.Postgres(t) + "&synchronous_commit=local", Keys: get(ParseKeyring(NewKey()))(t)}))(t)
+	t.Cleanup(func() { _ = s.Close() })
+	get(s.Migrate(t.Context()))(t)
+	p := newPlanned(t, s, &now, "acme")
+	p.register(1)
+	p.end(p.polls(1, nil))
+	for _, statement := range []string{
+		`CREATE TABLE commits (setting TEXT)`,
+		`CREATE FUNCTION note_commit() RETURNS TRIGGER LANGUAGE plpgsql AS
+			$$BEGIN INSERT INTO commits VALUES (current_setting('synchronous_commit')); RETURN NULL; END$$`,
+		`CREATE TRIGGER note_commit AFTER UPDATE ON work_groups FOR EACH ROW EXECUTE FUNCTION note_commit()`,
+	} {
+		get(s.db.write.ExecContext(t.Context(), statement))(t)
+	}
+	poll, deliver := Group{PollGroup, p.credential.BudgetID}, Group{DeliverGroup, p.destination.ID}
+	lease := func(ctx context.Context, s *Store, group Group) error {
+		_, err := s.LeaseGroup(ctx, group, owner, time.Minute)
+		return err
+	}
+	release := func(group Group, notBefore time.Time) func(ctx context.Context, s *Store) error {
+		return func(ctx context.Context, s *Store) error {
+			_, err := s.ReleaseGroup(ctx, group, owner, notBefore)
+			return err
+		}
+	}
+	for _, step := range []struct {
+		name string
+		do   func(ctx context.Context, s *Store) error
+		want string
+	}{
+		{"give a lease back", release(poll, time.Time{}), "off"},
+		{"lease polls, whose charge is a commit", func(ctx context.Context, s *Store) error { return lease(ctx, s, poll) }, "off"},
+		{"lease deliveries", func(ctx context.Context, s *Store) error { return lease(ctx, s, deliver) }, "local"},
+		{"give a lease back, with a limit", release(deliver, s.Steady().Add(time.Hour)), "local"},
+		{"within a transaction of more", func(ctx context.Context, s *Store) error {
+			return s.Atomically(ctx, func(tx *Store) error { return release(poll, time.Time{})(ctx, tx) })
+		}, "local"},
+	} {
+		check(t, step.do(t.Context(), s))
+		settings := get(queryAll(t.Context(), s.reader(), scanString, `SELECT setting FROM commits`))(t)
+		if len(settings) != 1 || settings[0] != step.want {
+			t.Errorf("%s: synchronous_commit was %v, want %s", step.name, settings, step.want)
+		}
+		get(s.db.write.ExecContext(t.Context(), `DELETE FROM commits`))(t)
+	}
+	for range 2 * s.db.write.Stats().OpenConnections {
+		if left := get(queryOne(t.Context(), s.db.write, scanString, `SELECT current_setting('synchronous_commit')`))(t); left != "local" {
+			t.Errorf("it stayed %s in a session", left)
+		}
+	}
+}
