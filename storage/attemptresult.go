@@ -68,10 +68,10 @@ func (s *Store) recordAttempts(ctx context.Context, results []AttemptResult, loc
 			}
 			health.count(r)
 		}
-		if err := tx.writeAttempts(ctx, updates, attempts, messages); err != nil {
+		if err := tx.writeAttempts(updates, attempts, messages); err != nil {
 			return err
 		}
-		return tx.writeHealth(ctx, records)
+		return tx.writeHealth(records)
 	})
 	if err != nil {
 		return fmt.Errorf("record %d attempts: %w", len(results), err)
@@ -118,7 +118,7 @@ func (tx *transaction) lockHealth(ctx context.Context, results []AttemptResult, 
 }
 
 // writeHealth writes the records that changed, which they seldom do.
-func (tx *transaction) writeHealth(ctx context.Context, records map[string]*health) error {
+func (tx *transaction) writeHealth(records map[string]*health) error {
 	var rows [][]any
 	for _, id := range slices.Sorted(maps.Keys(records)) {
 		if h := records[id]; h != nil && h.changed {
@@ -174,7 +174,7 @@ func (tx *transaction) deliveryRow(r AttemptResult, status string, h *health) []
 // writeAttempts writes what RecordAttempts has made out. A message is the one
 // of its delivery's watch, and with a message of its end a watch needs no
 // further progress shown.
-func (tx *transaction) writeAttempts(ctx context.Context, deliveries, attempts, messages [][]any) error {
+func (tx *transaction) writeAttempts(deliveries, attempts, messages [][]any) error {
 	err := tx.updateRows(rowsUpdate{
 		head: `UPDATE deliveries SET status = v.column2, attempts_made = v.column3, next_attempt_at = v.column4,
 			finished_at = v.column5, step = deliveries.step + 1`,

@@ -110,8 +110,9 @@ func (s *Store) dueAt(ctx context.Context, take TakeDeliveries) ([]DueDelivery, 
 	if len(take.Exclude) > 0 {
 		inFlight = ` AND NOT (` + s.db.dialect.in(&args, "id", slices.Sorted(maps.Keys(take.Exclude))) + `)`
 	}
+	const ofDelivery = `id, destination_id, event_id, event_type, tenant_id, watch_id, attempts_made, step, next_attempt_at`
 	due := func(step string) string {
-		return `SELECT * FROM (SELECT * FROM deliveries WHERE destination_id = $1 AND status = 'pending'
+		return `SELECT ` + ofDelivery + ` FROM (SELECT ` + ofDelivery + ` FROM deliveries WHERE destination_id = $1 AND status = 'pending'
 			AND next_attempt_at <= $2 AND ` + step + inFlight + ` ORDER BY next_attempt_at LIMIT $3) AS due`
 	}
 	all := `(` + due("step = 0") + ` UNION ALL ` + due("step > 0") + `)`

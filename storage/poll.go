@@ -129,7 +129,9 @@ func (tx *transaction) longestWaiting(ctx context.Context, take TakePolls, exclu
 	var args arguments
 	due := tx.duePoll(&args, take, exclude)
 	among, least := args.add(2*limit), args.add(max(take.MinInterval.Microseconds(), 1))
-	waiting := `(SELECT * FROM operations o ` + due + ` ORDER BY o.due_at LIMIT ` + among + `)`
+	waiting := `(SELECT o.id, o.tenant_id, o.credential_id, o.source, o.account_id, o.operation_id, o.created_at, o.due_at, o.polls,
+		o.status, o.refused_since, o.refused_reason, o.traceparent, o.last_polled_at
+		FROM operations o ` + due + ` ORDER BY o.due_at LIMIT ` + among + `)`
 	return queryAll(ctx, tx, scanDuePoll, fmt.Sprintf(selectDuePoll, waiting)+`
 		ORDER BY CAST($2 - o.due_at + `+least+` AS DOUBLE PRECISION)
 			/ (`+tx.db.dialect.greatest+`(o.due_at - COALESCE(o.last_polled_at, o.created_at), 0) + `+least+`) DESC, o.due_at

@@ -44,7 +44,7 @@ func (s *Store) RecordPolls(ctx context.Context, results []PollResult) error {
 		if err != nil {
 			return err
 		}
-		if err := tx.updateOperations(ctx, operations, byRow); err != nil {
+		if err := tx.updateOperations(operations, byRow); err != nil {
 			return err
 		}
 		var ended, moved, lastSeen []string
@@ -75,7 +75,7 @@ func (s *Store) RecordPolls(ctx context.Context, results []PollResult) error {
 }
 
 // updateOperations writes what the polls told, into locked operations.
-func (tx *transaction) updateOperations(ctx context.Context, operations []lockedOperation, results map[string]PollResult) error {
+func (tx *transaction) updateOperations(operations []lockedOperation, results map[string]PollResult) error {
 	var rows [][]any
 	for _, o := range operations {
 		r := results[o.id]

@@ -44,7 +44,7 @@ func (tx *transaction) createWatches(ctx context.Context, requested []NewWatch, 
 	if err != nil {
 		return nil, err
 	}
-	created, err := tx.insertWatches(ctx, requested, operations, refers)
+	created, err := tx.insertWatches(requested, operations, refers)
 	tx.registered += len(created)
 	return created, err
 }
@@ -191,7 +191,7 @@ func compareOperations(a, b operationKey) int {
 // insertWatches writes the watches, their destinations, and a Slack message to
 // be posted for each bot among these. It returns what Watch would.
 func (tx *transaction) insertWatches(
-	ctx context.Context, requested []NewWatch, operations map[operationKey]openedOperation, refers references,
+	requested []NewWatch, operations map[operationKey]openedOperation, refers references,
 ) ([]Watch, error) {
 	now, due := tx.db.now().UTC().Truncate(time.Microsecond), tx.db.steady()
 	made := make([]Watch, len(requested))
