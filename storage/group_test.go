@@ -64,3 +64,28 @@ func TestLeasesThatWaitForNoDisk(t *testing.T) {
 		}
 	}
 }
+
+// Updates of many rows are planned for what is in the table now. A plan that was kept from
+// when it held a handful of rows reads all of it, for each batch.
+func TestUpdatesOfManyRowsKeepNoPlan(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	s := get(Open(t.Context(), Config{URL: testenv.Postgres(t), MaxConns: 1, Keys: get(ParseKeyring(NewKey()))(t)}))(t)
+	t.Cleanup(func() { _ = s.Close() })
+	get(s.Migrate(t.Context()))(t)
+	p := newPlanned(t, s, &now, "acme")
+	p.register(101)
+	p.end(p.polls(1, nil))
+	p.end(p.polls(100, nil))
+	p.attempt(p.deliveries(p.destination, 101, nil), DeliverySucceeded)
+	kept := get(queryAll(t.Context(), s.db.write, scanString, `SELECT statement FROM pg_prepared_statements
+		WHERE statement LIKE 'UPDATE %unnest(%' AND generic_plans + custom_plans > 0`))(t)
+	if len(kept) > 0 {
+		t.Errorf("kept: %q", kept)
+	}
+	one := get(queryAll(t.Context(), s.db.write, scanString, `SELECT statement FROM pg_prepared_statements
+		WHERE statement LIKE 'UPDATE watches%VALUES%' AND generic_plans + custom_plans > 0`))(t)
+	if len(one) == 0 {
+		t.Error("an update of one row is planned each time")
+	}
+}

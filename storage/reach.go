@@ -78,10 +78,12 @@ func (r *reach) TraceConnectEnd(ctx context.Context, end pgx.TraceConnectEndData
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.trying = false
+	// What dials may find its deadline passed before the context does.
+	deadline, limited := ctx.Deadline()
 	switch {
 	case end.Err == nil:
 		r.lost = nil
-	case ctx.Err() == nil:
+	case ctx.Err() == nil && (!limited || time.Now().Before(deadline)):
 		r.lost, r.retryAt = end.Err, time.Now().Add(reconnectEvery)
 	}
 }

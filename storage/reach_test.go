@@ -1,14 +1,17 @@
 package storage
 
 import (
+	"context"
 	"database/sql"
 	"errors"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/jackc/pgx/v5/stdlib"
-
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"oprelay/deploy/testenv"
 )
@@ -142,3 +145,25 @@ func TestRefusalIsExplained(t *testing.T) {
 		t.Error("no refusal is one")
 	}
 }
+
+// A caller whose time is over has not learned that the server is away, even where that
+// shows in its context a moment later only.
+func TestWhoDidNotWaitHasLearnedNothing(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []time.Duration{-time.Millisecond, time.Hour} {
+		var r reach
+		r.TraceConnectEnd(dueContext{t.Context(), time.Now().Add(ahead)}, pgx.TraceConnectEndData{Err: os.ErrDeadlineExceeded})
+		if gaveUp := ahead < 0; (r.lost == nil) != gaveUp {
+			t.Errorf("with %s left: lost is %v", ahead, r.lost)
+		}
+	}
+}
+
+// dueContext is a context that is not over yet, whatever its deadline.
+type dueContext struct {
+	context.Context
+
+	deadline time.Time
+}
+
+func (c dueContext) Deadline() (time.Time, bool) { return c.deadline, true }

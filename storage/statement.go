@@ -121,8 +121,7 @@ func (tx *transaction) insertChunks(rows [][]any, write func(args *arguments, ch
 }
 
 // updateRows updates many rows later, each from its row of values, which the statement
-// names v.column1 and so on: its plan is the same whatever they are. What it RETURNs goes
-// to scan, by the end of the next query.
+// names v.column1 and so on. What it RETURNs goes to scan, by the end of the next query.
 func (tx *transaction) updateRows(update rowsUpdate) error {
 	if len(update.rows) == 0 {
 		return nil
@@ -131,7 +130,7 @@ func (tx *transaction) updateRows(update rowsUpdate) error {
 		var args arguments
 		query := update.head + " FROM " + tx.db.dialect.values(&args, chunk) + " " + update.tail +
 			" AND " + update.key + " = v.column1" + tx.db.dialect.named(&args, update.key, chunk) + update.returning
-		if err := tx.wire.later(tx.ctx, statement{query: query, args: args, each: update.scan}); err != nil {
+		if err := tx.wire.later(tx.ctx, statement{query: query, args: tx.db.dialect.planned(args), each: update.scan}); err != nil {
 			return err
 		}
 	}
