@@ -41,7 +41,11 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer c.mu.Unlock()
 	c.asked++
 	c.heads = append(c.heads, r.Header)
-	body, err := readGzip(r.Body)
+	sent, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // whoever sent it was killed meanwhile
+	}
+	body, err := readGzip(bytes.NewReader(sent))
 	var request coltracepb.ExportTraceServiceRequest
 	if err == nil {
 		err = proto.Unmarshal(body, &request)
