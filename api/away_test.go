@@ -106,15 +106,21 @@ func TestAStoreThatIsAwayIs503AndStoresNothing(t *testing.T) {
 // awaitReady waits until the relay has noticed that its database is back.
 func (r *relay) awaitReady() {
 	r.t.Helper()
+	r.awaitStatus(http.StatusOK, "/readyz", func() {})
+}
+
+// awaitStatus waits until the page is answered so, and does something before it asks each time.
+func (r *relay) awaitStatus(status int, path string, before func()) {
+	r.t.Helper()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for range 1000 {
-		if r.do("", http.MethodGet, "/readyz", "").status == http.StatusOK {
+		if before(); r.do("", http.MethodGet, path, "").status == status {
 			return
 		}
 		<-again.C
 	}
-	r.t.Fatal("the relay does not notice that its database is back")
+	r.t.Fatalf("%s is never answered %d", path, status)
 }
 
 // cutter cuts a wire when it is asked about a URL.

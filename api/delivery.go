@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -21,7 +22,10 @@ func (s *Server) ListDeliveries(c echo.Context, params ListDeliveriesParams) err
 		WatchID:       or(params.WatchID, ""),
 		DestinationID: or(params.DestinationID, ""),
 		EventID:       or(params.EventID, ""),
+		EventType:     string(or(params.EventType, "")),
 		Status:        string(or(params.Status, "")),
+		CreatedAfter:  or(params.CreatedAfter, time.Time{}),
+		CreatedBefore: or(params.CreatedBefore, time.Time{}),
 	}, page)
 	if err != nil {
 		return err
@@ -46,7 +50,7 @@ func (s *Server) GetDelivery(c echo.Context, id DeliveryID) error {
 // Redeliver sends a delivery again: POST /v1/deliveries/{delivery_id}/redeliver.
 func (s *Server) Redeliver(c echo.Context, id DeliveryID, _ RedeliverParams) error {
 	r := requestOf(c)
-	return s.once(c, r.checkEmpty, func(ctx context.Context, store *storage.Store) (answer, error) {
+	return s.inTransaction(c, r.faults.err, func(ctx context.Context, store *storage.Store) (answer, error) {
 		again, err := store.Redeliver(ctx, r.key.TenantID, id)
 		return answer{status: http.StatusAccepted, body: deliveryAnswer(again)}, err
 	})

@@ -7,11 +7,9 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
-	"net/http"
 	"regexp"
+	"slices"
 	"strings"
-
-	"github.com/getkin/kin-openapi/openapi3"
 )
 
 var (
@@ -22,7 +20,7 @@ var (
 )
 
 // docsPage is GET /docs: rendered once, without scripts or anything from
-// elsewhere, so that it reads the same on a machine without a network.
+// elsewhere, so that it works without a network and under a strict policy.
 type docsPage struct {
 	html   []byte
 	policy string // the page's Content-Security-Policy
@@ -34,21 +32,6 @@ type (
 		Name, Description string
 		Operations        []docsOperation
 	}
-	docsOperation struct {
-		ID, Method, Path, Summary, Description, Scope string
-		Parameters                                    []docsField
-		Body                                          string // the name of its schema
-		Answers                                       []docsAnswer
-	}
-	docsAnswer struct{ Status, Description, Schema string }
-	docsField  struct {
-		Name, Type, Description string
-		Required                bool
-	}
-	docsSchema struct {
-		Name, Description string
-		Fields            []docsField
-	}
 	docsProblem struct {
 		Slug, Title, Detail string
 		Status              int
@@ -56,9 +39,13 @@ type (
 )
 
 func renderDocs(d *document) (docsPage, error) {
-	page, err := template.New("docs").Funcs(template.FuncMap{"prose": prose}).Parse(docsTemplate)
+	page, err := template.New("docs").Funcs(template.FuncMap{"prose": prose, "links": links}).Parse(docsTemplate)
 	if err != nil {
 		return docsPage{}, fmt.Errorf("api: read docs.html: %w", err)
+	}
+	webhook, err := docsWebhookOf(d.spec)
+	if err != nil {
+		return docsPage{}, err
 	}
 	var problems []docsProblem
 	for _, kind := range problemKinds() {
@@ -69,6 +56,7 @@ func renderDocs(d *document) (docsPage, error) {
 		"Style":    template.CSS(docsStyle), //nolint:gosec // our own file
 		"Intro":    d.spec.Info.Description,
 		"Sections": docsSections(d),
+		"Webhook":  webhook,
 		"Schemas":  docsSchemas(d.spec),
 		"Problems": problems,
 	})
@@ -81,100 +69,33 @@ func renderDocs(d *document) (docsPage, error) {
 	return docsPage{html: out.Bytes(), policy: policy}, nil
 }
 
+// docsSections are the tags, and in each its operations, in the document's own order.
 func docsSections(d *document) []docsSection {
-	methods := []string{http.MethodPost, http.MethodGet, http.MethodPatch, http.MethodDelete}
+	place := func(o docsOperation) int {
+		return bytes.Index(documentSource, []byte("\n      operationId: "+o.ID+"\n"))
+	}
 	var sections []docsSection
 	for _, tag := range d.spec.Tags {
 		section := docsSection{Name: tag.Name, Description: tag.Description}
-		for _, path := range d.spec.Paths.InMatchingOrder() {
-			for _, method := range methods {
-				described := d.spec.Paths.Value(path).GetOperation(method)
-				if described != nil && described.Tags[0] == tag.Name {
-					section.Operations = append(section.Operations, docsOperationOf(d.operations[described.OperationID]))
-				}
+		for _, o := range d.operations {
+			if o.route.Operation.Tags[0] == tag.Name {
+				section.Operations = append(section.Operations, docsOperationOf(o))
 			}
 		}
+		slices.SortFunc(section.Operations, func(a, b docsOperation) int { return place(a) - place(b) })
 		sections = append(sections, section)
 	}
 	return sections
 }
 
-func docsOperationOf(o *operation) docsOperation {
-	described := o.route.Operation
-	shown := docsOperation{
-		ID: described.OperationID, Method: o.route.Method, Path: o.route.Path,
-		Summary: described.Summary, Description: described.Description, Scope: string(o.scope),
-	}
-	for _, p := range o.params {
-		shown.Parameters = append(shown.Parameters, docsField{
-			p.Value.Name + " (" + p.Value.In + ")", schemaType(p.Value.Schema), p.Value.Description, p.Value.Required,
-		})
-	}
-	if described.RequestBody != nil {
-		shown.Body = schemaType(described.RequestBody.Value.Content.Get(contentTypeJSON).Schema)
-	}
-	for _, status := range sortedKeys(described.Responses.Map()) {
-		response := described.Responses.Value(status).Value
-		shown.Answers = append(shown.Answers, docsAnswer{status, or(response.Description, ""), answerSchema(response)})
-	}
-	return shown
+// links has each name of a schema in a type lead to it: only these begin with a capital letter.
+func links(typeName string) template.HTML {
+	escaped := template.HTMLEscapeString(typeName)
+	linked := regexp.MustCompile(`\b[A-Z]\w+`).ReplaceAllString(escaped, `<a href="#schema-$0">$0</a>`)
+	return template.HTML(linked) //nolint:gosec // escaped above
 }
 
-func answerSchema(response *openapi3.Response) string {
-	if media := response.Content[contentTypeJSON]; media != nil {
-		return schemaType(media.Schema)
-	}
-	return ""
-}
-
-func docsSchemas(spec *openapi3.T) []docsSchema {
-	var shown []docsSchema
-	for _, name := range sortedKeys(spec.Components.Schemas) {
-		schema := spec.Components.Schemas[name].Value
-		entry := docsSchema{Name: name, Description: schema.Description}
-		required := make(map[string]bool)
-		for _, field := range schema.Required {
-			required[field] = true
-		}
-		for _, field := range sortedKeys(schema.Properties) {
-			ref := schema.Properties[field]
-			description := ref.Value.Description
-			entry.Fields = append(entry.Fields, docsField{field, schemaType(ref), description, required[field]})
-		}
-		if len(entry.Fields) == 0 {
-			entry.Description = strings.TrimSpace(schemaType(&openapi3.SchemaRef{Value: schema}) + ". " + entry.Description)
-		}
-		shown = append(shown, entry)
-	}
-	return shown
-}
-
-// schemaType is a type in a few words: a schema's name, or its type and limits.
-func schemaType(ref *openapi3.SchemaRef) string {
-	if ref.Ref != "" {
-		return ref.Ref[strings.LastIndex(ref.Ref, "/")+1:]
-	}
-	schema := ref.Value
-	var name string
-	switch {
-	case schema.Type.Is(openapi3.TypeArray):
-		name = "list of " + schemaType(schema.Items)
-	case len(schema.Enum) > 0:
-		name = strings.Join(enumNames(schema), " | ")
-	case schema.Type.Is(openapi3.TypeInteger):
-		name = "whole number" + bounds(schema)
-	case schema.Format == "date-time":
-		name = "time"
-	default:
-		name = strings.Join(schema.Type.Slice(), " | ")
-	}
-	if schema.Nullable {
-		name += " | null"
-	}
-	return name
-}
-
-// prose turns the document's text into HTML: paragraphs, lists, `code` and
+// prose turns the document's text into HTML: paragraphs, lists, links, `code` and
 // **strong** are all that it uses of Markdown.
 func prose(text string) template.HTML {
 	var out strings.Builder
@@ -182,6 +103,7 @@ func prose(text string) template.HTML {
 		escaped := template.HTMLEscapeString(block)
 		escaped = regexp.MustCompile("`([^`]+)`").ReplaceAllString(escaped, "<code>$1</code>")
 		escaped = regexp.MustCompile(`\*\*([^*]+)\*\*`).ReplaceAllString(escaped, "<strong>$1</strong>")
+		escaped = regexp.MustCompile(`\[([^\]]+)\]\((https://[^\s)]+)\)`).ReplaceAllString(escaped, `<a href="$2">$1</a>`)
 		if items, ok := strings.CutPrefix(escaped, "- "); ok {
 			out.WriteString("<ul><li>" + strings.ReplaceAll(items, "\n- ", "</li><li>") + "</li></ul>")
 			continue

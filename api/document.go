@@ -29,6 +29,7 @@ type operation struct {
 	// body is what a request body must look like; nil for a method that takes none.
 	body         *openapi3.Schema
 	bodyRequired bool
+	options      []openapi3.SchemaValidationOption // to check the body with
 }
 
 func loadDocument() (*document, error) {
@@ -51,8 +52,9 @@ func loadDocument() (*document, error) {
 func newOperation(spec *openapi3.T, path, method string, item *openapi3.PathItem, described *openapi3.Operation) *operation {
 	scope, _ := described.Extensions["x-scope"].(string)
 	o := &operation{
-		scope: storage.Scope(scope),
-		route: &routers.Route{Spec: spec, Path: path, PathItem: item, Method: method, Operation: described},
+		scope:   storage.Scope(scope),
+		options: schemaOptions(),
+		route:   &routers.Route{Spec: spec, Path: path, PathItem: item, Method: method, Operation: described},
 	}
 	o.params = append(o.params, item.Parameters...)
 	o.params = append(o.params, described.Parameters...)

@@ -2,11 +2,13 @@ package api_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"oprelay/deploy/testenv"
 	"oprelay/storage"
 )
 
@@ -46,13 +48,23 @@ func protected(t *testing.T) []described {
 func TestDocumentDescribesEveryPartOfIt(t *testing.T) {
 	t.Parallel()
 	document := readDocument(t)
+	if document.Info.Contact == nil {
+		t.Error("there is no contact")
+	}
 	for path, item := range document.Paths.Map() {
 		for method, operation := range item.Operations() {
 			if operation.RequestBody != nil {
 				checkBounds(t, operation.OperationID, operation.RequestBody.Value.Content.Get("application/json").Schema.Value)
 			}
-			if operation.Summary == "" || operation.OperationID == "" || len(operation.Tags) != 1 {
-				t.Errorf("%s %s lacks a summary, an operationId or its one tag", method, path)
+			if operation.Summary == "" || operation.Description == "" || operation.OperationID == "" || len(operation.Tags) != 1 {
+				t.Errorf("%s %s lacks a summary, a description, an operationId or its one tag", method, path)
+			}
+			for status, response := range operation.Responses.Map() {
+				for kind, media := range response.Value.Content {
+					if !strings.HasSuffix(kind, "json") && !media.Schema.Value.Type.Is(openapi3.TypeString) {
+						t.Errorf("%s %s: %s answers %s, which a client reads as text, and says it is something else", method, path, status, kind)
+					}
+				}
 			}
 		}
 	}
@@ -61,7 +73,34 @@ func TestDocumentDescribesEveryPartOfIt(t *testing.T) {
 		if isRequest && (schema.Value.AdditionalProperties.Has == nil || *schema.Value.AdditionalProperties.Has) {
 			t.Errorf("%s is a request and lets unknown fields through", name)
 		}
+		if example := schema.Value.Example; example != nil {
+			if err := schema.Value.VisitJSON(example); err != nil {
+				t.Errorf("the example of %s is none: %v", name, err)
+			}
+		}
 		checkPatterns(t, name, schema.Value)
+		checkNulls(t, name, schema.Value)
+		checkDefaults(t, name, schema.Value)
+	}
+}
+
+// Tools that people build clients with warn of nothing.
+func TestDocumentPleasesTheLinter(t *testing.T) {
+	t.Parallel()
+	if faults := testenv.LintOpenAPI(t, "openapi.yaml"); faults != "" {
+		t.Error(faults)
+	}
+}
+
+// checkDefaults: generators of TypeScript clients take a field with a default for
+// required, in requests too.
+func checkDefaults(t *testing.T, name string, schema *openapi3.Schema) {
+	t.Helper()
+	if schema.Default != nil {
+		t.Errorf("%s has a default: tell it in the description", name)
+	}
+	for field, property := range schema.Properties {
+		checkDefaults(t, name+"."+field, property.Value)
 	}
 }
 
@@ -73,6 +112,20 @@ func checkPatterns(t *testing.T, name string, schema *openapi3.Schema) {
 	}
 	for field, property := range schema.Properties {
 		checkPatterns(t, name+"."+field, property.Value)
+	}
+}
+
+// checkNulls: strict validators refuse a null that the enum lacks, whatever nullable says, and each value has its name.
+func checkNulls(t *testing.T, name string, schema *openapi3.Schema) {
+	t.Helper()
+	if len(schema.Enum) > 0 && schema.Nullable != slices.Contains(schema.Enum, any(nil)) {
+		t.Errorf("%s: nullable is %v, and its enum is %v", name, schema.Nullable, schema.Enum)
+	}
+	if names, is := schema.Extensions["x-enum-varnames"].([]any); is && len(names) != len(schema.Enum) {
+		t.Errorf("%s: %d names for %d values", name, len(names), len(schema.Enum))
+	}
+	for field, property := range schema.Properties {
+		checkNulls(t, name+"."+field, property.Value)
 	}
 }
 

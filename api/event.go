@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -10,11 +11,8 @@ import (
 
 // ListEvents shows a page of the feed of events, oldest first: GET /v1/events.
 func (s *Server) ListEvents(c echo.Context, params ListEventsParams) error {
-	if params.After != nil && params.Cursor != nil {
-		var f faults
-		f.addf("?after", "does not go with cursor: begin with after, go on with cursor")
-		f.addf("?cursor", "does not go with after: begin with after, go on with cursor")
-		return f.err()
+	if err := oneBeginning(params); err != nil {
+		return err
 	}
 	page, err := pageOf("event", params.Limit, params.Cursor)
 	if err != nil {
@@ -24,14 +22,34 @@ func (s *Server) ListEvents(c echo.Context, params ListEventsParams) error {
 	if after == "" {
 		after, pointer = or(params.After, ""), "?after"
 	}
-	list, err := s.store.Events(c.Request().Context(), requestOf(c).key.TenantID, after, page.Limit)
-	if errors.Is(err, storage.ErrNotFound) {
+	since := params.Since
+	if page.After != "" {
+		since = nil
+	}
+	list, err := s.store.Events(c.Request().Context(), storage.FeedFilter{
+		TenantID: requestOf(c).key.TenantID,
+		After:    after,
+		Since:    or(since, time.Time{}),
+		Type:     string(or(params.Type, "")),
+	}, page.Limit)
+	if errors.Is(err, storage.ErrNotFound) { // with an empty page a reader would believe it had caught up
 		return invalid(pointer, "there is no such event")
 	}
 	if err != nil {
 		return err
 	}
 	return respond(c, EventList{Data: each(list.Data, eventAnswer), NextCursor: nextCursor(list.Next)})
+}
+
+// oneBeginning refuses a request that says twice where the feed begins. A cursor goes on from
+// either.
+func oneBeginning(params ListEventsParams) error {
+	var f faults
+	if params.After != nil && params.Since != nil {
+		f.addf("?after", "does not go with since: begin with one of them")
+		f.addf("?since", "does not go with after: begin with one of them")
+	}
+	return f.err()
 }
 
 // GetEvent shows an event: GET /v1/events/{event_id}.

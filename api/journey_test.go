@@ -4,8 +4,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"oprelay/api/client"
+	"oprelay/storage"
 )
 
 // ok fails the test unless the call succeeded with the status.
@@ -42,7 +44,7 @@ func TestAWatchFromRegistrationToItsDelivery(t *testing.T) {
 		t.Errorf("headers %v", *destination.Headers)
 	}
 	created := ok[*client.CreateWatchResponse](t, 201)(c.CreateWatchWithResponse(ctx, nil, client.NewWatch{
-		OperationID: operationID, AccountID: accountID, CredentialID: credential.ID,
+		OperationID: operationID, AccountID: new(accountID), CredentialID: credential.ID,
 		DestinationIds: []string{destination.ID}, TimeoutSeconds: new(60), Metadata: &client.Metadata{"deploy": "42\n<b>"},
 	}))
 	watch := created.JSON201
@@ -82,6 +84,34 @@ func TestAWatchFromRegistrationToItsDelivery(t *testing.T) {
 	}
 }
 
+func TestAWatchWithANameAndNobodyToTell(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t)
+	c, ctx := r.client(r.write), t.Context()
+	source, name := "cloudflare.lists", strings.Repeat("é", 200)
+	request := client.NewWatch{
+		Source: &source, OperationID: operationID, AccountID: new(accountID), CredentialID: r.credential(r.write),
+		DestinationIds: []string{}, TimeoutSeconds: new(60), Name: &name,
+	}
+	made := ok[*client.CreateWatchResponse](t, 201)(c.CreateWatchWithResponse(ctx, nil, request)).JSON201
+	if made.Name == nil || *made.Name != name || made.DestinationIds == nil {
+		t.Errorf("made %+v", made)
+	}
+	r.expire()
+	ended := ok[*client.GetWatchResponse](t, 200)(c.GetWatchWithResponse(ctx, made.ID, nil)).JSON200
+	if ended.EventID == nil || *ended.Name != name {
+		t.Fatalf("ended %+v", ended)
+	}
+	event := ok[*client.GetEventResponse](t, 200)(c.GetEventWithResponse(ctx, *ended.EventID)).JSON200
+	if !strings.Contains(string(event.Body), `"name":"`+name+`"`) {
+		t.Errorf("told as %s", event.Body)
+	}
+	request.Name = nil
+	if made = ok[*client.CreateWatchResponse](t, 201)(c.CreateWatchWithResponse(ctx, nil, request)).JSON201; made.Name != nil {
+		t.Errorf("without a name: %+v", made)
+	}
+}
+
 func TestADestinationsLife(t *testing.T) {
 	t.Parallel()
 	r := newRelay(t)
@@ -116,8 +146,43 @@ func TestADestinationsLife(t *testing.T) {
 	if recovered.Count != 1 {
 		t.Errorf("recovered %d, want the test event", recovered.Count)
 	}
-	ok[*client.DeleteDestinationResponse](t, 204)(c.DeleteDestinationWithResponse(ctx, id))
+	shown := ok[*client.GetDestinationResponse](t, 200)(c.GetDestinationWithResponse(ctx, id)).JSON200
+	if shown.Waiting == nil || *shown.Waiting != 1 || shown.FailingSince != nil || shown.LastSuccessAt != nil || shown.LastError != nil {
+		t.Errorf("with a test that waits: %+v", shown)
+	}
+	r.attempted(id, storage.DeliveryPending, "refused")
+	shown = ok[*client.GetDestinationResponse](t, 200)(c.GetDestinationWithResponse(ctx, id)).JSON200
+	if *shown.Waiting != 1 || shown.FailingSince == nil || *shown.LastError != "refused" {
+		t.Errorf("with a test that failed: %+v", shown)
+	}
+	r.attempted(id, storage.DeliverySucceeded, "")
+	shown = ok[*client.GetDestinationResponse](t, 200)(c.GetDestinationWithResponse(ctx, id)).JSON200
+	if *shown.Waiting != 0 || shown.FailingSince != nil || shown.LastSuccessAt == nil || *shown.LastError != "refused" {
+		t.Errorf("with a test that arrived: %+v", shown)
+	}
+	ok[*client.DeleteDestinationResponse](t, 204)(c.DeleteDestinationWithResponse(ctx, id, nil))
 	ok[*client.GetDestinationResponse](t, 404)(c.GetDestinationWithResponse(ctx, id))
+}
+
+// attempted is what came of an attempt of the one delivery that a destination waits for.
+func (r *relay) attempted(destinationID, status, why string) {
+	r.t.Helper()
+	ctx := r.t.Context()
+	group := storage.Group{Kind: storage.DeliverGroup, ID: destinationID}
+	leased, err := r.store.LeaseGroup(ctx, group, "test", time.Hour)
+	if must(r.t, err); !leased {
+		r.t.Fatal("nothing is due")
+	}
+	due, err := r.store.DueDeliveries(ctx, storage.TakeDeliveries{Group: group.ID, Owner: "test", Max: 9})
+	if must(r.t, err); len(due) != 1 {
+		r.t.Fatalf("%d deliveries are due", len(due))
+	}
+	must(r.t, r.store.RecordAttempts(ctx, []storage.AttemptResult{{
+		DeliveryID: due[0].ID, DestinationID: group.ID, AttemptsMade: due[0].AttemptsMade, Status: status,
+		Attempt: storage.Attempt{StartedAt: r.store.Steady(), Error: why}, NextAttemptAt: r.store.Steady(),
+	}}))
+	_, err = r.store.ReleaseGroup(ctx, group, "test", storage.Pause{})
+	must(r.t, err)
 }
 
 func TestADestinationKeepsItsKind(t *testing.T) {
@@ -150,6 +215,32 @@ func TestADestinationKeepsItsKind(t *testing.T) {
 	}
 	if answer := r.do(r.write, http.MethodPost, "/v1/destinations/"+slack+"/rotate-secret", ""); answer.status != 422 {
 		t.Errorf("rotating a secret that Slack has not: %d", answer.status)
+	}
+}
+
+func TestADestinationInUseIsDeletedByForceAlone(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t)
+	credential, id := r.credential(r.write), r.webhook(r.write)
+	watch := r.watch(r.write, credential, id)
+	path := "/v1/destinations/" + id
+	for _, query := range []string{"", "?force=false"} {
+		answer := r.do(r.write, http.MethodDelete, path+query, "")
+		if answer.status != http.StatusConflict || !strings.Contains(answer.problem.Detail, "name it: 1") ||
+			!strings.Contains(answer.problem.Detail, "?force=true") {
+			t.Errorf("%q: %d %s", query, answer.status, answer.body)
+		}
+	}
+	if answer := r.do(r.write, http.MethodDelete, path+"?force=yes", ""); strings.Join(answer.pointers(), " ") != "?force" ||
+		!strings.Contains(string(answer.body), "true or false") {
+		t.Errorf("force=yes: %d %s", answer.status, answer.body)
+	}
+	if answer := r.do(r.write, http.MethodDelete, path+"?force=true", ""); answer.status != http.StatusNoContent {
+		t.Errorf("by force: %d %s", answer.status, answer.body)
+	}
+	shown := ok[*client.GetWatchResponse](t, 200)(r.client(r.write).GetWatchWithResponse(t.Context(), watch, nil)).JSON200
+	if shown.Status != "watching" || len(shown.DestinationIds) != 0 {
+		t.Errorf("the watch %+v", shown)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 func (s *Server) CreateKey(c echo.Context, _ CreateKeyParams) error {
 	r := requestOf(c)
 	var body NewKey
-	check := func(context.Context) error { return r.decode(&body).err() }
-	return s.once(c, check, func(ctx context.Context, store *storage.Store) (answer, error) {
+	f := r.decode(&body)
+	return s.inTransaction(c, f.err, func(ctx context.Context, store *storage.Store) (answer, error) {
 		made, value, err := store.CreateKey(ctx, storage.NewAPIKey{
 			TenantID: r.key.TenantID,
 			Name:     body.Name,
@@ -22,7 +22,8 @@ func (s *Server) CreateKey(c echo.Context, _ CreateKeyParams) error {
 		})
 		shown := keyAnswer(made)
 		shown.Key = orNull(string(value)) // this once
-		return answer{http.StatusCreated, "/v1/keys/" + made.ID, shown}, err
+		// No Location: a key is shown in the list alone.
+		return answer{status: http.StatusCreated, body: shown}, err
 	})
 }
 

@@ -11,7 +11,7 @@ import (
 	"oprelay/api"
 	"oprelay/api/ratelimit"
 	"oprelay/deploy/testenv"
-	"oprelay/jobs"
+	"oprelay/jobs/wake"
 )
 
 // BenchmarkLimits shows what the limits cost: each request is made with none,
@@ -26,7 +26,7 @@ func BenchmarkLimits(b *testing.B) {
 				case "process":
 					changes = append(changes, limited(rates))
 				case "server":
-					client, err := jobs.OpenRedis(testenv.Redis(b))
+					client, err := wake.Open(testenv.Redis(b))
 					must(b, err)
 					b.Cleanup(func() { _ = client.Close() })
 					counter := ratelimit.New(client, slog.New(slog.DiscardHandler), time.Now)

@@ -220,7 +220,7 @@ func TestLimitsNeedACounter(t *testing.T) {
 		{Key: ratelimit.Rate{N: 1, Per: time.Second}},
 		{WrongKeys: ratelimit.Rate{N: 1, Per: time.Second}},
 	} {
-		_, err := api.New(api.Config{Store: &storage.Store{}, Logger: slog.New(slog.DiscardHandler), Egress: faulty{}, Limits: limits})
+		_, err := api.New(api.Config{Store: &storage.Store{}, Logger: slog.New(slog.DiscardHandler), Egress: faulty{}, Sources: sources(), Limits: limits})
 		if err == nil {
 			t.Error("no error")
 		}

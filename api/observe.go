@@ -14,7 +14,13 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"oprelay/api/feed"
 )
 
 // panicError is a panic of a handler, on its way to the log.
@@ -37,8 +43,9 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			c.Error(err) // writes the problem
 		}
 		elapsed := time.Since(start)
-		s.metrics.count(c, elapsed)
-		s.metrics.countLimited(err)
+		if !inside(c) { // the page that it is for is counted
+			s.metrics.count(c, elapsed, err)
+		}
 		s.log(c, elapsed, err)
 		span.end(c, err)
 		return nil
@@ -86,10 +93,14 @@ func saneRequestID(id string) bool {
 
 // route is the template of the path, which says what was asked without ids.
 func route(c echo.Context) string {
-	if c.Path() == "" {
+	path := c.Path()
+	if path == anyPath {
+		_, path, _ = strings.Cut(c.Request().Pattern, " ")
+	}
+	if path == "" {
 		return "unmatched"
 	}
-	return c.Path()
+	return path
 }
 
 func (s *Server) log(c echo.Context, elapsed time.Duration, err error) {
@@ -103,6 +114,9 @@ func (s *Server) log(c echo.Context, elapsed time.Duration, err error) {
 	}
 	if r := requestOf(c); r != nil {
 		attrs = append(attrs, slog.String("key_id", r.key.ID), slog.String("tenant", r.key.TenantName))
+	}
+	if inside(c) {
+		attrs = append(attrs, slog.Bool("console", true))
 	}
 	if span := trace.SpanContextFromContext(c.Request().Context()); span.IsValid() {
 		attrs = append(attrs, slog.String("trace_id", span.TraceID().String()))
@@ -120,13 +134,15 @@ func level(c echo.Context, status int, err error) slog.Level {
 	switch {
 	case errors.Is(err, context.Canceled): // the client hung up
 		return slog.LevelInfo
-	case errors.Is(err, errNotReady): // asked by whoever likes, without a key; away logs the changes
+	case errors.Is(err, errNotReady): // anybody may ask, without a key; logChange logs it
 		return slog.LevelDebug
 	case errors.As(err, &limited) && limited.kind == problemWrongKeys:
 		return slog.LevelDebug
 	case status >= http.StatusInternalServerError:
 		return slog.LevelError
 	case !strings.HasPrefix(c.Path(), "/v1/"):
+		return slog.LevelDebug
+	case inside(c) && c.Request().Method == http.MethodGet: // for a page
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
@@ -148,7 +164,7 @@ func newRequestMetrics(registerer prometheus.Registerer) (*requestMetrics, error
 		}, labels),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "relay_http_request_duration_seconds",
-			Help: "How long requests took, waiting for the end of a watch included.",
+			Help: "How long requests took, waiting for the end of a watch included, but not streams.",
 			// Up to the longest wait.
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 30, 60},
 		}, labels),
@@ -166,7 +182,7 @@ func newRequestMetrics(registerer prometheus.Registerer) (*requestMetrics, error
 	return m, errors.Join(registerer.Register(m.requests), registerer.Register(m.durations), registerer.Register(m.limited))
 }
 
-func (m *requestMetrics) count(c echo.Context, elapsed time.Duration) {
+func (m *requestMetrics) count(c echo.Context, elapsed time.Duration, err error) {
 	method := c.Request().Method
 	switch method {
 	case http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete, http.MethodPut, http.MethodHead, http.MethodOptions:
@@ -175,11 +191,85 @@ func (m *requestMetrics) count(c echo.Context, elapsed time.Duration) {
 	}
 	class := strconv.Itoa(c.Response().Status/100) + "xx"
 	m.requests.WithLabelValues(route(c), method, class).Inc()
-	m.durations.WithLabelValues(route(c), method, class).Observe(elapsed.Seconds())
-}
-
-func (m *requestMetrics) countLimited(err error) {
+	if c.Response().Header().Get(echo.HeaderContentType) != feed.ContentType { // which lasts as its reader likes
+		m.durations.WithLabelValues(route(c), method, class).Observe(elapsed.Seconds())
+	}
 	if limited, ok := errors.AsType[*limitedError](err); ok {
 		m.limited.WithLabelValues(limited.kind.slug).Inc()
 	}
+}
+
+// requestSpan is the span of a request; its zero value is none.
+type requestSpan struct{ span trace.Span }
+
+// beginSpan puts a request of the API into the trace of its caller, if it has one,
+// and begins its span if there is a tracer. A traceparent that is malformed, or
+// given twice, is ignored, and so is every tracestate, which nothing here reads.
+func (s *Server) beginSpan(c echo.Context) requestSpan {
+	r := c.Request()
+	if !strings.HasPrefix(c.Path(), "/v1/") {
+		return requestSpan{}
+	}
+	ctx := r.Context()
+	if sent := r.Header["Traceparent"]; len(sent) == 1 {
+		ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{traceparentField: sent[0]})
+		c.SetRequest(r.WithContext(ctx))
+	}
+	if s.tracer == nil {
+		return requestSpan{}
+	}
+	ctx, span := s.tracer.Start(ctx, r.Method+" "+route(c), trace.WithSpanKind(trace.SpanKindServer))
+	if span.IsRecording() { // else what the request makes stays in its caller's trace, or in none
+		c.SetRequest(r.WithContext(ctx))
+	}
+	return requestSpan{span}
+}
+
+// end tells how the request was answered. Its path and its query stay out: they are
+// the client's, who may have put anything there.
+func (s requestSpan) end(c echo.Context, err error) {
+	if s.span == nil {
+		return
+	}
+	defer s.span.End()
+	if !s.span.IsRecording() {
+		return
+	}
+	status := c.Response().Status
+	s.span.SetAttributes(
+		semconv.HTTPRequestMethodKey.String(c.Request().Method),
+		semconv.HTTPRoute(route(c)),
+		semconv.HTTPResponseStatusCode(status),
+		attribute.String("relay.request.id", c.Response().Header().Get(echo.HeaderXRequestID)),
+	)
+	if r := requestOf(c); r != nil {
+		s.span.SetAttributes(attribute.String("relay.key.id", r.key.ID), attribute.String("relay.tenant", r.key.TenantName))
+	}
+	if status >= http.StatusInternalServerError {
+		s.span.SetAttributes(semconv.ErrorTypeKey.String(strconv.Itoa(status)))
+		s.span.SetStatus(codes.Error, cause(err))
+	}
+}
+
+// cause is what the log says of an error, in one line.
+func cause(err error) string {
+	if err == nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// traceparentField is how W3C's propagator calls what is stored.
+const traceparentField = "traceparent"
+
+// traceparentOf is what a row keeps to let what comes of it join the request's
+// trace; "" if the request is part of none.
+func traceparentOf(ctx context.Context) string {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return ""
+	}
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier.Get(traceparentField)
 }

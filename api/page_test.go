@@ -18,7 +18,7 @@ func TestListsArePagedNewestFirst(t *testing.T) {
 	var batch client.NewWatches
 	for i := range 5 {
 		batch.Watches = append(batch.Watches, client.NewWatch{
-			OperationID: fmt.Sprintf("%032x", i), AccountID: accountID, CredentialID: credentialID,
+			OperationID: fmt.Sprintf("%032x", i), AccountID: new(accountID), CredentialID: credentialID,
 			DestinationIds: []string{destinationID}, TimeoutSeconds: new(60),
 		})
 	}
@@ -45,7 +45,7 @@ func TestListsArePagedNewestFirst(t *testing.T) {
 		t.Errorf("pages of %v, %d watches in all", sizes, len(seen))
 	}
 	one := ok[*client.ListWatchesResponse](t, 200)(c.ListWatchesWithResponse(ctx, &client.ListWatchesParams{
-		OperationID: &batch.Watches[3].OperationID, AccountID: new(accountID), Status: new(client.WatchStatusWatching),
+		OperationID: &batch.Watches[3].OperationID, AccountID: new(accountID), Status: &[]client.WatchStatus{client.WatchStatusWatching},
 	})).JSON200
 	if len(one.Data) != 1 {
 		t.Errorf("the filters leave %d", len(one.Data))

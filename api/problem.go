@@ -10,6 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"oprelay/api/feed"
 	"oprelay/storage"
 )
 
@@ -22,7 +23,7 @@ var (
 	errGone = errors.New("deleted meanwhile")
 	// errTooManyWaiting says that a key has as many requests waiting as it may.
 	errTooManyWaiting = errors.New("too many requests wait")
-	// errNotReady says that a part does not answer; it is wrapped with which.
+	// errNotReady says that what a request needs is away; it is wrapped with why.
 	errNotReady = errors.New("not ready")
 )
 
@@ -56,7 +57,8 @@ var (
 	}
 	problemInUse = problemKind{
 		"in-use", http.StatusConflict, "It is in use",
-		"Watches that are still watching use it: cancel them or let them end first.",
+		"Cancel the watches that name it, or let them end first. " +
+			"A destination can also be deleted with ?force=true; a credential can be given another secret with PATCH.",
 	}
 	problemGone = problemKind{
 		"deleted-meanwhile", http.StatusConflict, "What the request refers to was deleted meanwhile",
@@ -84,8 +86,13 @@ var (
 	}
 	problemTooManyWaiting = problemKind{
 		"too-many-waiting", http.StatusTooManyRequests, "Too many requests of this API key wait already",
-		"At most 64 requests of a key may wait for the end of a watch at once. " +
-			"Repeat the request after the time in Retry-After, or ask without wait.",
+		"At most 64 requests of a key may wait for the end of a watch at once, and as many be sent with a body of more " +
+			"than 16 KiB. Repeat the request after the time in Retry-After, or ask without wait.",
+	}
+	problemTooManyStreams = problemKind{
+		"too-many-streams", http.StatusTooManyRequests, "Too many streams of this API key are open already",
+		fmt.Sprintf("A process of the relay serves at most %d streams of a key at once. End one, or try again after the "+
+			"time in Retry-After.", feed.MaxStreams),
 	}
 	problemRateLimited = problemKind{
 		"rate-limited", http.StatusTooManyRequests, "Too many requests with this API key",
@@ -116,8 +123,8 @@ func problemKinds() []problemKind {
 	return []problemKind{
 		problemNotJSON, problemUnauthorized, problemForbidden, problemNotFound, problemMethod, problemInUse,
 		problemGone, problemDestinationDeleted, problemRunning, problemTooLarge, problemNotJSONType, problemInvalid,
-		problemReusedKey, problemTooManyWaiting, problemRateLimited, problemWrongKeys, problemInternal, problemUnavailable,
-		problemOutcomeUnknown,
+		problemReusedKey, problemTooManyWaiting, problemTooManyStreams, problemRateLimited, problemWrongKeys, problemInternal,
+		problemUnavailable, problemOutcomeUnknown,
 	}
 }
 
@@ -125,6 +132,7 @@ func problemKinds() []problemKind {
 const (
 	retryRunning     = 1
 	retryWaiting     = 1
+	retryStreams     = 5
 	retryUnavailable = 5
 )
 
@@ -140,7 +148,6 @@ func sentinels() []struct {
 		retryAfter int
 	}{
 		{storage.ErrNotFound, problemNotFound, 0},
-		{storage.ErrInUse, problemInUse, 0},
 		{storage.ErrDestinationDeleted, problemDestinationDeleted, 0},
 		{storage.ErrOutcomeUnknown, problemOutcomeUnknown, retryUnavailable},
 		{storage.ErrIdempotencyRunning, problemRunning, retryRunning},
@@ -149,6 +156,8 @@ func sentinels() []struct {
 		{errTooLarge, problemTooLarge, 0},
 		{errGone, problemGone, 0},
 		{errTooManyWaiting, problemTooManyWaiting, retryWaiting},
+		{feed.ErrTooMany, problemTooManyStreams, retryStreams},
+		{feed.ErrDrained, problemUnavailable, retryStreams},
 		{echo.ErrNotFound, problemNotFound, 0},
 		{echo.ErrMethodNotAllowed, problemMethod, 0},
 		{context.Canceled, problemUnavailable, retryUnavailable},
@@ -174,6 +183,7 @@ func problemOf(err error) occurrence {
 		noKey   *unauthorizedError
 		noScope *scopeError
 		limited *limitedError
+		inUse   *storage.InUseError
 	)
 	switch {
 	case errors.As(err, &wrong):
@@ -186,6 +196,8 @@ func problemOf(err error) occurrence {
 		return occurrence{kind: problemForbidden, detail: noScope.detail(), challenge: noScope.challenge()}
 	case errors.As(err, &limited):
 		return occurrence{kind: limited.kind, detail: limited.kind.detail, retryAfter: limited.seconds()}
+	case errors.As(err, &inUse):
+		return occurrence{kind: problemInUse, detail: fmt.Sprintf("Open watches that name it: %d. %s", inUse.Open, problemInUse.detail)}
 	case errors.Is(err, errNotReady):
 		return occurrence{kind: problemUnavailable, detail: err.Error(), retryAfter: retryUnavailable}
 	}
@@ -195,15 +207,16 @@ func problemOf(err error) occurrence {
 		}
 	}
 	if storage.Unavailable(err) {
-		return occurrence{kind: problemUnavailable, detail: problemUnavailable.detail, retryAfter: retryUnavailable}
+		detail := "The database " + storage.Complaint(err) + ". " + problemUnavailable.detail
+		return occurrence{kind: problemUnavailable, detail: detail, retryAfter: retryUnavailable}
 	}
 	return occurrence{kind: problemInternal, detail: problemInternal.detail}
 }
 
 func summary(wrong *invalidError) string {
 	switch {
-	case wrong.more > 0:
-		return fmt.Sprintf("%d values are wrong; errors lists the first %d.", len(wrong.faults)+wrong.more, len(wrong.faults))
+	case wrong.more:
+		return fmt.Sprintf("More than %d values are wrong; errors lists the first of them.", len(wrong.faults))
 	case len(wrong.faults) == 1:
 		detail := wrong.faults[0].Pointer + " " + wrong.faults[0].Detail
 		return strings.TrimSpace(detail) + "."

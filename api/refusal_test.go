@@ -81,8 +81,8 @@ func watchRefusals(credentialID, destinationID, otherCredential, otherDestinatio
 	const unknown = "_01jd8p5kzve6wbdq8rfg0m3c7x"
 	invalid := http.StatusUnprocessableEntity
 	return []refusal{
-		{"operation id not 32 hex", path, with("operation_id", `"../../user/tokens/verify"`), nil, invalid, []string{"/operation_id"}, "32 lower-case hex"},
-		{"operation id with a query", path, with("operation_id", `"x?y=1"`), nil, invalid, []string{"/operation_id"}, "32 lower-case hex"},
+		{"operation id not 32 hex", path, with("operation_id", `"../../user/tokens/verify"`), nil, invalid, []string{"/operation_id"}, "[0-9a-f]{32}"},
+		{"operation id with a query", path, with("operation_id", `"x?y=1"`), nil, invalid, []string{"/operation_id"}, "[0-9a-f]{32}"},
 		{"operation id upper case", path, with("operation_id", `"4DA8780EEB215E6CB7F48DD981C4EA02"`), nil, invalid, []string{"/operation_id"}, ""},
 		{"operation id and a line break", path, with("operation_id", `"4da8780eeb215e6cb7f48dd981c4ea02\n"`), nil, invalid, []string{"/operation_id"}, ""},
 		{"account id not 32 hex", path, with("account_id", `"023e"`), nil, invalid, []string{"/account_id"}, "32 lower-case hex"},
@@ -92,7 +92,11 @@ func watchRefusals(credentialID, destinationID, otherCredential, otherDestinatio
 		{"unknown destination", path, with("destination_ids", `["`+destinationID+`","destination`+unknown+`"]`), nil, invalid, []string{"/destination_ids/1"}, "no such destination"},
 		{"another tenant's destination", path, with("destination_ids", `["`+otherDestination+`"]`), nil, invalid, []string{"/destination_ids/0"}, "no such destination"},
 		{"the same destination twice", path, with("destination_ids", `["`+destinationID+`","`+destinationID+`"]`), nil, invalid, []string{"/destination_ids/1"}, "same as item 0"},
-		{"no destination", path, with("destination_ids", `[]`), nil, invalid, []string{"/destination_ids"}, "1 to 20 items"},
+		{"no list of destinations", path, with("destination_ids", `null`), nil, invalid, []string{"/destination_ids"}, "must be a list"},
+		{"another source", path, with("source", `"github.actions"`), nil, invalid, []string{"/source"}, "cloudflare.lists"},
+		{"a name too long", path, with("name", `"`+strings.Repeat("x", 201)+`"`), nil, invalid, []string{"/name"}, "200"},
+		{"a name of two lines", path, with("name", `"a\nb"`), nil, invalid, []string{"/name"}, "one line"},
+		{"an empty name", path, with("name", `""`), nil, invalid, []string{"/name"}, ""},
 		{"timeout too short", path, with("timeout_seconds", `59`), nil, invalid, []string{"/timeout_seconds"}, "from 60 to 2592000"},
 		{"timeout too long", path, with("timeout_seconds", `2592001`), nil, invalid, []string{"/timeout_seconds"}, "from 60 to 2592000"},
 		{"timeout absurd", path, with("timeout_seconds", `1e999`), nil, invalid, []string{"/timeout_seconds"}, "from 60 to 2592000"},
@@ -108,7 +112,7 @@ func watchRefusals(credentialID, destinationID, otherCredential, otherDestinatio
 		{"null", path, with("metadata", `null`), nil, invalid, []string{"/metadata"}, "must not be null"},
 		{"unknown fields", path, with("operation", `"x"`), nil, invalid, []string{"/operation"}, "not a field"},
 		{"a field in another case", path, with("Metadata", `{}`), nil, invalid, []string{"/Metadata"}, "not a field"},
-		{"nothing", path, `{}`, nil, invalid, []string{"/operation_id", "/account_id", "/credential_id", "/destination_ids"}, "is required"},
+		{"nothing", path, `{}`, nil, invalid, []string{"/operation_id", "/credential_id", "/destination_ids", "/account_id"}, "is required"},
 		{"no object", path, `[]`, nil, invalid, []string{""}, "must be an object"},
 		{"null for an object", path, `null`, nil, invalid, []string{""}, "must be an object"},
 		{"null where a value is required", path, with("operation_id", `null`), nil, invalid, []string{"/operation_id"}, `"detail":"must be a string"`},
@@ -129,7 +133,7 @@ func watchRefusals(credentialID, destinationID, otherCredential, otherDestinatio
 			"everything at once", path,
 			`{"operation_id":5,"account_id":"x","credential_id":"credential` + unknown + `","destination_ids":["destination` + unknown +
 				`"],"timeout_seconds":1,"nonsense":true}`, nil, invalid,
-			[]string{"/account_id", "/nonsense", "/operation_id", "/timeout_seconds", "/credential_id", "/destination_ids/0"},
+			[]string{"/nonsense", "/account_id", "/operation_id", "/timeout_seconds", "/credential_id", "/destination_ids/0"},
 			"6 values are wrong",
 		},
 		{
@@ -175,6 +179,11 @@ func destinationRefusals() []refusal {
 		{"fields of Slack", path, webhook(`,"bot_token":"xoxb-1","channel":"C1"`), nil, invalid, []string{"/bot_token", "/channel"}, "slack"},
 		{"an unknown type", path, `{"type":"email","name":"x"}`, nil, invalid, []string{"/type"}, "one of: webhook, slack"},
 		{"a blank name", path, `{"type":"webhook","name":" ","url":"` + publicURL + `"}`, nil, invalid, []string{"/name"}, "something to read"},
+		{"a name of zero width", path, `{"type":"webhook","name":"\u200b\u200b","url":"` + publicURL + `"}`, nil, invalid, []string{"/name"}, "turn its direction"},
+		{"a name of unseen characters", path, `{"type":"webhook","name":"\u00a0\u3164\u2800\ufe0f","url":"` + publicURL + `"}`, nil, invalid, []string{"/name"}, "turn its direction"},
+		{"a name that turns", path, `{"type":"webhook","name":"\u202e","url":"` + publicURL + `"}`, nil, invalid, []string{"/name"}, "turn its direction"},
+		{"a name that turns what follows", path, `{"type":"webhook","name":"eu \u202egpj","url":"` + publicURL + `"}`, nil, invalid, []string{"/name"}, "turn its direction"},
+		{"a name that isolates", path, `{"type":"webhook","name":"\u2066eu\u2069","url":"` + publicURL + `"}`, nil, invalid, []string{"/name"}, "turn its direction"},
 		{"a name of two lines", path, `{"type":"webhook","name":"a\nb","url":"` + publicURL + `"}`, nil, invalid, []string{"/name"}, "one line"},
 		{"Slack without anything", path, `{"type":"slack","name":"x"}`, nil, invalid, []string{"/webhook_url"}, "bot_token and channel"},
 		{"Slack both ways", path, `{"type":"slack","name":"x","webhook_url":"` + publicURL + `","bot_token":"xoxb-1","channel":"C1"}`, nil, invalid, []string{"/bot_token", "/channel"}, "either"},
@@ -190,7 +199,8 @@ func credentialRefusals() []refusal {
 	invalid := http.StatusUnprocessableEntity
 	return []refusal{
 		{"a credential without secret", path, `{"name":"x"}`, nil, invalid, []string{"/api_token"}, "email and api_key"},
-		{"a credential both ways", path, `{"name":"x","api_token":"t","email":"a@b","api_key":"k"}`, nil, invalid, []string{"/email", "/api_key"}, "either"},
+		{"a credential both ways", path, `{"name":"x","api_token":"t","email":"a@b","api_key":"k"}`, nil, invalid, []string{"/email", "/api_key"}, "takes api_token, or email and api_key"},
+		{"a credential of another upstream", path, `{"name":"x","upstream":"nobody","api_token":"t"}`, nil, invalid, []string{"/upstream"}, "cloudflare"},
 		{"a field in other letters", path, `{"name":"x","API_TOKEN":"t"}`, nil, invalid, []string{"/API_TOKEN", "/api_token"}, "not a field"},
 		{"a list for a credential", path, `[]`, nil, invalid, []string{""}, "must be an object"},
 		{"a string for a credential", path, `"x\u0000"`, nil, invalid, []string{""}, "must be an object"},
@@ -221,7 +231,7 @@ func bodyRefusals(good string) []refusal {
 		{"half of a surrogate pair", path, `{"metadata":{"k":"\ud800"}}`, nil, notJSON, nil, "At byte 19: invalid surrogate pair"},
 		{"a NUL byte", path, "{\"operation_id\":\"\x00\"}", nil, notJSON, nil, "At byte"},
 		{"deep nesting", path, strings.Repeat("[", 500000), nil, notJSON, nil, ""},
-		{"deep nesting, closed", path, strings.Repeat("[", 5000) + strings.Repeat("]", 5000), nil, notJSON, nil, "levels deep"},
+		{"deep nesting, closed", path, strings.Repeat("[", 5000) + strings.Repeat("]", 5000), nil, http.StatusUnprocessableEntity, []string{""}, "must be an object"},
 		{"white space", path, " ", nil, notJSON, nil, ""},
 		{"a body over 1 MiB", path, large, nil, tooLarge, nil, "1 MiB"},
 		{"a body over 1 MiB without length", path, large, []change{chunked}, tooLarge, nil, "1 MiB"},
@@ -244,7 +254,7 @@ func TestQueriesAreChecked(t *testing.T) {
 		{"/v1/watches?limit=1&limit=2", "?limit"},
 		{"/v1/watches?cursor=" + watchID, "?cursor"},
 		{"/v1/watches?cursor=!", "?cursor"},
-		{"/v1/events?after=event_01jd8p5kzve6wbdq8rfg0m3c7x&cursor=x", "?after ?cursor"},
+		{"/v1/events?after=event_01jd8p5kzve6wbdq8rfg0m3c7x&cursor=x", "?cursor"},
 		{"/v1/watches?cursor=", "?cursor"},
 		{"/v1/watches?status=done", "?status"},
 		{"/v1/watches?statsu=watching", "?statsu"},
@@ -266,5 +276,18 @@ func TestQueriesAreChecked(t *testing.T) {
 				t.Errorf("%d %s, want 422 at %s", answer.status, answer.body, test.pointer)
 			}
 		})
+	}
+}
+
+// A name may be in any writing.
+func TestNamesInAnyWriting(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t)
+	for _, name := range []string{"x", " padded ", "développement", "עברית \u200f", "👩\u200d🚀", "#edge\u00a0"} {
+		body, err := json.Marshal(map[string]string{"name": name, "api_token": "t"})
+		must(t, err)
+		if answer := r.do(r.admin, http.MethodPost, "/v1/credentials", string(body)); answer.status != http.StatusCreated {
+			t.Errorf("%q: %d %s", name, answer.status, answer.body)
+		}
 	}
 }

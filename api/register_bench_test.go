@@ -17,6 +17,7 @@ func BenchmarkDecode(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	s := &Server{validating: make(chan struct{}, maxValidating)}
 	one := func(i int) string {
 		return fmt.Sprintf(`{"operation_id":"4da8780eeb215e6cb7f48dd981c4%04x","account_id":"023e105f4ecef8ad9ca31a8372d0c353",
 			"credential_id":"credential_01jd8p5kzve6wbdq8rfg0m3c7x","destination_ids":["destination_01jd8p5kzve6wbdq8rfg0m3c7x"],
@@ -40,7 +41,7 @@ func BenchmarkDecode(b *testing.B) {
 				sent := httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/", strings.NewReader(body.text))
 				sent.Header.Set(echo.HeaderContentType, contentTypeJSON)
 				r := &request{operation: operation}
-				if err := r.readBody(echo.New().NewContext(sent, httptest.NewRecorder())); err != nil {
+				if err := s.readBody(echo.New().NewContext(sent, httptest.NewRecorder()), r); err != nil {
 					b.Fatal(err)
 				}
 				if err := r.decode(body.into).err(); err != nil {

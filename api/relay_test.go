@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -20,6 +21,7 @@ import (
 	"oprelay/api/client"
 	"oprelay/notifier/egress"
 	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
 // A public address written as a number: nothing is looked up for it.
@@ -54,7 +56,7 @@ func newRelay(t testing.TB, changes ...func(*api.Config)) *relay {
 func newRelayOn(t testing.TB, databaseURL string, changes ...func(*api.Config)) *relay {
 	t.Helper()
 	r := &relay{t: t, log: &syncBuffer{}, clock: &clock{now: time.Now().UTC().Truncate(time.Microsecond)}}
-	keys, err := storage.ParseKeyring(storage.NewKey())
+	keys, err := seal.ParseKeyring(seal.NewKey())
 	must(t, err)
 	r.store, err = storage.Open(t.Context(), storage.Config{
 		URL:  databaseURL,
@@ -72,12 +74,14 @@ func newRelayOn(t testing.TB, databaseURL string, changes ...func(*api.Config)) 
 		Logger:  slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Egress:  egress.Policy{},
 		Metrics: prometheus.NewRegistry(),
+		Sources: sources(),
 	}
 	for _, change := range changes {
 		change(&config)
 	}
 	r.server, err = api.New(config)
 	must(t, err)
+	r.store.SetOnChange(r.server.Changed)
 	listener := httptest.NewServer(r.server)
 	t.Cleanup(listener.Close)
 	r.url = listener.URL
@@ -164,13 +168,21 @@ func (r *relay) try(ctx context.Context, key, method, path, body string, changes
 	}
 	defer response.Body.Close()
 	answer := reply{status: response.StatusCode, header: response.Header}
-	if answer.body, err = io.ReadAll(response.Body); err != nil {
+	if answer.body, err = readAnswer(response); err != nil {
 		return reply{}, err
 	}
 	if answer.status >= http.StatusBadRequest && method != http.MethodHead {
 		err = json.Unmarshal(answer.body, &answer.problem)
 	}
 	return answer, err
+}
+
+// readAnswer reads an answer to its end, and of a stream the first line.
+func readAnswer(response *http.Response) ([]byte, error) {
+	if response.Header.Get("Content-Type") == "text/event-stream" && response.Request.Method != http.MethodHead {
+		return bufio.NewReader(response.Body).ReadBytes('\n')
+	}
+	return io.ReadAll(response.Body)
 }
 
 // credential makes a credential and returns its id.

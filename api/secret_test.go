@@ -21,6 +21,13 @@ func TestSecretsAreSeenOnceAndNeverLogged(t *testing.T) {
 		"slack":   `{"type":"slack","name":"x","webhook_url":"` + publicURL + `/` + marker + `"}`,
 		"bot":     `{"type":"slack","name":"x","bot_token":"xoxb-` + marker + `","channel":"C1"}`,
 	}
+	patches := map[string]string{
+		"token":   `{"api_token":"other-` + marker + `"}`,
+		"key":     `{"email":"a@b.example","api_key":"other-` + marker + `"}`,
+		"webhook": `{"headers":{"X-Other":"` + marker + `"}}`,
+		"slack":   `{"webhook_url":"` + publicURL + `/other-` + marker + `"}`,
+		"bot":     `{"bot_token":"xoxb-other-` + marker + `"}`,
+	}
 	paths := map[string]string{"token": "/v1/credentials", "key": "/v1/credentials"}
 	for name, body := range posts {
 		path := paths[name]
@@ -37,6 +44,11 @@ func TestSecretsAreSeenOnceAndNeverLogged(t *testing.T) {
 		id := made.header.Get("Location")
 		if shown := r.do(r.write, http.MethodGet, id, ""); strings.Contains(string(shown.body), marker) {
 			t.Errorf("%s is shown as %s", name, shown.body)
+		}
+		if patch := patches[name]; patch != "" {
+			if changed := r.do(r.write, http.MethodPatch, id, patch); changed.status != http.StatusOK || strings.Contains(string(changed.body), marker) {
+				t.Errorf("%s is changed to %d %s", name, changed.status, changed.body)
+			}
 		}
 		if listed := r.do(r.write, http.MethodGet, path, ""); strings.Contains(string(listed.body), marker) {
 			t.Errorf("%s is listed as %s", name, listed.body)

@@ -14,14 +14,29 @@ import (
 
 // Defines values for CredentialAuth.
 const (
-	AuthAPIKey   CredentialAuth = "api_key"
-	AuthAPIToken CredentialAuth = "api_token"
+	AuthAPIKey               CredentialAuth = "api_key"
+	AuthAPIToken             CredentialAuth = "api_token"
+	AuthBasic                CredentialAuth = "basic"
+	AuthGoogleServiceAccount CredentialAuth = "google_service_account"
+	AuthNone                 CredentialAuth = "none"
+	AuthOAuth2Client         CredentialAuth = "oauth2_client"
 )
 
 // Defines values for CredentialStatus.
 const (
 	CredentialActive   CredentialStatus = "active"
+	CredentialRefused  CredentialStatus = "refused"
 	CredentialRejected CredentialStatus = "rejected"
+)
+
+// Defines values for CredentialRejectedBodyType.
+const (
+	TypeCredentialRejected CredentialRejectedBodyType = "credential.rejected"
+)
+
+// Defines values for DeliveryFailedBodyType.
+const (
+	TypeDeliveryFailed DeliveryFailedBodyType = "delivery.failed"
 )
 
 // Defines values for DeliveryStatus.
@@ -38,6 +53,7 @@ const (
 	DisabledByUser   DestinationDisabledReason = "by_user"
 	DisabledFailing  DestinationDisabledReason = "failing"
 	DisabledGone     DestinationDisabledReason = "gone"
+	DisabledNull     DestinationDisabledReason = "<nil>"
 	DisabledRejected DestinationDisabledReason = "rejected"
 )
 
@@ -45,6 +61,23 @@ const (
 const (
 	Disabled DestinationStatus = "disabled"
 	Enabled  DestinationStatus = "enabled"
+)
+
+// Defines values for DestinationDisabledBodyType.
+const (
+	TypeDestinationDisabled DestinationDisabledBodyType = "destination.disabled"
+)
+
+// Defines values for DestinationDisabledDataReason.
+const (
+	ReasonFailing  DestinationDisabledDataReason = "failing"
+	ReasonGone     DestinationDisabledDataReason = "gone"
+	ReasonRejected DestinationDisabledDataReason = "rejected"
+)
+
+// Defines values for DestinationTestBodyType.
+const (
+	TypeDestinationTest DestinationTestBodyType = "destination.test"
 )
 
 // Defines values for DestinationType.
@@ -56,6 +89,7 @@ const (
 // Defines values for EventType.
 const (
 	EventCredentialRejected    EventType = "credential.rejected"
+	EventDeliveryFailed        EventType = "delivery.failed"
 	EventDestinationDisabled   EventType = "destination.disabled"
 	EventDestinationTest       EventType = "destination.test"
 	EventOperationCompleted    EventType = "operation.completed"
@@ -66,7 +100,32 @@ const (
 
 // Defines values for HealthStatus.
 const (
-	Ok HealthStatus = "ok"
+	HealthStatusOk HealthStatus = "ok"
+)
+
+// Defines values for HeldBy.
+const (
+	HeldByBudget    HeldBy = "budget"
+	HeldByNull      HeldBy = "<nil>"
+	HeldByRateLimit HeldBy = "rate_limited"
+	HeldByRefusal   HeldBy = "credential_refused"
+)
+
+// Defines values for OperationStatus.
+const (
+	OperationStatusCompleted OperationStatus = "completed"
+	OperationStatusFailed    OperationStatus = "failed"
+	OperationStatusNull      OperationStatus = "<nil>"
+	OperationStatusPending   OperationStatus = "pending"
+	OperationStatusRunning   OperationStatus = "running"
+)
+
+// Defines values for OperationEventDataReason.
+const (
+	ReasonCredentialRejected OperationEventDataReason = "credential_rejected"
+	ReasonDeadline           OperationEventDataReason = "deadline"
+	ReasonNotFound           OperationEventDataReason = "not_found"
+	ReasonNull               OperationEventDataReason = "<nil>"
 )
 
 // Defines values for OperationEventType.
@@ -77,12 +136,16 @@ const (
 	OperationUnobservable OperationEventType = "operation.unobservable"
 )
 
-// Defines values for OperationStatus.
+// Defines values for ReadinessStatus.
 const (
-	OperationStatusCompleted OperationStatus = "completed"
-	OperationStatusFailed    OperationStatus = "failed"
-	OperationStatusPending   OperationStatus = "pending"
-	OperationStatusRunning   OperationStatus = "running"
+	ReadinessStatusDegraded ReadinessStatus = "degraded"
+	ReadinessStatusOk       ReadinessStatus = "ok"
+)
+
+// Defines values for ReadinessPartStatus.
+const (
+	ReadinessPartStatusAway ReadinessPartStatus = "away"
+	ReadinessPartStatusOk   ReadinessPartStatus = "ok"
 )
 
 // Defines values for Scope.
@@ -101,6 +164,17 @@ const (
 	WatchStatusUnobservable WatchStatus = "unobservable"
 	WatchStatusWatching     WatchStatus = "watching"
 )
+
+// APIKey The global API key of that email.
+type APIKey = string
+
+// APIToken An API token; sent as a bearer token, or in the header that the upstream names.
+type APIToken = string
+
+// AccountID A Cloudflare account.
+//
+// Example: 4da8780eeb215e6cb7f48dd981c4ea02
+type AccountID = string
 
 // Attempt One try of a delivery.
 type Attempt struct {
@@ -124,32 +198,69 @@ type Attempt struct {
 // BotToken A bot token of Slack's, with `chat:write`.
 type BotToken = string
 
+// BudgetState What the relay may ask with the credential, and with all others of the same token or user. Only
+// where one credential is asked for.
+type BudgetState struct {
+	// Lag The share of its age that an operation waits between polls, which is RELAY_POLL_LAG where the
+	// budget affords it. An end is noticed about half as late on average.
+	Lag float32 `json:"lag"`
+
+	// Limit Requests in any window.
+	Limit int `json:"limit"`
+
+	// Remaining Requests that may be made now.
+	Remaining int `json:"remaining"`
+
+	// ResetsAt When all of it is there again if nothing more is asked; null if it is.
+	ResetsAt      *time.Time `json:"resets_at"`
+	WindowSeconds float32    `json:"window_seconds"`
+}
+
 // Channel The channel's id (best) or its name.
 type Channel = string
 
-// Credential defines model for Credential.
+// Credential Example: {"auth":"api_token","created_at":"2026-11-23T09:50:00.123456Z","id":"credential_01jd8p5kzve6wbdq8rfg0m3c7x","last_error":null,"name":"production","refused_since":null,"status":"active","upstream":"cloudflare"}
 type Credential struct {
-	Auth      CredentialAuth `json:"auth"`
-	CreatedAt time.Time      `json:"created_at"`
+	// Auth Which of its fields were given.
+	Auth CredentialAuth `json:"auth"`
+
+	// Budget What the relay may ask with the credential, and with all others of the same token or user. Only
+	// where one credential is asked for.
+	Budget    *BudgetState `json:"budget,omitempty"`
+	CreatedAt time.Time    `json:"created_at"`
 
 	// ID A credential's id.
 	//
 	// Example: credential_01jd8p5kzve6wbdq8rfg0m3c7x
 	ID CredentialID `json:"id"`
 
+	// LastError The upstream's words of the last refusal, which may be over; null if this secret was never
+	// refused.
+	LastError *string `json:"last_error"`
+
 	// Name For people; need not be unique.
 	//
 	// Example: production
 	Name Name `json:"name"`
 
-	// Status `rejected`: Cloudflare has refused it for longer than the grace period.
+	// RefusedSince Since when the upstream refuses it; null while it does not.
+	RefusedSince *time.Time `json:"refused_since"`
+
+	// Status `refused`: the upstream refuses it now, within the grace period. `rejected`: for longer
+	// than that, so its watches have ended.
 	Status CredentialStatus `json:"status"`
+
+	// Upstream Whose credential it is, one of those that `GET /v1/sources` names; `cloudflare` where a request does not say.
+	//
+	// Example: cloudflare
+	Upstream Upstream `json:"upstream"`
 }
 
-// CredentialAuth defines model for Credential.Auth.
+// CredentialAuth Which of its fields were given.
 type CredentialAuth string
 
-// CredentialStatus `rejected`: Cloudflare has refused it for longer than the grace period.
+// CredentialStatus `refused`: the upstream refuses it now, within the grace period. `rejected`: for longer
+// than that, so its watches have ended.
 type CredentialStatus string
 
 // CredentialID A credential's id.
@@ -165,7 +276,57 @@ type CredentialList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// Delivery defines model for Delivery.
+// CredentialPatch A new secret is what a new credential of the same upstream takes.
+type CredentialPatch struct {
+	// APIKey The global API key of that email.
+	APIKey *APIKey `json:"api_key,omitempty"`
+
+	// APIToken An API token; sent as a bearer token, or in the header that the upstream names.
+	APIToken     *APIToken   `json:"api_token,omitempty"`
+	ClientID     *SecretText `json:"client_id,omitempty"`
+	ClientSecret *SecretText `json:"client_secret,omitempty"`
+
+	// Email The account's email; sent with `api_key`.
+	Email *Email `json:"email,omitempty"`
+
+	// Name For people; need not be unique.
+	//
+	// Example: production
+	Name     *Name       `json:"name,omitempty"`
+	Password *SecretText `json:"password,omitempty"`
+
+	// ServiceAccount The key of a Google service account, the text of its JSON file.
+	ServiceAccount *ServiceAccount `json:"service_account,omitempty"`
+	Username       *Username       `json:"username,omitempty"`
+}
+
+// CredentialRejectedBody The upstream has refused a credential for longer than the grace period, so its watches have
+// ended. To destinations with `alerts`.
+type CredentialRejectedBody struct {
+	Data CredentialRejectedData `json:"data"`
+
+	// Timestamp When the event was made.
+	Timestamp time.Time                  `json:"timestamp"`
+	Type      CredentialRejectedBodyType `json:"type"`
+}
+
+// CredentialRejectedBodyType defines model for CredentialRejectedBody.Type.
+type CredentialRejectedBodyType string
+
+// CredentialRejectedData defines model for CredentialRejectedData.
+type CredentialRejectedData struct {
+	// CredentialID A credential's id.
+	//
+	// Example: credential_01jd8p5kzve6wbdq8rfg0m3c7x
+	CredentialID CredentialID `json:"credential_id"`
+
+	// Name The credential's.
+	Name         string    `json:"name"`
+	RefusedSince time.Time `json:"refused_since"`
+	RejectedAt   time.Time `json:"rejected_at"`
+}
+
+// Delivery Example: {"attempts_made":1,"created_at":"2026-11-23T10:00:00.123456Z","destination_id":"destination_01jd8p5kzve6wbdq8rfg0m3c7x","event_id":"event_01jd8p5kzve6wbdq8rfg0m3c7x","event_type":"operation.failed","finished_at":null,"id":"delivery_01jd8p5kzve6wbdq8rfg0m3c7x","next_attempt_at":"2026-11-23T10:00:05.9Z","status":"pending","watch_id":"watch_01jd8p5kzve6wbdq8rfg0m3c7x"}
 type Delivery struct {
 	// Attempts First to last. Only where one delivery is asked for, not in lists.
 	Attempts     *[]Attempt `json:"attempts,omitempty"`
@@ -182,23 +343,62 @@ type Delivery struct {
 	// Example: event_01jd8p5kzve6wbdq8rfg0m3c7x
 	EventID EventID `json:"event_id"`
 
-	// EventType What happened.
+	// EventType What happened. `delivery.failed`: deliveries to a destination have used up their schedule,
+	// and are not retried any more. It comes a few seconds after the first of them, so that a burst
+	// is one, and at most once an hour for each destination, to the other alerts destinations; its data has `destination_id`, `name`, `count`, `since` (when the
+	// oldest of these deliveries was made: recover from there) and `last_error`.
 	EventType  EventType  `json:"event_type"`
 	FinishedAt *time.Time `json:"finished_at"`
 
 	// ID A delivery's id.
 	//
 	// Example: delivery_01jd8p5kzve6wbdq8rfg0m3c7x
-	ID            DeliveryID `json:"id"`
+	ID DeliveryID `json:"id"`
+
+	// NextAttemptAt Of a pending delivery. Not before the end of the pause that its destination has asked for,
+	// with 429, or with 502, 503 or 504 and `Retry-After`.
 	NextAttemptAt *time.Time `json:"next_attempt_at"`
 
-	// Status `pending`: will be attempted at `next_attempt_at`. `held`: its destination is disabled.
+	// Status `pending`: will be attempted from `next_attempt_at` on. `held`: its destination is disabled.
 	// `succeeded`: accepted. `failed`: the schedule is exhausted. `canceled`: its destination
 	// was deleted.
 	Status DeliveryStatus `json:"status"`
 
 	// WatchID Null for an event that is about no watch.
 	WatchID *string `json:"watch_id"`
+}
+
+// DeliveryFailedBody Deliveries of a destination have used up their schedule; one an hour at most for each
+// destination. To the others with `alerts`.
+type DeliveryFailedBody struct {
+	Data DeliveryFailedData `json:"data"`
+
+	// Timestamp When the event was made.
+	Timestamp time.Time              `json:"timestamp"`
+	Type      DeliveryFailedBodyType `json:"type"`
+}
+
+// DeliveryFailedBodyType defines model for DeliveryFailedBody.Type.
+type DeliveryFailedBodyType string
+
+// DeliveryFailedData defines model for DeliveryFailedData.
+type DeliveryFailedData struct {
+	// Count How many since the last such event.
+	Count int `json:"count"`
+
+	// DestinationID A destination's id.
+	//
+	// Example: destination_01jd8p5kzve6wbdq8rfg0m3c7x
+	DestinationID DestinationID `json:"destination_id"`
+
+	// LastError Why the last attempt failed.
+	LastError *string `json:"last_error"`
+
+	// Name The destination's.
+	Name string `json:"name"`
+
+	// Since When the oldest of them was made; what to recover from.
+	Since time.Time `json:"since"`
 }
 
 // DeliveryID A delivery's id.
@@ -214,12 +414,12 @@ type DeliveryList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// DeliveryStatus `pending`: will be attempted at `next_attempt_at`. `held`: its destination is disabled.
+// DeliveryStatus `pending`: will be attempted from `next_attempt_at` on. `held`: its destination is disabled.
 // `succeeded`: accepted. `failed`: the schedule is exhausted. `canceled`: its destination
 // was deleted.
 type DeliveryStatus string
 
-// Destination defines model for Destination.
+// Destination Example: {"alerts":false,"created_at":"2026-11-23T09:55:00.123456Z","disabled_reason":null,"failing_since":null,"headers":{"X-Team":"••••"},"id":"destination_01jd8p5kzve6wbdq8rfg0m3c7x","last_error":null,"last_success_at":null,"max_in_flight":20,"name":"deploys","rate_limit":0,"status":"enabled","type":"webhook","url":"https://hooks.example.com/relay"}
 type Destination struct {
 	Alerts bool `json:"alerts"`
 
@@ -231,6 +431,9 @@ type Destination struct {
 	// Slack refuses for good. `by_user`: by request. Null while enabled.
 	DisabledReason *DestinationDisabledReason `json:"disabled_reason"`
 
+	// FailingSince When the first attempt failed since it last accepted one; null while none has.
+	FailingSince *time.Time `json:"failing_since"`
+
 	// Headers Of a webhook; the values are masked.
 	//
 	// Example: {"X-Team":"••••"}
@@ -241,7 +444,13 @@ type Destination struct {
 	// Example: destination_01jd8p5kzve6wbdq8rfg0m3c7x
 	ID DestinationID `json:"id"`
 
-	// MaxInFlight At most so many attempts at once.
+	// LastError Why the last attempt failed that did, also when later ones were accepted; null if none has.
+	LastError *string `json:"last_error"`
+
+	// LastSuccessAt When it last accepted something, to the second; null if it never did.
+	LastSuccessAt *time.Time `json:"last_success_at"`
+
+	// MaxInFlight At most so many attempts at once. A new destination has 20 if not told.
 	MaxInFlight MaxInFlight `json:"max_in_flight"`
 
 	// Name For people; need not be unique.
@@ -249,7 +458,7 @@ type Destination struct {
 	// Example: production
 	Name Name `json:"name"`
 
-	// RateLimit At most so many attempts per second; 0 is no limit.
+	// RateLimit At most so many attempts per second; 0 is no limit. A new destination has 0 if not told.
 	RateLimit RateLimit `json:"rate_limit"`
 
 	// Secret The signing secret of a webhook. Only in the answers that make the destination and that
@@ -263,6 +472,10 @@ type Destination struct {
 
 	// URL Of a webhook. Slack's URLs are secret and never shown.
 	URL *string `json:"url,omitempty"`
+
+	// Waiting How many of its deliveries are pending or held. Only where one destination is asked for,
+	// not in lists.
+	Waiting *int `json:"waiting,omitempty"`
 }
 
 // DestinationDisabledReason `gone`: it answered 410. `failing`: nothing but failures for too long. `rejected`:
@@ -271,6 +484,39 @@ type DestinationDisabledReason string
 
 // DestinationStatus defines model for Destination.Status.
 type DestinationStatus string
+
+// DestinationDisabledBody The relay has disabled a destination; none of a person's doing. To the others with `alerts`.
+type DestinationDisabledBody struct {
+	Data DestinationDisabledData `json:"data"`
+
+	// Timestamp When the event was made.
+	Timestamp time.Time                   `json:"timestamp"`
+	Type      DestinationDisabledBodyType `json:"type"`
+}
+
+// DestinationDisabledBodyType defines model for DestinationDisabledBody.Type.
+type DestinationDisabledBodyType string
+
+// DestinationDisabledData defines model for DestinationDisabledData.
+type DestinationDisabledData struct {
+	// DestinationID A destination's id.
+	//
+	// Example: destination_01jd8p5kzve6wbdq8rfg0m3c7x
+	DestinationID DestinationID `json:"destination_id"`
+	DisabledAt    time.Time     `json:"disabled_at"`
+
+	// LastError Why the last attempt failed.
+	LastError *string `json:"last_error"`
+
+	// Name The destination's.
+	Name string `json:"name"`
+
+	// Reason As `disabled_reason` of a destination.
+	Reason DestinationDisabledDataReason `json:"reason"`
+}
+
+// DestinationDisabledDataReason As `disabled_reason` of a destination.
+type DestinationDisabledDataReason string
 
 // DestinationID A destination's id.
 //
@@ -300,7 +546,7 @@ type DestinationPatch struct {
 	// of anything but printable ASCII.
 	Headers *Headers `json:"headers,omitempty"`
 
-	// MaxInFlight At most so many attempts at once.
+	// MaxInFlight At most so many attempts at once. A new destination has 20 if not told.
 	MaxInFlight *MaxInFlight `json:"max_in_flight,omitempty"`
 
 	// Name For people; need not be unique.
@@ -308,7 +554,7 @@ type DestinationPatch struct {
 	// Example: production
 	Name *Name `json:"name,omitempty"`
 
-	// RateLimit At most so many attempts per second; 0 is no limit.
+	// RateLimit At most so many attempts per second; 0 is no limit. A new destination has 0 if not told.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 
 	// URL An http or https URL on a public address, without user and password.
@@ -318,26 +564,62 @@ type DestinationPatch struct {
 	WebhookURL *URL `json:"webhook_url,omitempty"`
 }
 
+// DestinationTestBody Somebody asked for a test. To the destination that is tested.
+type DestinationTestBody struct {
+	Data DestinationTestData `json:"data"`
+
+	// Timestamp When the event was made.
+	Timestamp time.Time               `json:"timestamp"`
+	Type      DestinationTestBodyType `json:"type"`
+}
+
+// DestinationTestBodyType defines model for DestinationTestBody.Type.
+type DestinationTestBodyType string
+
+// DestinationTestData defines model for DestinationTestData.
+type DestinationTestData struct {
+	// DestinationID A destination's id.
+	//
+	// Example: destination_01jd8p5kzve6wbdq8rfg0m3c7x
+	DestinationID DestinationID `json:"destination_id"`
+
+	// Name The destination's.
+	Name string `json:"name"`
+}
+
 // DestinationType defines model for DestinationType.
 type DestinationType string
 
+// Email The account's email; sent with `api_key`.
+type Email = string
+
 // Event An immutable fact.
+//
+// Example: {"body":{"data":{"metadata":{"deploy":"42"},"name":"deploy 42","observed_at":"2026-11-23T10:00:00.1Z","operation":{"account_id":"023e105f4ecef8ad9ca31a8372d0c353","completed_at":"2026-11-23T09:59:58Z","error":"This list is at the maximum number of items","id":"4da8780eeb215e6cb7f48dd981c4ea02","params":{"account_id":"023e105f4ecef8ad9ca31a8372d0c353"},"source":"cloudflare.lists","status":"failed","upstream_status":"failed"},"polls":7,"reason":null,"watch_id":"watch_01jd8p5kzve6wbdq8rfg0m3c7x"},"timestamp":"2026-11-23T10:00:00.123456Z","type":"operation.failed"},"created_at":"2026-11-23T10:00:00.123456Z","id":"event_01jd8p5kzve6wbdq8rfg0m3c7x","type":"operation.failed","watch_id":"watch_01jd8p5kzve6wbdq8rfg0m3c7x"}
 type Event struct {
-	// Body The body that webhooks receive.
-	Body      json.RawMessage `json:"body"`
-	CreatedAt time.Time       `json:"created_at"`
+	// Body The body that webhooks receive, byte for byte. `type` says which of these it is. Fields, and
+	// types, may be added to it.
+	Body      EventBody `json:"body"`
+	CreatedAt time.Time `json:"created_at"`
 
 	// ID An event's id, and the `webhook-id` of its messages.
 	//
 	// Example: event_01jd8p5kzve6wbdq8rfg0m3c7x
 	ID EventID `json:"id"`
 
-	// Type What happened.
+	// Type What happened. `delivery.failed`: deliveries to a destination have used up their schedule,
+	// and are not retried any more. It comes a few seconds after the first of them, so that a burst
+	// is one, and at most once an hour for each destination, to the other alerts destinations; its data has `destination_id`, `name`, `count`, `since` (when the
+	// oldest of these deliveries was made: recover from there) and `last_error`.
 	Type EventType `json:"type"`
 
 	// WatchID The watch that it is about.
 	WatchID *string `json:"watch_id"`
 }
+
+// EventBody The body that webhooks receive, byte for byte. `type` says which of these it is. Fields, and
+// types, may be added to it.
+type EventBody = json.RawMessage
 
 // EventID An event's id, and the `webhook-id` of its messages.
 //
@@ -352,7 +634,10 @@ type EventList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// EventType What happened.
+// EventType What happened. `delivery.failed`: deliveries to a destination have used up their schedule,
+// and are not retried any more. It comes a few seconds after the first of them, so that a burst
+// is one, and at most once an hour for each destination, to the other alerts destinations; its data has `destination_id`, `name`, `count`, `since` (when the
+// oldest of these deliveries was made: recover from there) and `last_error`.
 type EventType string
 
 // Fault One wrong value.
@@ -381,7 +666,13 @@ type Health struct {
 // HealthStatus defines model for Health.Status.
 type HealthStatus string
 
-// Key defines model for Key.
+// HeldBy What the next poll waits for beyond the operation's own interval; null for nothing. `budget`: the
+// credential's budget has to last for all that is watched with it. `rate_limited`: the upstream
+// lets nothing be asked with the credential for now. `credential_refused`: the upstream refuses
+// the credential, so one of its operations asks for all.
+type HeldBy string
+
+// Key Example: {"created_at":"2026-11-23T09:45:00.123456Z","id":"key_01jd8p5kzve6wbdq8rfg0m3c7x","last_used_at":null,"name":"ci","scopes":["write"]}
 type Key struct {
 	CreatedAt time.Time `json:"created_at"`
 
@@ -418,7 +709,7 @@ type KeyList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// MaxInFlight At most so many attempts at once.
+// MaxInFlight At most so many attempts at once. A new destination has 20 if not told.
 type MaxInFlight = int
 
 // Metadata Strings of your own, passed on in the event: at most 50 keys of 1 to 255 characters, at most
@@ -433,27 +724,43 @@ type Metadata map[string]string
 // Example: production
 type Name = string
 
-// NewCredential Either `api_token`, or `email` and `api_key`.
+// NewCredential With what one of the upstream's ways to authenticate takes, see `auth` of `GET /v1/sources`:
+// `bearer` and `header:NAME` take `api_token`; `cloudflare_key` takes `email` and `api_key`; `basic`
+// takes `username` and `password`; `oauth2_client` takes `client_id` and `client_secret`;
+// `google_service_account` takes `service_account`; `none` takes nothing.
 type NewCredential struct {
 	// APIKey The global API key of that email.
-	APIKey *string `json:"api_key,omitempty"`
+	APIKey *APIKey `json:"api_key,omitempty"`
 
-	// APIToken An API token; sent as a bearer token.
-	APIToken *string `json:"api_token,omitempty"`
+	// APIToken An API token; sent as a bearer token, or in the header that the upstream names.
+	APIToken     *APIToken   `json:"api_token,omitempty"`
+	ClientID     *SecretText `json:"client_id,omitempty"`
+	ClientSecret *SecretText `json:"client_secret,omitempty"`
 
 	// Email The account's email; sent with `api_key`.
-	Email *string `json:"email,omitempty"`
+	Email *Email `json:"email,omitempty"`
 
 	// Name For people; need not be unique.
 	//
 	// Example: production
-	Name Name `json:"name"`
+	Name     Name        `json:"name"`
+	Password *SecretText `json:"password,omitempty"`
+
+	// ServiceAccount The key of a Google service account, the text of its JSON file.
+	ServiceAccount *ServiceAccount `json:"service_account,omitempty"`
+
+	// Upstream Whose credential it is, one of those that `GET /v1/sources` names; `cloudflare` where a request does not say.
+	//
+	// Example: cloudflare
+	Upstream *Upstream `json:"upstream,omitempty"`
+	Username *Username `json:"username,omitempty"`
 }
 
 // NewDestination `webhook` takes `url`, `headers`, `secret`; `slack` takes either `webhook_url`, or
 // `bot_token` and `channel`. The other fields are for both.
 type NewDestination struct {
-	// Alerts Also receives `destination.disabled` and `credential.rejected` of this tenant.
+	// Alerts Also receives `destination.disabled`, `credential.rejected` and `delivery.failed` of this
+	// tenant; not without it. None is about the destination itself.
 	Alerts *bool `json:"alerts,omitempty"`
 
 	// BotToken A bot token of Slack's, with `chat:write`.
@@ -467,7 +774,7 @@ type NewDestination struct {
 	// of anything but printable ASCII.
 	Headers *Headers `json:"headers,omitempty"`
 
-	// MaxInFlight At most so many attempts at once.
+	// MaxInFlight At most so many attempts at once. A new destination has 20 if not told.
 	MaxInFlight *MaxInFlight `json:"max_in_flight,omitempty"`
 
 	// Name For people; need not be unique.
@@ -475,7 +782,7 @@ type NewDestination struct {
 	// Example: production
 	Name Name `json:"name"`
 
-	// RateLimit At most so many attempts per second; 0 is no limit.
+	// RateLimit At most so many attempts per second; 0 is no limit. A new destination has 0 if not told.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 
 	// Secret A signing secret of your own: `whsec_` and the base64 of 24 to 64 bytes. Without it one
@@ -499,19 +806,19 @@ type NewKey struct {
 	Scopes []Scope `json:"scopes"`
 }
 
-// NewWatch Example: {"account_id":"023e105f4ecef8ad9ca31a8372d0c353","credential_id":"credential_01jd8p5kzve6wbdq8rfg0m3c7x","destination_ids":["destination_01jd8p5kzve6wbdq8rfg0m3c7x"],"metadata":{"deploy":"42"},"operation_id":"4da8780eeb215e6cb7f48dd981c4ea02"}
+// NewWatch Example: {"account_id":"023e105f4ecef8ad9ca31a8372d0c353","credential_id":"credential_01jd8p5kzve6wbdq8rfg0m3c7x","destination_ids":["destination_01jd8p5kzve6wbdq8rfg0m3c7x"],"metadata":{"deploy":"42"},"name":"deploy 42","operation_id":"4da8780eeb215e6cb7f48dd981c4ea02"}
 type NewWatch struct {
-	// AccountID An id of Cloudflare's.
+	// AccountID A Cloudflare account.
 	//
 	// Example: 4da8780eeb215e6cb7f48dd981c4ea02
-	AccountID UpstreamID `json:"account_id"`
+	AccountID *AccountID `json:"account_id,omitempty"`
 
 	// CredentialID A credential's id.
 	//
 	// Example: credential_01jd8p5kzve6wbdq8rfg0m3c7x
 	CredentialID CredentialID `json:"credential_id"`
 
-	// DestinationIds Who is told.
+	// DestinationIds Who is told; nobody, if it is empty.
 	DestinationIds []DestinationID `json:"destination_ids"`
 
 	// Events Which ends they are told of. Without it all four.
@@ -525,24 +832,39 @@ type NewWatch struct {
 	// Example: {"deploy":"42"}
 	Metadata *Metadata `json:"metadata,omitempty"`
 
-	// OperationID An id of Cloudflare's.
+	// Name For people; need not be unique.
+	//
+	// Example: production
+	Name *Name `json:"name,omitempty"`
+
+	// OperationID The other API's id of the operation, as its source says.
 	//
 	// Example: 4da8780eeb215e6cb7f48dd981c4ea02
-	OperationID UpstreamID `json:"operation_id"`
+	OperationID OperationID `json:"operation_id"`
 
-	// TimeoutSeconds How long to watch, from a minute to 30 days.
+	// Params What the source asks for beside the operation's id; see `GET /v1/sources`.
+	//
+	// Example: {"account_id":"023e105f4ecef8ad9ca31a8372d0c353"}
+	Params *Params `json:"params,omitempty"`
+
+	// Source The name of a source.
+	//
+	// Example: cloudflare.lists
+	Source *SourceName `json:"source,omitempty"`
+
+	// TimeoutSeconds How long to watch, from a minute to 30 days; without it a day (86400).
 	TimeoutSeconds *int `json:"timeout_seconds,omitempty"`
 }
 
-// NewWatches defines model for NewWatches.
+// NewWatches Example: {"watches":[{"account_id":"023e105f4ecef8ad9ca31a8372d0c353","credential_id":"credential_01jd8p5kzve6wbdq8rfg0m3c7x","destination_ids":["destination_01jd8p5kzve6wbdq8rfg0m3c7x"],"operation_id":"4da8780eeb215e6cb7f48dd981c4ea02"}]}
 type NewWatches struct {
 	Watches []NewWatch `json:"watches"`
 }
 
 // Operation The external operation, as last seen.
 type Operation struct {
-	// AccountID The Cloudflare account.
-	AccountID string `json:"account_id"`
+	// AccountID The Cloudflare account, which `params` has too; null for an operation of another API.
+	AccountID *string `json:"account_id"`
 
 	// CompletedAt When it ended.
 	CompletedAt *time.Time `json:"completed_at"`
@@ -550,23 +872,89 @@ type Operation struct {
 	// Error Why it failed.
 	Error *string `json:"error"`
 
-	// ID Cloudflare's id of it.
+	// ID The other API's id of it.
 	ID string `json:"id"`
+
+	// Params What the source asks for beside the operation's id; see `GET /v1/sources`.
+	//
+	// Example: {"account_id":"023e105f4ecef8ad9ca31a8372d0c353"}
+	Params Params `json:"params"`
 
 	// Source Where it runs.
 	//
 	// Example: cloudflare.lists
 	Source string `json:"source"`
 
-	// Status What Cloudflare said last; null until it has said something.
+	// Status What that means; null until something was said.
 	Status *OperationStatus `json:"status"`
+
+	// UpstreamStatus Its status in the other API's own word; null until it has said one.
+	UpstreamStatus *string `json:"upstream_status"`
 }
+
+// OperationStatus What that means; null until something was said.
+type OperationStatus string
+
+// OperationEventBody A watch has ended, as its type says. To the destinations of the watch.
+type OperationEventBody struct {
+	// Data How the watch has ended.
+	Data OperationEventData `json:"data"`
+
+	// Timestamp When the event was made.
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type How a watch can end.
+	Type OperationEventType `json:"type"`
+}
+
+// OperationEventData How the watch has ended.
+type OperationEventData struct {
+	// Metadata Strings of your own, passed on in the event: at most 50 keys of 1 to 255 characters, at most
+	// 8 KiB in all (keys and values, in UTF-8). Control characters are refused; values may hold
+	// tabs and line breaks.
+	//
+	//
+	// Example: {"deploy":"42"}
+	Metadata Metadata `json:"metadata"`
+
+	// Name The watch's.
+	Name *string `json:"name"`
+
+	// ObservedAt When the relay saw it.
+	ObservedAt time.Time `json:"observed_at"`
+
+	// Operation The external operation, as last seen.
+	Operation Operation `json:"operation"`
+
+	// Polls How often the operation was asked for.
+	Polls int `json:"polls"`
+
+	// Reason Why there is no end of the operation: `deadline` of `operation.expired`; `not_found` or
+	// `credential_rejected` of `operation.unobservable`. Null of the others.
+	Reason *OperationEventDataReason `json:"reason"`
+
+	// WatchID A watch's id.
+	//
+	// Example: watch_01jd8p5kzve6wbdq8rfg0m3c7x
+	WatchID WatchID `json:"watch_id"`
+}
+
+// OperationEventDataReason Why there is no end of the operation: `deadline` of `operation.expired`; `not_found` or
+// `credential_rejected` of `operation.unobservable`. Null of the others.
+type OperationEventDataReason string
 
 // OperationEventType How a watch can end.
 type OperationEventType string
 
-// OperationStatus What Cloudflare said last.
-type OperationStatus string
+// OperationID The other API's id of the operation, as its source says.
+//
+// Example: 4da8780eeb215e6cb7f48dd981c4ea02
+type OperationID = string
+
+// Params What the source asks for beside the operation's id; see `GET /v1/sources`.
+//
+// Example: {"account_id":"023e105f4ecef8ad9ca31a8372d0c353"}
+type Params map[string]string
 
 // Problem An error, as RFC 9457 has it.
 type Problem struct {
@@ -591,19 +979,47 @@ type Problem struct {
 	Type string `json:"type"`
 }
 
-// RateLimit At most so many attempts per second; 0 is no limit.
+// RateLimit At most so many attempts per second; 0 is no limit. A new destination has 0 if not told.
 type RateLimit = int
 
-// Recovered defines model for Recovered.
+// Readiness defines model for Readiness.
+type Readiness struct {
+	// Parts Each part by its name, `database` and `redis`.
+	Parts map[string]ReadinessPart `json:"parts"`
+
+	// Status `degraded` while a part is away that the work goes on without.
+	Status ReadinessStatus `json:"status"`
+}
+
+// ReadinessStatus `degraded` while a part is away that the work goes on without.
+type ReadinessStatus string
+
+// ReadinessPart defines model for ReadinessPart.
+type ReadinessPart struct {
+	// Detail What is wrong with it; left out if nothing is.
+	Detail *string             `json:"detail,omitempty"`
+	Status ReadinessPartStatus `json:"status"`
+}
+
+// ReadinessPartStatus defines model for ReadinessPart.Status.
+type ReadinessPartStatus string
+
+// Recovered Example: {"count":12}
 type Recovered struct {
 	// Count How many deliveries.
 	Count int `json:"count"`
 }
 
-// Recovery Example: {"since":"2026-11-23T10:00:00Z"}
+// Recovery Example: {"dry_run":true,"since":"2026-11-23T10:00:00Z","types":["operation.failed"]}
 type Recovery struct {
+	// DryRun Count only; nothing is sent. Without it false.
+	DryRun *bool `json:"dry_run,omitempty"`
+
 	// Since Events made from then on.
 	Since time.Time `json:"since"`
+
+	// Types Only events of these types; without it all.
+	Types *[]EventType `json:"types,omitempty"`
 
 	// Until Up to then; without it up to now.
 	Until *time.Time `json:"until,omitempty"`
@@ -614,19 +1030,91 @@ type Scope string
 
 // SecretRotation Example: {"overlap_seconds":3600}
 type SecretRotation struct {
-	// OverlapSeconds How long the old secret signs too; at most 7 days.
+	// OverlapSeconds How long the old secret signs too, at most 7 days; without it a day (86400).
 	OverlapSeconds *int `json:"overlap_seconds,omitempty"`
 }
+
+// SecretText defines model for SecretText.
+type SecretText = string
+
+// ServiceAccount The key of a Google service account, the text of its JSON file.
+type ServiceAccount = string
+
+// Source A kind of operation that can be watched.
+//
+// Example: {"auth":["bearer","cloudflare_key"],"docs":"https://developers.cloudflare.com/api/","name":"cloudflare.lists","operation_id":{"example":"4da8780eeb215e6cb7f48dd981c4ea02","pattern":"[0-9a-f]{32}"},"params":[{"example":"023e105f4ecef8ad9ca31a8372d0c353","name":"account_id","pattern":"[0-9a-f]{32}","required":true}],"title":"Lists bulk operation","upstream":"cloudflare"}
+type Source struct {
+	// Auth How a credential may authenticate, see `POST /v1/credentials`.
+	Auth []string `json:"auth"`
+
+	// Docs Where the other API documents it; may be empty.
+	Docs string `json:"docs"`
+
+	// Name The name of a source.
+	//
+	// Example: cloudflare.lists
+	Name        SourceName        `json:"name"`
+	OperationID SourceOperationID `json:"operation_id"`
+
+	// Params What a watch gives in `params` (`account_id` may stand beside them).
+	Params []SourceParam `json:"params"`
+
+	// Title Example: Lists bulk operation
+	Title string `json:"title"`
+
+	// Upstream Whose credential it is, one of those that `GET /v1/sources` names; `cloudflare` where a request does not say.
+	//
+	// Example: cloudflare
+	Upstream Upstream `json:"upstream"`
+}
+
+// SourceOperationID defines model for Source.operation_id.
+type SourceOperationID struct {
+	// Example May be empty.
+	Example string `json:"example"`
+
+	// Pattern A regular expression for all of it.
+	Pattern string `json:"pattern"`
+}
+
+// SourceList Example: {"data":[{"auth":["bearer","cloudflare_key"],"docs":"https://developers.cloudflare.com/api/","name":"cloudflare.lists","operation_id":{"example":"4da8780eeb215e6cb7f48dd981c4ea02","pattern":"[0-9a-f]{32}"},"params":[{"example":"023e105f4ecef8ad9ca31a8372d0c353","name":"account_id","pattern":"[0-9a-f]{32}","required":true}],"title":"Lists bulk operation","upstream":"cloudflare"},{"auth":["bearer"],"docs":"https://docs.github.com/rest/actions/workflow-runs","name":"github.run","operation_id":{"example":"30433642","pattern":"[0-9]{1,20}"},"params":[{"example":"octocat","name":"owner","pattern":"[A-Za-z0-9-]{1,39}","required":true},{"example":"hello-world","name":"repo","pattern":"[A-Za-z0-9._-]{1,100}","required":true}],"title":"Actions workflow run","upstream":"github"}]}
+type SourceList struct {
+	Data []Source `json:"data"`
+}
+
+// SourceName The name of a source.
+//
+// Example: cloudflare.lists
+type SourceName = string
+
+// SourceParam defines model for SourceParam.
+type SourceParam struct {
+	// Example May be empty.
+	Example string `json:"example"`
+	Name    string `json:"name"`
+
+	// Pattern A regular expression for the whole value.
+	Pattern  string `json:"pattern"`
+	Required bool   `json:"required"`
+}
+
+// Time Example: 2026-11-23T10:00:00Z
+type Time = time.Time
 
 // URL An http or https URL on a public address, without user and password.
 type URL = string
 
-// UpstreamID An id of Cloudflare's.
+// Upstream Whose credential it is, one of those that `GET /v1/sources` names; `cloudflare` where a request does not say.
 //
-// Example: 4da8780eeb215e6cb7f48dd981c4ea02
-type UpstreamID = string
+// Example: cloudflare
+type Upstream = string
+
+// Username defines model for Username.
+type Username = string
 
 // Watch A standing request to tell destinations how an operation ended.
+//
+// Example: {"created_at":"2026-11-23T09:59:30.123456Z","credential_id":"credential_01jd8p5kzve6wbdq8rfg0m3c7x","destination_ids":["destination_01jd8p5kzve6wbdq8rfg0m3c7x"],"event_id":null,"events":["operation.completed","operation.failed","operation.expired","operation.unobservable"],"expires_at":"2026-11-24T09:59:30.123456Z","finished_at":null,"held_by":null,"id":"watch_01jd8p5kzve6wbdq8rfg0m3c7x","last_poll_error":null,"last_polled_at":"2026-11-23T09:59:57.2Z","metadata":{"deploy":"42"},"name":"deploy 42","next_poll_at":"2026-11-23T10:00:00Z","operation":{"account_id":"023e105f4ecef8ad9ca31a8372d0c353","completed_at":null,"error":null,"id":"4da8780eeb215e6cb7f48dd981c4ea02","params":{"account_id":"023e105f4ecef8ad9ca31a8372d0c353"},"source":"cloudflare.lists","status":"running","upstream_status":"running"},"polls":6,"status":"watching"}
 type Watch struct {
 	CreatedAt time.Time `json:"created_at"`
 
@@ -641,6 +1129,12 @@ type Watch struct {
 	Events     []OperationEventType `json:"events"`
 	ExpiresAt  time.Time            `json:"expires_at"`
 	FinishedAt *time.Time           `json:"finished_at"`
+
+	// HeldBy What the next poll waits for beyond the operation's own interval; null for nothing. `budget`: the
+	// credential's budget has to last for all that is watched with it. `rate_limited`: the upstream
+	// lets nothing be asked with the credential for now. `credential_refused`: the upstream refuses
+	// the credential, so one of its operations asks for all.
+	HeldBy *HeldBy `json:"held_by"`
 
 	// ID A watch's id.
 	//
@@ -659,18 +1153,22 @@ type Watch struct {
 	// Example: {"deploy":"42"}
 	Metadata Metadata `json:"metadata"`
 
-	// NextPollAt Not before this; null when it has ended.
+	// Name The title in Slack and the console.
+	Name *string `json:"name"`
+
+	// NextPollAt When the next poll is planned; null when the watch has ended.
 	NextPollAt *time.Time `json:"next_poll_at"`
 
 	// Operation The external operation, as last seen.
 	Operation Operation `json:"operation"`
 
-	// Polls How often Cloudflare was asked.
+	// Polls How often the other API was asked.
 	Polls int `json:"polls"`
 
 	// Status `watching`, then exactly one of the others, for ever: `completed`, `failed`, `expired` (no
-	// end was seen before `expires_at`), `unobservable` (Cloudflare refuses the credential or
-	// does not know the operation, for longer than the grace period), `canceled`.
+	// end was seen before `expires_at`), `unobservable` (the other API refuses the credential or
+	// does not know the operation, for longer than the grace period, or until `expires_at` if no
+	// poll has ever seen the operation), `canceled`.
 	Status WatchStatus `json:"status"`
 }
 
@@ -688,14 +1186,21 @@ type WatchList struct {
 }
 
 // WatchStatus `watching`, then exactly one of the others, for ever: `completed`, `failed`, `expired` (no
-// end was seen before `expires_at`), `unobservable` (Cloudflare refuses the credential or
-// does not know the operation, for longer than the grace period), `canceled`.
+// end was seen before `expires_at`), `unobservable` (the other API refuses the credential or
+// does not know the operation, for longer than the grace period, or until `expires_at` if no
+// poll has ever seen the operation), `canceled`.
 type WatchStatus string
 
 // Watches defines model for Watches.
 type Watches struct {
 	Data []Watch `json:"data"`
 }
+
+// CreatedAfter Example: 2026-11-23T10:00:00Z
+type CreatedAfter = Time
+
+// CreatedBefore Example: 2026-11-23T10:00:00Z
+type CreatedBefore = Time
 
 // Cursor defines model for Cursor.
 type Cursor = string
@@ -766,8 +1271,17 @@ type ListDeliveriesParams struct {
 	// EventID Only deliveries of this event.
 	EventID *EventID `form:"event_id,omitempty" json:"event_id,omitempty"`
 
+	// EventType Only deliveries of events of this type.
+	EventType *EventType `form:"event_type,omitempty" json:"event_type,omitempty"`
+
 	// Status Only deliveries of this status.
 	Status *DeliveryStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// CreatedAfter Only what was made after this time.
+	CreatedAfter *CreatedAfter `form:"created_after,omitempty" json:"created_after,omitempty"`
+
+	// CreatedBefore Only what was made before this time.
+	CreatedBefore *CreatedBefore `form:"created_before,omitempty" json:"created_before,omitempty"`
 
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -797,6 +1311,12 @@ type CreateDestinationParams struct {
 	// IdempotencyKey 1 to 255 printable ASCII characters, of your choice, one per thing to be done. With it the
 	// request can be repeated safely for 24 hours.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// DeleteDestinationParams defines parameters for DeleteDestination.
+type DeleteDestinationParams struct {
+	// Force Delete it although watches name it: these go on, and their ends are not told there.
+	Force *bool `form:"force,omitempty" json:"force,omitempty"`
 }
 
 // DisableDestinationParams defines parameters for DisableDestination.
@@ -836,15 +1356,40 @@ type TestDestinationParams struct {
 
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
-	// After Only events after this one; 422 if there is no such event. Not together with `cursor`:
-	// begin with `after`, go on with `cursor`.
+	// After Only events after this one; 422 if there is no such event. A `cursor` beside it goes on from there.
 	After *EventID `form:"after,omitempty" json:"after,omitempty"`
+
+	// Since Begins with the first event that was made at this time or later. Not together with
+	// `after`. A `cursor` beside it goes on from there.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Type Only events of this type. Give it with each `cursor` too.
+	Type *EventType `form:"type,omitempty" json:"type,omitempty"`
 
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The `next_cursor` of the page before, of the same list. Opaque.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// StreamEventsParams defines parameters for StreamEvents.
+type StreamEventsParams struct {
+	// After The same for a client that cannot set the header.
+	After *EventID `form:"after,omitempty" json:"after,omitempty"`
+
+	// Type Only events of this type.
+	Type *EventType `form:"type,omitempty" json:"type,omitempty"`
+
+	// Progress Also tells of watches as they are: `event` is `watch`, `data` the answer of
+	// `GET /v1/watches/{id}` in one line, whenever a watch begins, its operation moves on or it
+	// ends. These have no `id`. They are hints: one may stand for several changes, and a reader
+	// that is slow, or comes back, is not told of those it missed.
+	Progress *bool `form:"progress,omitempty" json:"progress,omitempty"`
+
+	// LastEventID Only events after this one; 422 if there is no such event. Browsers send it when they
+	// connect again; it goes before `after`.
+	LastEventID *EventID `json:"Last-Event-ID,omitempty"`
 }
 
 // ListKeysParams defines parameters for ListKeys.
@@ -865,14 +1410,30 @@ type CreateKeyParams struct {
 
 // ListWatchesParams defines parameters for ListWatches.
 type ListWatchesParams struct {
-	// Status Only watches of this status.
-	Status *WatchStatus `form:"status,omitempty" json:"status,omitempty"`
+	// Status Only watches of this status, or of these (`failed,expired`).
+	Status *[]WatchStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Source Only watches of operations of this source.
+	Source *SourceName `form:"source,omitempty" json:"source,omitempty"`
 
 	// OperationID Only watches of this operation.
-	OperationID *UpstreamID `form:"operation_id,omitempty" json:"operation_id,omitempty"`
+	OperationID *OperationID `form:"operation_id,omitempty" json:"operation_id,omitempty"`
 
 	// AccountID Only watches of this Cloudflare account.
-	AccountID *UpstreamID `form:"account_id,omitempty" json:"account_id,omitempty"`
+	AccountID *AccountID `form:"account_id,omitempty" json:"account_id,omitempty"`
+
+	// DestinationID Only watches that tell this destination.
+	DestinationID *DestinationID `form:"destination_id,omitempty" json:"destination_id,omitempty"`
+
+	// Metadata Only watches whose metadata has this value, `metadata[deploy]=42`, and each of them if
+	// several are given. A key that has `[` or `]` in it cannot be asked for.
+	Metadata *map[string]string `json:"metadata,omitempty"`
+
+	// CreatedAfter Only what was made after this time.
+	CreatedAfter *CreatedAfter `form:"created_after,omitempty" json:"created_after,omitempty"`
+
+	// CreatedBefore Only what was made before this time.
+	CreatedBefore *CreatedBefore `form:"created_before,omitempty" json:"created_before,omitempty"`
 
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -905,6 +1466,9 @@ type GetWatchParams struct {
 
 // CreateCredentialJSONRequestBody defines body for CreateCredential for application/json ContentType.
 type CreateCredentialJSONRequestBody = NewCredential
+
+// UpdateCredentialJSONRequestBody defines body for UpdateCredential for application/json ContentType.
+type UpdateCredentialJSONRequestBody = CredentialPatch
 
 // CreateDestinationJSONRequestBody defines body for CreateDestination for application/json ContentType.
 type CreateDestinationJSONRequestBody = NewDestination
@@ -941,7 +1505,7 @@ type ServerInterface interface {
 	// GetDocument This document
 	// (GET /openapi.yaml)
 	GetDocument(ctx echo.Context) error
-	// GetReadiness Do the database and Redis answer?
+	// GetReadiness Can the process do its work?
 	// (GET /readyz)
 	GetReadiness(ctx echo.Context) error
 	// ListCredentials List credentials
@@ -956,6 +1520,9 @@ type ServerInterface interface {
 	// GetCredential Show a credential
 	// (GET /v1/credentials/{credential_id})
 	GetCredential(ctx echo.Context, credentialID CredentialID) error
+	// UpdateCredential Change a credential
+	// (PATCH /v1/credentials/{credential_id})
+	UpdateCredential(ctx echo.Context, credentialID CredentialID) error
 	// ListDeliveries List deliveries
 	// (GET /v1/deliveries)
 	ListDeliveries(ctx echo.Context, params ListDeliveriesParams) error
@@ -973,7 +1540,7 @@ type ServerInterface interface {
 	CreateDestination(ctx echo.Context, params CreateDestinationParams) error
 	// DeleteDestination Delete a destination
 	// (DELETE /v1/destinations/{destination_id})
-	DeleteDestination(ctx echo.Context, destinationID DestinationID) error
+	DeleteDestination(ctx echo.Context, destinationID DestinationID, params DeleteDestinationParams) error
 	// GetDestination Show a destination
 	// (GET /v1/destinations/{destination_id})
 	GetDestination(ctx echo.Context, destinationID DestinationID) error
@@ -998,6 +1565,9 @@ type ServerInterface interface {
 	// ListEvents Read the feed of events
 	// (GET /v1/events)
 	ListEvents(ctx echo.Context, params ListEventsParams) error
+	// StreamEvents Follow the feed of events
+	// (GET /v1/events/stream)
+	StreamEvents(ctx echo.Context, params StreamEventsParams) error
 	// GetEvent Show an event
 	// (GET /v1/events/{event_id})
 	GetEvent(ctx echo.Context, eventID EventID) error
@@ -1010,6 +1580,12 @@ type ServerInterface interface {
 	// RevokeKey Revoke an API key
 	// (DELETE /v1/keys/{key_id})
 	RevokeKey(ctx echo.Context, keyID KeyID) error
+	// ListSources List the sources
+	// (GET /v1/sources)
+	ListSources(ctx echo.Context) error
+	// GetSource Get a source
+	// (GET /v1/sources/{source_name})
+	GetSource(ctx echo.Context, sourceName SourceName) error
 	// ListWatches List watches
 	// (GET /v1/watches)
 	ListWatches(ctx echo.Context, params ListWatchesParams) error
@@ -1163,6 +1739,22 @@ func (w *ServerInterfaceWrapper) GetCredential(ctx echo.Context) error {
 	return err
 }
 
+// UpdateCredential converts echo context to params.
+func (w *ServerInterfaceWrapper) UpdateCredential(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "credential_id" -------------
+	var credentialID CredentialID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "credential_id", ctx.Param("credential_id"), &credentialID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter credential_id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.UpdateCredential(ctx, credentialID)
+	return err
+}
+
 // ListDeliveries converts echo context to params.
 func (w *ServerInterfaceWrapper) ListDeliveries(ctx echo.Context) error {
 	var err error
@@ -1190,11 +1782,32 @@ func (w *ServerInterfaceWrapper) ListDeliveries(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter event_id: %s", err))
 	}
 
+	// ------------- Optional query parameter "event_type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "event_type", ctx.QueryParams(), &params.EventType, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter event_type: %s", err))
+	}
+
 	// ------------- Optional query parameter "status" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
+	}
+
+	// ------------- Optional query parameter "created_after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "created_after", ctx.QueryParams(), &params.CreatedAfter, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter created_after: %s", err))
+	}
+
+	// ------------- Optional query parameter "created_before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "created_before", ctx.QueryParams(), &params.CreatedBefore, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter created_before: %s", err))
 	}
 
 	// ------------- Optional query parameter "limit" -------------
@@ -1333,8 +1946,17 @@ func (w *ServerInterfaceWrapper) DeleteDestination(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter destination_id: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteDestinationParams
+	// ------------- Optional query parameter "force" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "force", ctx.QueryParams(), &params.Force, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter force: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.DeleteDestination(ctx, destinationID)
+	err = w.Handler.DeleteDestination(ctx, destinationID, params)
 	return err
 }
 
@@ -1563,6 +2185,20 @@ func (w *ServerInterfaceWrapper) ListEvents(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter after: %s", err))
 	}
 
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "type", ctx.QueryParams(), &params.Type, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter type: %s", err))
+	}
+
 	// ------------- Optional query parameter "limit" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
@@ -1579,6 +2215,55 @@ func (w *ServerInterfaceWrapper) ListEvents(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListEvents(ctx, params)
+	return err
+}
+
+// StreamEvents converts echo context to params.
+func (w *ServerInterfaceWrapper) StreamEvents(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params StreamEventsParams
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", ctx.QueryParams(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter after: %s", err))
+	}
+
+	// ------------- Optional query parameter "type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "type", ctx.QueryParams(), &params.Type, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter type: %s", err))
+	}
+
+	// ------------- Optional query parameter "progress" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "progress", ctx.QueryParams(), &params.Progress, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter progress: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID EventID
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Last-Event-ID, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Last-Event-ID: %s", err))
+		}
+
+		params.LastEventID = &LastEventID
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.StreamEvents(ctx, params)
 	return err
 }
 
@@ -1668,6 +2353,31 @@ func (w *ServerInterfaceWrapper) RevokeKey(ctx echo.Context) error {
 	return err
 }
 
+// ListSources converts echo context to params.
+func (w *ServerInterfaceWrapper) ListSources(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListSources(ctx)
+	return err
+}
+
+// GetSource converts echo context to params.
+func (w *ServerInterfaceWrapper) GetSource(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "source_name" -------------
+	var sourceName SourceName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "source_name", ctx.Param("source_name"), &sourceName, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter source_name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetSource(ctx, sourceName)
+	return err
+}
+
 // ListWatches converts echo context to params.
 func (w *ServerInterfaceWrapper) ListWatches(ctx echo.Context) error {
 	var err error
@@ -1676,9 +2386,16 @@ func (w *ServerInterfaceWrapper) ListWatches(ctx echo.Context) error {
 	var params ListWatchesParams
 	// ------------- Optional query parameter "status" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
+	}
+
+	// ------------- Optional query parameter "source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source", ctx.QueryParams(), &params.Source, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter source: %s", err))
 	}
 
 	// ------------- Optional query parameter "operation_id" -------------
@@ -1693,6 +2410,34 @@ func (w *ServerInterfaceWrapper) ListWatches(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "account_id", ctx.QueryParams(), &params.AccountID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter account_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "destination_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "destination_id", ctx.QueryParams(), &params.DestinationID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter destination_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "metadata" -------------
+
+	err = runtime.BindQueryParameterWithOptions("deepObject", true, false, "metadata", ctx.QueryParams(), &params.Metadata, runtime.BindQueryParameterOptions{Type: "object", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter metadata: %s", err))
+	}
+
+	// ------------- Optional query parameter "created_after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "created_after", ctx.QueryParams(), &params.CreatedAfter, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter created_after: %s", err))
+	}
+
+	// ------------- Optional query parameter "created_before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "created_before", ctx.QueryParams(), &params.CreatedBefore, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter created_before: %s", err))
 	}
 
 	// ------------- Optional query parameter "limit" -------------
@@ -1862,13 +2607,16 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 
 	router.GET(options.BaseURL+"/v1/watches", wrapper.ListWatches, options.OperationMiddlewares["listWatches"]...)
 	router.POST(options.BaseURL+"/v1/watches", wrapper.CreateWatch, options.OperationMiddlewares["createWatch"]...)
-	router.POST(options.BaseURL+"/v1/watches/batch", wrapper.CreateWatches, options.OperationMiddlewares["createWatches"]...)
 	router.DELETE(options.BaseURL+"/v1/watches/:watch_id", wrapper.CancelWatch, options.OperationMiddlewares["cancelWatch"]...)
 	router.GET(options.BaseURL+"/v1/watches/:watch_id", wrapper.GetWatch, options.OperationMiddlewares["getWatch"]...)
+	router.POST(options.BaseURL+"/v1/watches/batch", wrapper.CreateWatches, options.OperationMiddlewares["createWatches"]...)
+	router.GET(options.BaseURL+"/v1/sources", wrapper.ListSources, options.OperationMiddlewares["listSources"]...)
+	router.GET(options.BaseURL+"/v1/sources/:source_name", wrapper.GetSource, options.OperationMiddlewares["getSource"]...)
 	router.GET(options.BaseURL+"/v1/credentials", wrapper.ListCredentials, options.OperationMiddlewares["listCredentials"]...)
 	router.POST(options.BaseURL+"/v1/credentials", wrapper.CreateCredential, options.OperationMiddlewares["createCredential"]...)
 	router.DELETE(options.BaseURL+"/v1/credentials/:credential_id", wrapper.DeleteCredential, options.OperationMiddlewares["deleteCredential"]...)
 	router.GET(options.BaseURL+"/v1/credentials/:credential_id", wrapper.GetCredential, options.OperationMiddlewares["getCredential"]...)
+	router.PATCH(options.BaseURL+"/v1/credentials/:credential_id", wrapper.UpdateCredential, options.OperationMiddlewares["updateCredential"]...)
 	router.GET(options.BaseURL+"/v1/destinations", wrapper.ListDestinations, options.OperationMiddlewares["listDestinations"]...)
 	router.POST(options.BaseURL+"/v1/destinations", wrapper.CreateDestination, options.OperationMiddlewares["createDestination"]...)
 	router.DELETE(options.BaseURL+"/v1/destinations/:destination_id", wrapper.DeleteDestination, options.OperationMiddlewares["deleteDestination"]...)
@@ -1880,6 +2628,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/v1/destinations/:destination_id/enable", wrapper.EnableDestination, options.OperationMiddlewares["enableDestination"]...)
 	router.POST(options.BaseURL+"/v1/destinations/:destination_id/recover", wrapper.RecoverDestination, options.OperationMiddlewares["recoverDestination"]...)
 	router.GET(options.BaseURL+"/v1/events", wrapper.ListEvents, options.OperationMiddlewares["listEvents"]...)
+	router.GET(options.BaseURL+"/v1/events/stream", wrapper.StreamEvents, options.OperationMiddlewares["streamEvents"]...)
 	router.GET(options.BaseURL+"/v1/events/:event_id", wrapper.GetEvent, options.OperationMiddlewares["getEvent"]...)
 	router.GET(options.BaseURL+"/v1/deliveries", wrapper.ListDeliveries, options.OperationMiddlewares["listDeliveries"]...)
 	router.GET(options.BaseURL+"/v1/deliveries/:delivery_id", wrapper.GetDelivery, options.OperationMiddlewares["getDelivery"]...)

@@ -1,4 +1,13 @@
+// Package api is the relay's HTTP API.
+//
+// openapi.yaml is its source: the types, the server interface and the Go
+// client (package client) are generated from it, every request is checked
+// against it, and it is what GET /openapi.yaml and /docs show. A handler
+// decodes, checks what the document cannot say, makes one call to the store,
+// and answers; errors are returned, and written in one place (problem.go).
 package api
+
+//go:generate go tool -modfile=../.tools/go.mod oapi-codegen -config oapi-server.yaml openapi.yaml
 
 import (
 	"context"
@@ -13,6 +22,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/singleflight"
 
+	"oprelay/api/feed"
+	"oprelay/api/ratelimit"
 	"oprelay/storage"
 )
 
@@ -29,8 +40,14 @@ type Config struct {
 	// Egress judges the URLs of new destinations.
 	Egress URLChecker
 	// Ready are the parts beside the database that GET /readyz asks, by the
-	// name it tells ("redis").
+	// name it tells ("redis"). The work goes on without them.
 	Ready map[string]func(context.Context) error
+	// Sources are the kinds of operation that can be watched.
+	Sources Sources
+	// Budgets is what the relay may ask of an upstream with one credential, and Intervals
+	// are those between polls: what GET /v1/credentials/{id} shows. Nil shows no budget.
+	Budgets   storage.Budgets
+	Intervals storage.Intervals
 	// Limits are what callers are held to; the zero Limits are none.
 	Limits Limits
 	// Metrics is where the API's own metrics are registered; nil for none.
@@ -47,23 +64,31 @@ type Server struct {
 	store    *storage.Store
 	logger   *slog.Logger
 	egress   URLChecker
+	sources  Sources
+	budgets  storage.Budgets
+	own      storage.Intervals
 	ready    map[string]func(context.Context) error
 	metrics  *requestMetrics
 	gatherer prometheus.Gatherer
 	tracer   trace.Tracer // may be nil
 	docs     docsPage
 	echo     *echo.Echo
-	waiters  waiters
-	large    large
-	turns    turns
-	gate     *gate
-	asking   singleflight.Group // GET /readyz
-	unready  unready
-	scrapes  chan struct{} // holds one for each GET /metrics under way
+	mounted  http.Handler // may be nil
+	waiters  waiters      // for the end of a watch
+	feeds    *feed.Hub    // for streams of events
+	// largeBodies are being sent.
+	largeBodies waiters
+	// A limiter is nil where there is no limit.
+	keyLimit, wrongKeyLimit *ratelimit.Limiter
+	asking                  singleflight.Group // GET /readyz
+	away                    map[string]bool    // the parts that did not answer GET /readyz last
+
+	// Each holds one for what is under way: GET /metrics, large bodies that are validated, idempotency keys that
+	// are still to be released.
+	scrapes, validating, releasing chan struct{}
 
 	drainOnce sync.Once
 	draining  chan struct{}
-	dropping  chan struct{} // holds one for each reservation that is still to be given up
 }
 
 var _ ServerInterface = (*Server)(nil)
@@ -71,8 +96,11 @@ var _ ServerInterface = (*Server)(nil)
 // New makes a Server. It fails if something it cannot do without is missing
 // from the configuration, or if its metrics are already registered.
 func New(config Config) (*Server, error) {
-	if config.Store == nil || config.Logger == nil || config.Egress == nil {
-		return nil, errors.New("api: Store, Logger and Egress are required")
+	if config.Store == nil || config.Logger == nil || config.Egress == nil || config.Sources == nil {
+		return nil, errors.New("api: Store, Logger, Egress and Sources are required")
+	}
+	if config.Budgets == nil {
+		config.Budgets = func(string) storage.Budget { return storage.Budget{} }
 	}
 	document, err := loadDocument()
 	if err != nil {
@@ -86,24 +114,30 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	gate, err := newGate(config.Limits)
-	if err != nil {
-		return nil, err
-	}
 	s := &Server{
-		gate:     gate,
 		store:    config.Store,
 		logger:   config.Logger,
 		egress:   config.Egress,
+		sources:  config.Sources,
+		budgets:  config.Budgets,
+		own:      config.Intervals,
 		ready:    config.Ready,
 		metrics:  metrics,
 		gatherer: config.Gatherer,
 		tracer:   config.Tracer,
 		docs:     docs,
+		away:     make(map[string]bool),
 		draining: make(chan struct{}),
-		scrapes:  make(chan struct{}, scrapesMost),
-		dropping: make(chan struct{}, dropsMost),
-		turns:    make(turns, maxTurns),
+		scrapes:  make(chan struct{}, maxScrapes),
+
+		validating: make(chan struct{}, maxValidating),
+		releasing:  make(chan struct{}, maxReleasing),
+	}
+	if s.feeds, err = s.newHub(config); err != nil {
+		return nil, fmt.Errorf("api: register metrics: %w", err)
+	}
+	if err := s.setLimits(config.Limits); err != nil {
+		return nil, err
 	}
 	s.echo = s.routes(document)
 	s.echo.IPExtractor = clientAddress(config.Limits.TrustedProxies)
@@ -114,7 +148,7 @@ func New(config Config) (*Server, error) {
 func (s *Server) routes(document *document) *echo.Echo {
 	e := echo.New()
 	e.HTTPErrorHandler = s.writeProblem
-	e.Use(s.observe)
+	e.Use(s.observe, s.orMounted)
 	guards := make(map[string][]echo.MiddlewareFunc)
 	for id, operation := range document.operations {
 		if operation.scope != "" {
@@ -138,7 +172,10 @@ func (e withHead) GET(path string, h echo.HandlerFunc, m ...echo.MiddlewareFunc)
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }
 
-// Drain makes every request that waits for the end of a watch answer now.
-// Call it when the server begins to shut down; http.Server.RegisterOnShutdown
-// is the place. It may be called more than once.
-func (s *Server) Drain() { s.drainOnce.Do(func() { close(s.draining) }) }
+// Drain makes every request that waits for the end of a watch answer now, and
+// ends the streams of events. Call it when the server begins to shut down;
+// http.Server.RegisterOnShutdown is the place. It may be called more than once.
+func (s *Server) Drain() {
+	s.drainOnce.Do(func() { close(s.draining) })
+	s.feeds.Drain()
+}

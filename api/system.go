@@ -3,97 +3,96 @@ package api
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"oprelay/storage"
 )
+
+// database is the part that the work cannot go on without.
+const database = "database"
 
 // readyTimeout is how long a part may take to answer GET /readyz.
 const readyTimeout = 2 * time.Second
 
-// scrapesMost bounds the requests for metrics at once: each asks the database.
-const scrapesMost = 4
+// maxScrapes bounds the requests for metrics at once: each asks the database.
+const maxScrapes = 4
 
 // GetHealth says that the process lives: GET /healthz.
 func (s *Server) GetHealth(c echo.Context) error {
-	return respond(c, Health{Status: Ok})
+	return respond(c, Health{Status: HealthStatusOk})
 }
 
-// GetReadiness says whether every part answers, and else which does not:
-// GET /readyz. Requests that come while the parts are being asked share the
-// answer: no key is needed to ask, and a part that hangs is asked once and not
-// once by each.
+// GetReadiness says of each part whether it answers, and is a problem while the database does not: GET /readyz.
+// No key is needed to ask, so requests that come while the parts are being asked share the answer.
 func (s *Server) GetReadiness(c echo.Context) error {
 	ctx := c.Request().Context()
-	answer := s.asking.DoChan("", func() (any, error) { return s.away(context.WithoutCancel(ctx)), nil })
+	answer := s.asking.DoChan("", func() (any, error) { return s.readiness(context.WithoutCancel(ctx)) })
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case found := <-answer:
-		if away, _ := found.Val.([]string); len(away) > 0 {
-			return fmt.Errorf("%w: %s does not answer", errNotReady, strings.Join(away, ", "))
+		if found.Err != nil {
+			return found.Err
 		}
+		return respond(c, found.Val)
 	}
-	return respond(c, Health{Status: Ok})
 }
 
-// unready remembers which parts do not answer.
-type unready struct {
-	mu    sync.Mutex
-	parts map[string]bool
-}
-
-// changed keeps a part's state, and says whether it was another before.
-func (u *unready) changed(part string, away bool) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.parts[part] == away {
-		return false
-	}
-	if u.parts == nil {
-		u.parts = make(map[string]bool)
-	}
-	u.parts[part] = away
-	return true
-}
-
-// away asks every part, and names those that do not answer. It logs when that
-// changes, and not what each asks: whoever needs no key must not fill the log.
-func (s *Server) away(ctx context.Context) []string {
-	checks := map[string]func(context.Context) error{"database": s.store.Ping}
-	maps.Copy(checks, s.ready)
+// readiness asks every part. Only one runs at a time.
+func (s *Server) readiness(ctx context.Context) (Readiness, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	var (
-		mu   sync.Mutex
-		away []string
-		all  sync.WaitGroup
+		mu    sync.Mutex
+		all   sync.WaitGroup
+		found = make(map[string]error)
 	)
-	for name, check := range checks {
-		all.Go(func() {
-			err := check(ctx)
-			switch changed := s.unready.changed(name, err != nil); {
-			case changed && err != nil:
-				s.logger.WarnContext(ctx, "not ready", "part", name, "error", err)
-			case changed:
-				s.logger.InfoContext(ctx, "ready again", "part", name)
-			}
-			if err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				away = append(away, name)
-			}
-		})
+	ask := func(name string, check func(context.Context) error) {
+		err := check(ctx)
+		mu.Lock()
+		defer mu.Unlock()
+		found[name] = err
+	}
+	all.Go(func() { ask(database, s.store.Ready) })
+	for name, check := range s.ready {
+		all.Go(func() { ask(name, check) })
 	}
 	all.Wait()
-	slices.Sort(away)
-	return away
+	ready := Readiness{Status: ReadinessStatusOk, Parts: make(map[string]ReadinessPart)}
+	var states []string
+	for _, name := range sortedKeys(found) {
+		s.logChange(ctx, name, found[name])
+		part, state := ReadinessPart{Status: ReadinessPartStatusOk}, "answers"
+		if err := found[name]; err != nil {
+			if state = "does not answer"; name == database {
+				state = storage.Complaint(err)
+			}
+			part, ready.Status = ReadinessPart{Status: ReadinessPartStatusAway, Detail: &state}, ReadinessStatusDegraded
+		}
+		ready.Parts[name] = part
+		states = append(states, name+" "+state)
+	}
+	if found[database] != nil {
+		return Readiness{}, fmt.Errorf("%w: %s", errNotReady, strings.Join(states, "; "))
+	}
+	return ready, nil
+}
+
+// logChange logs when a part goes away or comes back, and not at each request, for anybody may ask.
+func (s *Server) logChange(ctx context.Context, part string, err error) {
+	switch was := s.away[part]; {
+	case !was && err != nil:
+		s.logger.WarnContext(ctx, "a part is away", "part", part, "error", err)
+	case was && err == nil:
+		s.logger.InfoContext(ctx, "a part is back", "part", part)
+	}
+	s.away[part] = err != nil
 }
 
 // GetMetrics shows the metrics, unless they are on another listener:
@@ -106,7 +105,7 @@ func (s *Server) GetMetrics(c echo.Context) error {
 	case s.scrapes <- struct{}{}:
 		defer func() { <-s.scrapes }()
 	default:
-		return fmt.Errorf("%w: %d requests for metrics are under way", errNotReady, scrapesMost)
+		return fmt.Errorf("%w: %d requests for metrics are under way", errNotReady, maxScrapes)
 	}
 	promhttp.HandlerFor(s.gatherer, promhttp.HandlerOpts{}).ServeHTTP(c.Response(), c.Request())
 	return nil

@@ -21,9 +21,8 @@ import (
 )
 
 var (
-	anID       = regexp.MustCompile(`\b(watch|credential|destination|event|delivery|key)_[0-7][0-9a-hjkmnp-tv-z]{25}\b`)
-	anUpstream = regexp.MustCompile(`^[0-9a-f]{32}$`)
-	ofAKind    = regexp.MustCompile(`^\^([a-z]+)_\[0-7\]`) // the pattern of an id
+	anID    = regexp.MustCompile(`\b(watch|credential|destination|event|delivery|key)_[0-7][0-9a-hjkmnp-tv-z]{25}\b`)
+	ofAKind = regexp.MustCompile(`^\^([a-z]+)_\[0-7\]`) // the pattern of an id
 )
 
 // anyURL lets every URL be a destination's.
@@ -48,7 +47,7 @@ func TestAnotherTenantsThingsCannotBeToldFromAbsentOnes(t *testing.T) {
 			}
 			before := owner.sees()
 			places := call.places(t, owner)
-			if len(o.params) > 0 && len(places) == 0 {
+			if len(o.params) > 0 && len(places) == 0 && o.path != "/v1/sources/{source_name}" {
 				t.Error("no place of an id was found")
 			}
 			for _, p := range places {
@@ -94,6 +93,7 @@ func (r *relay) newParty(t *testing.T, name string) party {
 	must(t, err)
 	p := party{r: r, key: r.key(tenant, storage.ScopeAdmin)}
 	p.ids = r.oneOfEach(p.key)
+	p.ids["source_name"] = "cloudflare.lists"
 	// And a watch of what nobody else watches.
 	p.ids["operation_id"], p.ids["account_id"] = fmt.Sprintf("%032x", name), fmt.Sprintf("%032x", name+"'s")
 	body := watchBody(p.ids["credential_id"], p.ids["destination_id"])
@@ -205,15 +205,18 @@ func (c call) places(t *testing.T, owner party) []place {
 		all = append(all, p)
 	}
 	for _, name := range c.params {
+		if name == "source_name" { // nobody's own
+			continue
+		}
 		add(place{in: "path", name: name, foreign: owner.ids[name]})
 	}
 	for _, p := range c.operation.Parameters {
-		schema, kind := p.Value.Schema.Value, ofAKind.FindStringSubmatch(p.Value.Schema.Value.Pattern)
+		kind := ofAKind.FindStringSubmatch(p.Value.Schema.Value.Pattern)
 		switch {
-		case p.Value.In != "query" || schema.Enum != nil || p.Value.Name == "limit" || p.Value.Name == "wait":
+		case p.Value.In != "query" || namesNothing(p.Value):
 		case kind != nil:
 			add(place{in: "query", name: p.Value.Name, foreign: owner.ids[kind[1]+"_id"]})
-		case schema.Pattern == anUpstream.String():
+		case owner.ids[p.Value.Name] != "":
 			add(place{in: "query", name: p.Value.Name, foreign: owner.ids[p.Value.Name]})
 		case p.Value.Name == "cursor":
 			id := owner.r.firstOf(owner.key, c.path)
@@ -226,6 +229,17 @@ func (c call) places(t *testing.T, owner party) []place {
 		add(place{in: "body", name: id[1], nth: i, foreign: owner.ids[id[1]+"_id"]})
 	}
 	return all
+}
+
+// namesNothing says whether a query parameter names nothing that one tenant has and another has not. What
+// metadata finds only the storage suite knows.
+func namesNothing(p *openapi3.Parameter) bool {
+	schema := p.Schema.Value
+	if schema.Type.Is(openapi3.TypeArray) {
+		schema = schema.Items.Value
+	}
+	return schema.Enum != nil || schema.Type.Is(openapi3.TypeBoolean) || schema.Format == "date-time" ||
+		slices.Contains([]string{"limit", "wait", "source", "metadata"}, p.Name)
 }
 
 // neighbour is an id, of either kind, that is not in use: it differs in its end.

@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
 // What a registration missed can be there again when it is asked why.
 func TestWhatIsBackMeanwhileIsAConflict(t *testing.T) {
 	t.Parallel()
-	keys, err := storage.ParseKeyring(storage.NewKey())
+	keys, err := seal.ParseKeyring(seal.NewKey())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +25,7 @@ func TestWhatIsBackMeanwhileIsAConflict(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := &Server{store: store}
-	err = server.explainMissing(t.Context(), "tenant_01jd8p5kzve6wbdq8rfg0m3c7x", nil) // nothing is missing by now
+	err = server.explainMissing(t.Context(), "tenant_01jd8p5kzve6wbdq8rfg0m3c7x", nil, registration{faults: &faults{}}) // nothing is missing by now
 	if !errors.Is(err, errGone) {
 		t.Errorf("%v, want %v", err, errGone)
 	}

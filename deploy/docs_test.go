@@ -48,10 +48,33 @@ func TestDocsNameWhatExists(t *testing.T) {
 	}
 }
 
+// What the API's document tells receivers of the defaults is so.
+func TestTheDocumentTellsTheDefaults(t *testing.T) {
+	t.Parallel()
+	document, err := os.ReadFile("../api/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(string(document)), " ")
+	environment := relayOutput(t, "help", "environment")
+	for name, told := range map[string]struct{ lead, value string }{
+		"RELAY_RETRY_SCHEDULE":   {"nine times: ", "5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 h"},
+		"RELAY_DELIVERY_TIMEOUT": {"within ", "15 s"},
+		"RELAY_DISABLE_AFTER":    {"for ", "120 h"},
+	} {
+		_, about, _ := strings.Cut(environment, name+"\n")
+		defaults := matches(`default: (\S+)`, []byte(about))
+		value := strings.NewReplacer("min", "m", " and ", ",", ", ", ",", " ", "").Replace(told.value)
+		if len(defaults) == 0 || value != defaults[0] || !strings.Contains(text, told.lead+told.value) {
+			t.Errorf("%s is %q; the document should say %q", name, defaults, told)
+		}
+	}
+}
+
 // documentedElsewhere are variables of the tests and of the reader's own shell.
 func documentedElsewhere(name string) bool {
-	return strings.HasPrefix(name, "RELAY_TEST_") || strings.HasPrefix(name, "RELAY_CHAOS_") || name == "RELAY_API_KEY" ||
-		slices.Contains([]string{"RELAY_PORT", "RELAY_SERVICE_HOST"}, name) // Kubernetes's
+	return strings.HasPrefix(name, "RELAY_TEST_") || strings.HasPrefix(name, "RELAY_CHAOS_") ||
+		slices.Contains([]string{"RELAY_TRY_TOKEN", "RELAY_PORT", "RELAY_SERVICE_HOST"}, name) // the last are Kubernetes's
 }
 
 // relayOutput runs the program from its source, with -race because that is how

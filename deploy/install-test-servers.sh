@@ -1,11 +1,12 @@
 #!/bin/sh
-# Installs what the tests run against, redis-server, PostgreSQL, PgBouncer and npm
-# (for a mock server), from Debian's packages where they are missing. The tests start
-# throwaway copies of their own, so nothing is left running as a system service.
+# Installs what the tests run against, redis-server, PostgreSQL, PgBouncer, Chromium, npm
+# (for a mock server and checkers), curl and openssl, from Debian's packages where they are
+# missing. The tests start throwaway copies of their own, so nothing is left running as a
+# system service.
 #
 # Where it cannot install (not root, not Debian) it says what to install and
 # succeeds: the tests that need the server are skipped, and say so. With CI=true
-# a missing server is an error, because there a skipped test is one too.
+# a missing server is an error.
 set -eu
 
 say() { echo "test servers: $*"; }
@@ -28,11 +29,24 @@ have_pgbouncer() {
 
 have_npm() { command -v npm >/dev/null 2>&1; }
 
+# Debian's package brings a font along, by fontconfig.
+have_chromium() {
+	command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 ||
+		command -v google-chrome >/dev/null 2>&1
+}
+
+have_curl() { command -v curl >/dev/null 2>&1; }
+
+have_openssl() { command -v openssl >/dev/null 2>&1; }
+
 missing() {
 	have_redis || echo redis-server
 	have_postgres || echo postgresql
 	have_pgbouncer || echo pgbouncer
 	have_npm || echo npm
+	have_chromium || echo chromium
+	have_curl || echo curl
+	have_openssl || echo openssl
 }
 
 # Debian starts a service as soon as its package is installed unless
@@ -80,8 +94,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
 fi
 
 if [ -n "$wanted" ]; then
-	say "missing: $wanted. Install it with your package manager, or point"
-	say "RELAY_TEST_REDIS_URL / RELAY_TEST_DATABASE_URL at running servers."
+	say "missing: $wanted. Install it with your package manager."
 	if [ "${CI:-}" = true ]; then exit 1; fi
 	say "going on: the tests that need it are skipped"
 fi

@@ -26,20 +26,29 @@ var knows = map[string][]string{
 	"cmd/bench":       {"api/client", "deploy/testenv", "notifier", "storage"},
 	"deploy":          {},
 	"jobs":            {"storage", "notifier"},
-	"jobs/cloudflare": {},
+	"jobs/cloudflare": {"jobs/source"},
+	"jobs/deliver":    {"jobs/loglimit", "jobs/pipeline", "notifier", "storage"},
+	"jobs/loglimit":   {"storage"},
+	"jobs/pipeline":   {},
+	"jobs/poll":       {"jobs/cloudflare", "jobs/pipeline", "jobs/source", "storage"},
+	"jobs/source":     {},
+	"jobs/wake":       {},
 	"migrations":      {},
 	"notifier":        {},
 	"storage":         {"migrations"},
+	"storage/seal":    {},
+	"storage/sqldb":   {},
 }
 
-// owners says which folders alone may import a library, tests included.
+// owners says which folders alone may import a library, or a package of ours, tests included.
 var owners = map[string][]string{
+	"github.com/chromedp":     {"deploy/testenv/browser"},
 	"github.com/compose-spec": {"deploy"},
 	"github.com/go-analyze":   {"cmd/bench/chart"},
 	// A mirror of the standard library's encoding/json/v2, until that is in the Go we build with.
-	"github.com/go-json-experiment/json": {"api"},
-	"github.com/hibiken/asynq":           {"jobs", "cmd/bench/limit"},
-	"github.com/jackc/pgx":               {"storage"},
+	"github.com/go-json-experiment/json": {"api", "jobs/source"},
+	"github.com/hibiken/asynq":           {"jobs/wake", "cmd/bench/limit"},
+	"github.com/jackc/pgx":               {"storage/sqldb"},
 	"github.com/labstack/echo":           {"api"},
 	"github.com/pressly/goose":           {"storage", "migrations"},
 	"github.com/slack-go/slack":          {"notifier"},
@@ -48,7 +57,9 @@ var owners = map[string][]string{
 	"go.opentelemetry.io/otel/exporters": {"cmd"},
 	"go.opentelemetry.io/otel/sdk":       {"cmd"},
 	"go.opentelemetry.io/proto":          {"cmd"},
-	"modernc.org/sqlite":                 {"storage"},
+	"golang.org/x/oauth2":                {"jobs/source"},
+	"modernc.org/sqlite":                 {"storage/sqldb"},
+	module + "/storage/sqldb":            {"storage"},
 }
 
 // A package imports only what its place allows.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"oprelay/jobs/cloudflare/simulator"
+	"oprelay/jobs/deliver"
 	"oprelay/notifier/webhooktest"
 	"oprelay/storage"
 )
@@ -20,7 +21,7 @@ func TestClockSteps(t *testing.T) {
 			t.Run(b.name+", "+name, func(t *testing.T) {
 				t.Parallel()
 				r := newRelay(t, b)
-				r.config.Retry, r.config.Timeout = RetrySchedule{3 * time.Second}, patience
+				r.deliver.Retry, r.deliver.Timeout = deliver.RetrySchedule{3 * time.Second}, patience
 				held, open := gated(r)
 				free := r.webhook(nil)
 				free.Respond(webhooktest.FirstAttempts(1, webhooktest.Answer{Status: http.StatusServiceUnavailable}))
@@ -38,7 +39,7 @@ func TestClockSteps(t *testing.T) {
 				r.settled(2, free.id, storage.DeliverySucceeded)
 				refused := map[string]time.Time{}
 				for _, a := range free.Arrivals() {
-					if first, ok := refused[a.ID]; ok && a.At.Sub(first) < r.config.Retry[0] {
+					if first, ok := refused[a.ID]; ok && a.At.Sub(first) < r.deliver.Retry[0] {
 						t.Errorf("sent again after %v", a.At.Sub(first))
 					}
 					refused[a.ID] = a.At

@@ -2,18 +2,23 @@ package jobs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"oprelay/deploy/testenv"
+	"oprelay/jobs/cloudflare/simulator"
+	"oprelay/jobs/deliver"
 	"oprelay/notifier/slacktest"
 	"oprelay/notifier/webhooktest"
 	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
 // counter is a receiver's handler that counts how many requests it has at a time.
@@ -66,7 +71,7 @@ func TestHangingDestinationDelaysNoOther(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRelay(t, b)
-			r.config.Timeout = patience
+			r.deliver.Timeout = patience
 			hanging, healthy := r.webhook(nil), r.webhook(nil)
 			hanging.Respond(webhooktest.Always(webhooktest.Answer{Hang: true}))
 			r.start()
@@ -91,7 +96,7 @@ func TestFailingDestinationIsProbed(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRelay(t, b)
-			r.config.Retry = slices.Repeat(RetrySchedule{20 * time.Millisecond}, 1000)
+			r.deliver.Retry = slices.Repeat(deliver.RetrySchedule{20 * time.Millisecond}, 1000)
 			var at *counter
 			// It is made twice: once for its receiver, once to count in front of it.
 			stand := r.webhook(nil)
@@ -100,7 +105,7 @@ func TestFailingDestinationIsProbed(t *testing.T) {
 			r.start()
 			credential := r.credential("token")
 			r.watch(credential, []string{"first"}, counting.id)
-			eventually(t, func() bool { return r.destination(counting.id).ConsecutiveFailures > probeAfter }, nil, "failures in a row")
+			eventually(t, func() bool { return r.destination(counting.id).ConsecutiveFailures > 5 }, nil, "failures in a row")
 			at.most()
 			r.watch(credential, operations("op", 20), counting.id)
 			seen := len(stand.Arrivals())
@@ -129,7 +134,7 @@ func TestALockedDestinationKeepsNobody(t *testing.T) {
 	b.database = func(*testing.T) string { return url }
 	r := newRelay(t, b)
 	all := []receiver{r.webhook(nil), r.webhook(nil), r.webhook(nil)}
-	locked, free := all[:attemptWriters], all[attemptWriters]
+	locked, free := all[:2], all[2] // as many as commit at a time
 	r.start()
 	release := lock(t, url, `SELECT 1 FROM destinations WHERE id IN ('`+locked[0].id+`', '`+locked[1].id+`') FOR NO KEY UPDATE`)
 	defer release()
@@ -168,41 +173,6 @@ func lock(t *testing.T, url, query string) (release func()) {
 	}
 }
 
-// A destination that fails is probed in rounds with a rest after each, for as long as
-// nothing else keeps it from being sent to, and until it accepts something.
-func TestProbesRest(t *testing.T) {
-	t.Parallel()
-	now := time.Now()
-	v := &visit{deliverer: &deliverer{now: func() time.Time { return now }}}
-	v.to.Store(&opened{Destination: storage.Destination{Kind: storage.KindWebhook, MaxInFlight: 20}})
-	told := func(n int, status string) {
-		for range n {
-			v.learn(attempted{deliveries: []storage.AttemptResult{{Status: status}}})
-		}
-	}
-	want := func(when string, limit int, rest time.Duration) {
-		t.Helper()
-		if got := v.pace().limit; got != limit {
-			t.Errorf("%s: %d at a time, want %d", when, got, limit)
-		}
-		if got := v.rest(); got != rest {
-			t.Errorf("%s: it rests for %v, want %v", when, got, rest)
-		}
-	}
-	told(probeAfter-1, storage.DeliveryPending)
-	want("it may be chance", 20, 0)
-	told(1, storage.DeliveryPending)
-	want("it fails", 1, probeRest)
-	told(probeRound, storage.DeliveryPending)
-	want("after a round", 0, probeRest)
-	want("in the next round", 1, probeRest)
-	v.learn(attempted{deliveries: []storage.AttemptResult{{Status: storage.DeliveryPending}}, pauseUntil: now.Add(time.Second)})
-	want("it has asked for a pause", 0, 0)
-	now = now.Add(time.Second)
-	told(1, storage.DeliverySucceeded)
-	want("it has accepted one", 20, 0)
-}
-
 // The rate holds whichever of two workers sends.
 func TestRateLimitOfADestination(t *testing.T) {
 	t.Parallel()
@@ -234,8 +204,8 @@ func TestDestinationDisabledAfterFailures(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRelay(t, b)
-			r.config.Retry = slices.Repeat(RetrySchedule{50 * time.Millisecond}, 1000)
-			r.config.DisableAfter = 500 * time.Millisecond
+			r.deliver.Retry = slices.Repeat(deliver.RetrySchedule{50 * time.Millisecond}, 1000)
+			r.deliver.DisableAfter = 500 * time.Millisecond
 			to := r.webhook(nil)
 			alerts := r.webhook(func(n *storage.NewDestination) { n.Alerts = true })
 			to.Respond(refusing())
@@ -365,7 +335,7 @@ func TestStopLetsADeliveryEnd(t *testing.T) {
 			if ok, err := r.store.LeaseGroup(t.Context(), group, "next", leaseTTL); err != nil || !ok {
 				t.Errorf("%v: leased: %v", err, ok)
 			}
-			if _, err := r.store.ReleaseGroup(t.Context(), group, "next", time.Time{}); err != nil {
+			if _, err := r.store.ReleaseGroup(t.Context(), group, "next", storage.Pause{}); err != nil {
 				t.Error(err)
 			}
 			r.start()
@@ -416,12 +386,12 @@ func TestDeletedDestination(t *testing.T) {
 			r := newRelay(t, b)
 			to, other := r.webhook(nil), r.webhook(nil)
 			to.Respond(refusing())
-			r.config.Retry = slices.Repeat(RetrySchedule{20 * time.Millisecond}, 1000)
+			r.deliver.Retry = slices.Repeat(deliver.RetrySchedule{20 * time.Millisecond}, 1000)
 			r.start()
 			credential := r.credential("token")
 			r.watch(credential, operations("op", 5), to.id, r.channel("C1"))
 			r.await(to, 10)
-			if err := r.store.DeleteDestination(t.Context(), r.tenant, to.id); err != nil {
+			if err := r.store.ForceDeleteDestination(t.Context(), r.tenant, to.id); err != nil {
 				t.Fatal(err)
 			}
 			r.settled(5, to.id, storage.DeliveryCanceled)
@@ -444,7 +414,7 @@ func TestDeletedDuringAnAttempt(t *testing.T) {
 			r := newRelay(t, b)
 			to := r.webhook(nil)
 			to.Respond(func(webhooktest.Arrival) webhooktest.Answer {
-				if err := r.store.DeleteDestination(t.Context(), r.tenant, to.id); err != nil {
+				if err := r.store.ForceDeleteDestination(t.Context(), r.tenant, to.id); err != nil {
 					t.Error(err)
 				}
 				return webhooktest.Answer{Status: http.StatusGone}
@@ -472,7 +442,7 @@ func TestPaceOfSlack(t *testing.T) {
 			r.slack.FailNext(1, slacktest.Failure{Status: http.StatusTooManyRequests, RetryAfter: "2"})
 			to := r.create(storage.NewDestination{
 				TenantID: r.tenant, Kind: storage.KindSlack, Name: "channel", MaxInFlight: 1,
-				Secret: storage.DestinationSecret{SlackURL: storage.Secret(serve(t, r.slack) + slacktest.WebhookPath)},
+				Secret: storage.DestinationSecret{SlackURL: seal.Secret(serve(t, r.slack) + slacktest.WebhookPath)},
 			})
 			r.start()
 			r.start()
@@ -486,8 +456,55 @@ func TestPaceOfSlack(t *testing.T) {
 			if early := messages[0].At.Sub(limited); early < rest-rest/10 {
 				t.Errorf("sent %v after Slack asked for %v", early, rest)
 			}
-			if took := messages[3].At.Sub(messages[0].At); took < 3*time.Second-rest/10 || r.slack.Requests() != 5 {
+			// Without a pace it would take none; the first may have been under way for a while.
+			if took := messages[3].At.Sub(messages[0].At); took < 2*time.Second || r.slack.Requests() != 5 {
 				t.Errorf("4 messages in %v, with %d requests", took, r.slack.Requests())
+			}
+		})
+	}
+}
+
+// Why Slack refuses is kept at the destination, logged, and told to others: also where it
+// refuses the first message of a watch that has only begun, so that there is no attempt.
+func TestWhyADestinationIsDisabled(t *testing.T) {
+	t.Parallel()
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			alerts := r.webhook(func(n *storage.NewDestination) { n.Alerts = true })
+			bot, gone := r.channel("C1"), r.webhook(nil)
+			gone.Respond(webhooktest.Always(webhooktest.Answer{Status: http.StatusGone}))
+			r.slack.FailNext(1, slacktest.Failure{Error: "not_in_channel"})
+			r.add("goes on", simulator.Plan{RunningFor: time.Hour})
+			r.start()
+			credential := r.credential("token")
+			r.watch(credential, []string{"goes on"}, bot)
+			r.watch(credential, []string{"op"}, gone.id)
+			why := map[string]string{bot: "Slack answered not_in_channel", gone.id: "the receiver answered 410 Gone"}
+			for _, a := range r.await(alerts, len(why)) {
+				var body struct {
+					Data struct {
+						ID        string `json:"destination_id"`
+						LastError string `json:"last_error"`
+					} `json:"data"`
+				}
+				if err := json.Unmarshal(a.Body, &body); err != nil || body.Data.LastError != why[body.Data.ID] {
+					t.Errorf("told %s", a.Body)
+				}
+			}
+			r.lines.await(t, len(why), "a destination is disabled")
+			for id, want := range why {
+				if got := r.destination(id).LastError; got != want {
+					t.Errorf("kept %q, want %q", got, want)
+				}
+				lines := r.lines.holding("a destination is disabled")
+				said := slices.ContainsFunc(lines, func(line string) bool {
+					return strings.Contains(line, id) && strings.Contains(line, want) && strings.Contains(line, "WARN")
+				})
+				if !said || len(lines) != len(why) {
+					t.Errorf("logged %q, want %q", lines, want)
+				}
 			}
 		})
 	}

@@ -9,23 +9,26 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"oprelay/jobs/wake"
 	"oprelay/storage"
 )
 
 const (
 	dispatchEvery = 250 * time.Millisecond
-	// dispatchMost is how many groups are woken at a time, by enqueueAtOnce calls to
-	// Redis at a time: it may be a millisecond away.
+	// dispatchMost is how many groups of each kind are woken at a time, by enqueueAtOnce
+	// calls to Redis at a time: it may be a millisecond away.
 	dispatchMost  = 1024
 	enqueueAtOnce = 16
 	// takeOverAfter is how long a group may be seen due and unattended before the
 	// dispatcher stops hoping for Redis and has its own process work through it.
 	takeOverAfter = time.Second
-	// endMost is how many watches end in one transaction: polls of their operations, and
+	// endAtATime is how many watches end in one transaction: polls of their operations, and
 	// whatever is recorded with these, wait for it.
-	endMost    = 100
+	endAtATime = 100
 	sweepEvery = time.Minute
 	sweepMost  = 1000
+	tellEvery  = time.Second
+	tellMost   = 100 // destinations whose failed deliveries are told of in one transaction
 	// complainEvery keeps a fault that lasts from filling the log.
 	complainEvery = time.Minute
 )
@@ -33,39 +36,38 @@ const (
 // dispatcher looks at what is due in the database and has it done, whatever the
 // state of Redis. Every worker process runs one: the lease keeps their work apart.
 type dispatcher struct {
-	store dispatched
-	waker *Waker
-	crew  *crew
-	now   func() time.Time
-	away  *outage // the database's
+	store  dispatched
+	waker  *wake.Waker
+	groups *groups
+	now    func() time.Time
+	away   *outage // the database's
 	// unattended is when each group was first seen due in the looks so far.
 	unattended map[storage.Group]time.Time
 	swept      time.Time
+	told       time.Time
 	log        *slog.Logger
 }
 
-// dispatched is what a dispatcher needs of the store.
+// dispatched is what a dispatcher needs of the store. EndRemaining, LastPolls and
+// ExpireWatches each take up to limit watches and say how many; if that is limit, more may be left.
 type dispatched interface {
-	endings
-
 	DueGroups(ctx context.Context, limit int) ([]storage.Group, error)
-	Sweep(ctx context.Context, limit int) (int, error)
-}
-
-// endings are of watches, by themselves. Each says how many it took; where these are
-// as many as it might, more are left.
-type endings interface {
-	EndRest(ctx context.Context, limit int) (int, error)
+	EndRemaining(ctx context.Context, limit int) (int, error)
 	LastPolls(ctx context.Context, limit int) (int, error)
 	ExpireWatches(ctx context.Context, limit int) (int, error)
+	Sweep(ctx context.Context, limit int) (int, error)
+	SweepSessions(ctx context.Context, limit int) (int, error)
+	TellFailed(ctx context.Context, limit int) (int, error)
+	Writable(ctx context.Context) error
 }
 
-// run wakes what is due in one loop and ends what is over in another: a hundred
-// thousand watches that expire together delay nobody's polls and retries.
+// run wakes what is due in one loop, ends what is over in another, and tells of what failed in
+// a third: a hundred thousand watches that expire together delay nobody's polls, retries and alerts.
 func (d *dispatcher) run(ctx context.Context) {
 	var loops sync.WaitGroup
 	loops.Go(func() { d.repeat(ctx, d.wakeDue) })
 	loops.Go(func() { d.repeat(ctx, d.clear) })
+	loops.Go(func() { d.repeat(ctx, d.tell) })
 	loops.Wait()
 }
 
@@ -73,7 +75,7 @@ func (d *dispatcher) repeat(ctx context.Context, tick func(context.Context) erro
 	var complained time.Time
 	for {
 		if err := tick(ctx); ctx.Err() == nil {
-			complained = d.heed(ctx, err, complained)
+			complained = d.complain(ctx, err, complained)
 		}
 		if !wait(ctx, dispatchEvery) {
 			return
@@ -81,12 +83,12 @@ func (d *dispatcher) repeat(ctx context.Context, tick func(context.Context) erro
 	}
 }
 
-// heed tells an outage, during which no lease is taken, from a fault, for which
+// complain tells an outage, during which no lease is taken, from a fault, for which
 // one row may be the cause and which must not stop the work on all others. It
 // returns when it complained of one last.
-func (d *dispatcher) heed(ctx context.Context, err error, complained time.Time) time.Time {
-	if err == nil && !d.away.over(0) {
-		_, err = d.store.Sweep(ctx, 1) // what answers reads may still refuse writes
+func (d *dispatcher) complain(ctx context.Context, err error, complained time.Time) time.Time {
+	if err == nil {
+		err = d.store.Writable(ctx) // what answers reads may still refuse writes
 	}
 	if storage.Unavailable(err) {
 		d.away.failed(err)
@@ -110,55 +112,69 @@ func (d *dispatcher) clear(ctx context.Context) error {
 // their operations: a few of each in turn, until none is left.
 func (d *dispatcher) end(ctx context.Context) error {
 	for {
-		rest, failed := d.store.EndRest(ctx, endMost)
-		asked, err := d.store.LastPolls(ctx, endMost)
-		if err != nil {
-			return errors.Join(failed, err)
-		}
-		expired, err := d.store.ExpireWatches(ctx, endMost)
-		if err = errors.Join(failed, err); err != nil || max(rest, asked, expired) < endMost {
+		remaining, errRemaining := d.store.EndRemaining(ctx, endAtATime)
+		asked, errAsked := d.store.LastPolls(ctx, endAtATime)
+		expired, errExpired := d.store.ExpireWatches(ctx, endAtATime)
+		if err := errors.Join(errRemaining, errAsked, errExpired); err != nil || max(remaining, asked, expired) < endAtATime {
 			return err
 		}
 	}
 }
 
-// sweep forgets a little at each tick until nothing is left, and then rests.
+// tell tells of the deliveries that have failed for good: none is in a hurry, for each waits for
+// others.
+func (d *dispatcher) tell(ctx context.Context) error {
+	now := d.now()
+	if now.Sub(d.told).Abs() < tellEvery {
+		return nil
+	}
+	told, err := d.store.TellFailed(ctx, tellMost)
+	if err == nil && told < tellMost {
+		d.told = now
+	}
+	return err
+}
+
+// sweep forgets a little at each tick until nothing is left, and then pauses.
 func (d *dispatcher) sweep(ctx context.Context) error {
 	now := d.now()
 	if now.Sub(d.swept).Abs() < sweepEvery {
 		return nil
 	}
-	n, err := d.store.Sweep(ctx, sweepMost)
-	if err == nil && n < sweepMost {
+	forgotten, errForgotten := d.store.Sweep(ctx, sweepMost)
+	sessions, errSessions := d.store.SweepSessions(ctx, sweepMost)
+	err := errors.Join(errForgotten, errSessions)
+	if err == nil && max(forgotten, sessions) < sweepMost {
 		d.swept = now
 	}
 	return err
 }
 
-// wakeDue wakes the groups that have waited longest. Who has not been found by
-// another process within takeOverAfter is woken here.
+// wakeDue puts a wake-up into Redis for each of the groups that have waited longest. It wakes a
+// group in this process instead if Redis does not take it, or if nobody has leased the group
+// for takeOverAfter.
 func (d *dispatcher) wakeDue(ctx context.Context) error {
-	groups, err := d.store.DueGroups(ctx, dispatchMost)
+	due, err := d.store.DueGroups(ctx, dispatchMost)
 	if err != nil {
 		return err
 	}
 	now := d.now()
-	seen := make(map[storage.Group]time.Time, len(groups))
+	seen := make(map[storage.Group]time.Time, len(due))
 	var enqueuing errgroup.Group
 	enqueuing.SetLimit(enqueueAtOnce)
-	for _, g := range groups {
+	for _, g := range due {
 		first, ok := d.unattended[g]
 		if !ok {
 			first = now
 		}
 		seen[g] = first
 		if now.Sub(first).Abs() >= takeOverAfter || !d.waker.Up() {
-			d.crew.wake(g)
+			d.groups.wake(g)
 			continue
 		}
 		enqueuing.Go(func() error {
-			if !d.waker.enqueue(ctx, g) {
-				d.crew.wake(g)
+			if !d.waker.Enqueue(ctx, nameOf(g)) {
+				d.groups.wake(g)
 			}
 			return nil
 		})

@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"oprelay/storage"
@@ -25,14 +24,14 @@ func TestFaultIsNoOutage(t *testing.T) {
 	log, written := newLog()
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	clock := func() time.Time { return now }
-	d := &dispatcher{store: r.store, now: clock, log: log, away: &outage{log: log, what: "the database", now: clock}}
+	d := &dispatcher{store: r.store, now: clock, log: log, away: &outage{log: log, complaint: storage.Complaint, now: clock}}
 	fault := errors.New("a row that cannot be read")
 	if storage.Unavailable(fault) {
 		t.Fatal("the fault counts as an outage")
 	}
 	var complained time.Time
 	for range 3 {
-		complained = d.heed(t.Context(), fault, complained)
+		complained = d.complain(t.Context(), fault, complained)
 		if !d.away.over(afterOutage) {
 			t.Fatal("a fault stops the work")
 		}
@@ -44,7 +43,7 @@ func TestFaultIsNoOutage(t *testing.T) {
 	if d.away.over(0) {
 		t.Error("an outage does not stop the work")
 	}
-	d.heed(t.Context(), nil, complained)
+	d.complain(t.Context(), nil, complained)
 	if !d.away.over(0) || d.away.over(afterOutage) {
 		t.Error("work goes on at once after an outage, or not at all")
 	}
@@ -72,9 +71,9 @@ func (c *crowd) DueGroups(_ context.Context, limit int) ([]storage.Group, error)
 	return groups, nil
 }
 
-// EndRest implements dispatched.
-func (c *crowd) EndRest(ctx context.Context, limit int) (int, error) {
-	return c.full(ctx, "rest", limit)
+// EndRemaining implements dispatched.
+func (c *crowd) EndRemaining(ctx context.Context, limit int) (int, error) {
+	return c.full(ctx, "remaining", limit)
 }
 
 // LastPolls implements dispatched.
@@ -92,10 +91,48 @@ func (c *crowd) Sweep(ctx context.Context, limit int) (int, error) {
 	return c.full(ctx, "swept", limit)
 }
 
+// SweepSessions implements dispatched.
+func (c *crowd) SweepSessions(ctx context.Context, limit int) (int, error) {
+	return c.full(ctx, "swept sessions", limit)
+}
+
+// TellFailed implements dispatched.
+func (c *crowd) TellFailed(ctx context.Context, limit int) (int, error) {
+	return c.full(ctx, "told", limit)
+}
+
+// Writable implements dispatched.
+func (*crowd) Writable(context.Context) error { return nil }
+
 func (c *crowd) full(ctx context.Context, part string, limit int) (int, error) {
 	c.took.Store(part, true)
 	wait(ctx, time.Second/10)
 	return limit, ctx.Err()
+}
+
+// faulty is a store in which one part of what ends watches fails for good.
+type faulty struct {
+	crowd
+
+	expired int
+}
+
+var errFaulty = errors.New("a row that cannot be read")
+
+// LastPolls implements dispatched.
+func (*faulty) LastPolls(context.Context, int) (int, error) { return 0, errFaulty }
+
+// ExpireWatches implements dispatched.
+func (f *faulty) ExpireWatches(context.Context, int) (int, error) { f.expired++; return 0, nil }
+
+// What is wrong with one watch keeps no other from its end.
+func TestPartsThatEndWatchesFailAlone(t *testing.T) {
+	t.Parallel()
+	store := &faulty{}
+	d := &dispatcher{store: store}
+	if err := d.end(t.Context()); !errors.Is(err, errFaulty) || store.expired != 1 {
+		t.Errorf("%v, and %d looks at what has expired", err, store.expired)
+	}
 }
 
 // distantRedis answers all after a millisecond, and notes which tasks it was given.
@@ -132,13 +169,12 @@ func TestWatchesThatAreOverDelayNobody(t *testing.T) {
 		client := redis.NewClient(&redis.Options{Addr: "redis.invalid:6379"})
 		client.AddHook(far)
 		log := slog.New(slog.DiscardHandler)
-		w := &Waker{queues: queuesIn(client), now: time.Now, outage: outage{log: log, what: "Redis", now: time.Now}}
-		w.client.Store(asynq.NewClientFromRedisClient(client))
-		w.up.Store(true)
+		w := StartWaker(client, log, time.Now)
+		defer w.Stop()
 		store := &crowd{due: 1000}
 		d := &dispatcher{
-			store: store, waker: w, now: time.Now, log: log, away: &outage{log: log, what: "the database", now: time.Now},
-			crew: newCrew(slots(1), func(context.Context, storage.Group, <-chan struct{}) {}),
+			store: store, waker: w, now: time.Now, log: log, away: &outage{log: log, complaint: storage.Complaint, now: time.Now},
+			groups: newGroups(room(1), func(context.Context, storage.Group, <-chan struct{}) {}),
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), takeOverAfter)
 		defer cancel()
@@ -146,7 +182,7 @@ func TestWatchesThatAreOverDelayNobody(t *testing.T) {
 		if n := store.looked.Load(); n < 3 {
 			t.Errorf("looked %d times for what is due within a second", n)
 		}
-		for _, part := range []string{"rest", "last polls", "expired"} {
+		for _, part := range []string{"remaining", "last polls", "expired", "told"} {
 			if _, ok := store.took.Load(part); !ok {
 				t.Errorf("nothing was asked of %s", part)
 			}

@@ -2,45 +2,120 @@ package jobs
 
 import (
 	"context"
-	"sync/atomic"
+	"maps"
+	"slices"
+	"sync"
 	"time"
+
+	"oprelay/storage"
 )
 
 const (
 	leaseTTL   = 10 * time.Second
 	leaseRenew = 3 * time.Second
-	// afterOutage is how long no lease is taken once the database is back, if it was
-	// away for long enough that leases can have run out: their holders, who repeat
-	// their writing more often than that, shall record what they have sent before
-	// anybody sends it again.
-	afterOutage = 2 * time.Second
 )
 
-// keepLease renews a group's lease until ctx ends. It clears leased when the
-// lease is lost, or when it would run out before the next try to renew it.
-func keepLease(ctx context.Context, renew func(context.Context) (bool, error), leased *atomic.Bool) {
-	for expires := time.Now().Add(leaseTTL); wait(ctx, leaseRenew); {
-		asked := time.Now()
-		renewCtx, cancel := context.WithDeadline(ctx, earlier(asked.Add(leaseRenew), expires))
-		ok, err := renew(renewCtx)
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err == nil && ok:
-			expires = asked.Add(leaseTTL)
-		case err == nil, !time.Now().Add(leaseRenew).Before(expires):
-			leased.Store(false)
+// leases are those that this process holds. One statement renews them all.
+type leases struct {
+	store renewer
+	owner string
+
+	mu   sync.Mutex
+	held map[storage.Group]*lease
+}
+
+// renewer is what leases need of the store.
+type renewer interface {
+	RenewLeases(ctx context.Context, owner string, ttl time.Duration, groups []storage.Group) (renewed []storage.Group, err error)
+	RenewLease(ctx context.Context, group storage.Group, owner string, ttl time.Duration) (renewed bool, err error)
+}
+
+// lease is that of one run, which is told when it is lost.
+type lease struct {
+	lose   func()
+	expiry *time.Timer // calls lose, unless the lease is renewed in time
+}
+
+// hold keeps the lease of the group, which was asked for at that time, until it is let go
+// of. lose is called if it is lost before.
+func (l *leases) hold(g storage.Group, asked time.Time, lose func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held[g] = &lease{lose, time.AfterFunc(time.Until(asked.Add(leaseTTL)), lose)}
+}
+
+// letGo is to be called before the lease is given back, so that it does not count as lost.
+func (l *leases) letGo(g storage.Group) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held[g].expiry.Stop()
+	delete(l.held, g)
+}
+
+// keep renews all leases every so often until ctx ends.
+func (l *leases) keep(ctx context.Context) {
+	ticker := time.NewTicker(leaseRenew)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			l.renew(ctx)
+		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
+// renew renews the leases that are held now. Those that it fails to renew run out, unless
+// a later one comes in time.
+func (l *leases) renew(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, leaseRenew)
+	defer cancel()
+	asked := time.Now()
+	l.mu.Lock()
+	left := maps.Clone(l.held)
+	l.mu.Unlock()
+	if len(left) == 0 {
+		return
 	}
-	return b
+	renewed, err := l.store.RenewLeases(ctx, l.owner, leaseTTL, slices.Collect(maps.Keys(left)))
+	if err != nil {
+		return
+	}
+	for _, g := range renewed {
+		l.renewed(g, left[g], asked)
+		delete(left, g)
+	}
+	// Somebody has locked those that are left, or they are another's by now.
+	var single sync.WaitGroup
+	for g, one := range left {
+		single.Go(func() {
+			switch ok, err := l.store.RenewLease(ctx, g, l.owner, leaseTTL); {
+			case err == nil && ok:
+				l.renewed(g, one, asked)
+			case err == nil:
+				l.lost(g, one)
+			}
+		})
+	}
+	single.Wait()
+}
+
+// renewed puts off the end of the lease, unless it was let go of meanwhile.
+func (l *leases) renewed(g storage.Group, one *lease, asked time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held[g] == one {
+		one.expiry.Reset(time.Until(asked.Add(leaseTTL)))
+	}
+}
+
+func (l *leases) lost(g storage.Group, one *lease) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held[g] == one {
+		one.lose()
+	}
 }
 
 // wait pauses for d; it is false if ctx ended first.

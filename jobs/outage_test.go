@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"oprelay/storage"
 )
 
 // lines is a log that a test can read while it is written.
@@ -16,6 +18,13 @@ type lines struct {
 	all     []string
 	changed chan struct{}
 }
+
+// The lines of the log that people act on.
+const (
+	redisAway = "Redis does not answer"
+	redisBack = "Redis answers again"
+	redisLost = "Redis has lost its data"
+)
 
 func newLog() (*slog.Logger, *lines) {
 	l := &lines{changed: make(chan struct{}, 1)}
@@ -92,7 +101,7 @@ func TestOutageIsTwoLines(t *testing.T) {
 	t.Parallel()
 	log, written := newLog()
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	o := &outage{log: log, what: "Redis", now: func() time.Time { return now }}
+	o := &outage{log: log, complaint: storage.Complaint, now: func() time.Time { return now }}
 	for range 2 {
 		o.worked()
 		for range 1000 {
@@ -102,10 +111,10 @@ func TestOutageIsTwoLines(t *testing.T) {
 		o.worked()
 		o.worked()
 	}
-	if got := written.holding("Redis does not answer"); len(got) != 2 || !strings.Contains(got[0], "error=refused") {
+	if got := written.holding("the database does not answer"); len(got) != 2 || !strings.Contains(got[0], "error=refused") {
 		t.Errorf("got %q", got)
 	}
-	if got := written.holding("Redis answers again"); len(got) != 2 || !strings.Contains(got[0], "away=1h0m0s") {
+	if got := written.holding("the database answers again"); len(got) != 2 || !strings.Contains(got[0], "away=1h0m0s") {
 		t.Errorf("got %q", got)
 	}
 }
@@ -116,7 +125,7 @@ func TestAShortOutageIsOverAtOnce(t *testing.T) {
 	t.Parallel()
 	log, _ := newLog()
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	o := &outage{log: log, what: "the database", harmless: 5 * time.Second, now: func() time.Time { return now }}
+	o := &outage{log: log, complaint: storage.Complaint, harmless: 5 * time.Second, now: func() time.Time { return now }}
 	for _, c := range []struct {
 		answers, fails time.Duration // what passes before each
 		over           bool
@@ -142,10 +151,44 @@ func TestAShortOutageIsOverAtOnce(t *testing.T) {
 	}
 }
 
+// A disk that is all but full takes a small write now and then: it is said once that the
+// database is away, and once that it is back for good, while work goes on whenever it can.
+func TestAnOutageThatFlickersIsTwoLines(t *testing.T) {
+	t.Parallel()
+	log, written := newLog()
+	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	o := &outage{
+		log: log, harmless: 5 * time.Second, confirm: 5 * time.Second, now: func() time.Time { return now },
+		complaint: func(error) string { return "is full" },
+	}
+	o.worked()
+	for range 20 {
+		o.failed(errors.New("no room"))
+		if o.over(0) {
+			t.Error("over while it lasts")
+		}
+		now = now.Add(time.Second)
+		o.worked()
+		if !o.over(2 * time.Second) {
+			t.Error("a short outage holds work up after its end")
+		}
+		now = now.Add(4 * time.Second)
+		o.worked()
+	}
+	if back := written.holding("answers again"); len(back) > 0 {
+		t.Errorf("said too early: %q", back)
+	}
+	now = now.Add(time.Second)
+	o.worked()
+	if all := written.holding("level="); len(all) != 2 || !strings.Contains(all[0], "is full") || !strings.Contains(all[1], "away=1m36s") {
+		t.Errorf("got %q", all)
+	}
+}
+
 func TestOutageOfManyAtOnce(t *testing.T) {
 	t.Parallel()
 	log, written := newLog()
-	o := &outage{log: log, what: "the database", now: time.Now}
+	o := &outage{log: log, complaint: storage.Complaint, now: time.Now}
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() { o.failed(errors.New("refused")) })

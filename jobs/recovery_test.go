@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"oprelay/deploy/testenv"
-	"oprelay/jobs/cloudflare"
 	"oprelay/jobs/cloudflare/simulator"
+	"oprelay/jobs/deliver"
+	"oprelay/jobs/poll"
+	"oprelay/jobs/source"
 	"oprelay/notifier/webhooktest"
 	"oprelay/storage"
 )
@@ -26,8 +28,8 @@ func TestNothingIsLostWithRedis(t *testing.T) {
 			server := testenv.StartRedis(t)
 			b.redis = func(*testing.T) string { return server.URL }
 			r := newRelay(t, b)
-			r.config.Retry = RetrySchedule{2 * time.Second, 2 * time.Second}
-			r.config.Poll.Min, r.config.Poll.Max = time.Second, 2*time.Second
+			r.deliver.Retry = deliver.RetrySchedule{2 * time.Second, 2 * time.Second}
+			r.poll.Policy.Min, r.poll.Policy.Max = time.Second, 2*time.Second
 			to := r.webhook(nil)
 			to.Respond(webhooktest.FirstAttempts(1, webhooktest.Answer{Status: http.StatusServiceUnavailable}))
 			r.start()
@@ -85,9 +87,9 @@ func TestWorkersShareLimits(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRelay(t, b)
-			r.config.Budget = storage.Budget{N: 20, Per: 4 * time.Second}
-			polls := &noted{Source: r.config.Source}
-			r.config.Source = polls
+			r.poll.Budget = storage.Budget{N: 20, Per: 4 * time.Second}
+			polls := &noted{Client: r.poll.Client}
+			r.poll.Client = polls
 			var at *counter
 			stand := r.webhook(nil)
 			to := r.webhook(func(n *storage.NewDestination) {
@@ -124,7 +126,7 @@ func TestWorkersShareLimits(t *testing.T) {
 // noted notes when each poll begins: a busy machine may take longer than a tenth of so
 // short a window to bring it to the upstream, where it is counted.
 type noted struct {
-	Source
+	poll.Client
 
 	mu  sync.Mutex
 	log []noting
@@ -135,11 +137,11 @@ type noting struct {
 	at    time.Time
 }
 
-func (n *noted) Poll(ctx context.Context, c cloudflare.Credential, accountID, operationID string) cloudflare.Answer {
+func (n *noted) Poll(ctx context.Context, p source.Poll) source.Answer {
 	n.mu.Lock()
-	n.log = append(n.log, noting{c.APIToken, time.Now()})
+	n.log = append(n.log, noting{p.Credential.Fields.APIToken, time.Now()})
 	n.mu.Unlock()
-	return n.Source.Poll(ctx, c, accountID, operationID)
+	return n.Client.Poll(ctx, p)
 }
 
 // mostIn is how many of a token's polls began within a window, wherever that begins.

@@ -2,11 +2,12 @@ package jobs
 
 import (
 	"context"
+	"fmt"
+	"hash/crc32"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"oprelay/deploy/testenv"
@@ -92,7 +93,7 @@ func (r *relay) tasksWork(redisURL, credential string, to receiver) {
 	r.t.Helper()
 	client := openRedis(r.t, redisURL)
 	done := func() int {
-		return processed(client)[queuesIn(client).of(storage.Group{Kind: storage.DeliverGroup, ID: to.id})]
+		return processed(client)[queueOf(client, to.group())]
 	}
 	sent := len(to.Arrivals())
 	for before, since := done(), time.Now(); done() <= before; sent++ {
@@ -104,14 +105,34 @@ func (r *relay) tasksWork(redisURL, credential string, to receiver) {
 	}
 }
 
-// processed is how many tasks were done of each queue that any has come to.
+// clusterQueues is how many queues each kind of group has in a Redis Cluster.
+const clusterQueues = 4
+
+// queues are the names of a kind's queues.
+func queues(client redis.UniversalClient, kind storage.GroupKind) []string {
+	if _, ok := client.(*redis.ClusterClient); !ok {
+		return []string{string(kind)}
+	}
+	var all []string
+	for i := range clusterQueues {
+		all = append(all, fmt.Sprintf("%s:%d", kind, i))
+	}
+	return all
+}
+
+func queueOf(client redis.UniversalClient, g storage.Group) string {
+	all := queues(client, g.Kind)
+	return all[int(crc32.ChecksumIEEE([]byte(g.ID)))%len(all)]
+}
+
+// processed is how many tasks were done of each queue that any has come to, as asynq
+// counts them in Redis.
 func processed(client redis.UniversalClient) map[string]int {
-	inspector := asynq.NewInspectorFromRedisClient(client)
 	done := map[string]int{}
 	for _, kind := range []storage.GroupKind{storage.PollGroup, storage.DeliverGroup} {
-		for _, name := range queuesIn(client).names(kind) {
-			if info, err := inspector.GetQueueInfo(name); err == nil {
-				done[name] = info.ProcessedTotal
+		for _, name := range queues(client, kind) {
+			if n, err := client.Get(context.Background(), "asynq:{"+name+"}:processed").Int(); err == nil {
+				done[name] = n
 			}
 		}
 	}

@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"testing"
-	"time"
 
 	"oprelay/deploy/testenv"
 	"oprelay/storage"
@@ -20,7 +19,7 @@ func TestReleaseOutlastsAnOutage(t *testing.T) {
 		return proxy.URL
 	}
 	r := newRelay(t, b)
-	w := newWorker(r.config)
+	w := newWorker(t.Context(), r.config)
 	to := r.webhook(nil)
 	r.watch(r.credential("token"), []string{"op"}, to.id)
 	groups, err := r.store.DueGroups(t.Context(), 1)
@@ -43,7 +42,7 @@ func TestReleaseOutlastsAnOutage(t *testing.T) {
 	began := make(chan struct{})
 	go func() {
 		close(began)
-		_, err := w.release(t.Context(), g, time.Time{})
+		_, err := w.release(t.Context(), g, storage.Pause{})
 		released <- err
 	}()
 	<-began

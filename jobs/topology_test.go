@@ -16,26 +16,6 @@ import (
 	"oprelay/storage"
 )
 
-// A group's tasks are in one queue always, and groups in all of them.
-func TestQueuesOfGroups(t *testing.T) {
-	t.Parallel()
-	for _, n := range []queues{1, clusterQueues} {
-		seen := map[string]int{}
-		for _, id := range operations("destination_", 100) {
-			g := storage.Group{Kind: storage.DeliverGroup, ID: id}
-			seen[n.of(g)]++
-		}
-		for _, name := range n.names(storage.DeliverGroup) {
-			if seen[name] == 0 || strings.ContainsAny(name, "{}") {
-				t.Errorf("%d of %d groups are in %s", seen[name], 100, name)
-			}
-		}
-		if len(seen) != int(n) || len(n.weights(storage.DeliverGroup)) != int(n) {
-			t.Errorf("%d queues: %v", n, seen)
-		}
-	}
-}
-
 // refusals is a go-redis hook that keeps what a Cluster refuses for its keys.
 type refusals struct {
 	mu  sync.Mutex
@@ -103,7 +83,7 @@ func TestRedisCluster(t *testing.T) {
 	idle := func() (without []string) {
 		done := processed(client)
 		for _, kind := range []storage.GroupKind{storage.PollGroup, storage.DeliverGroup} {
-			for _, name := range queuesIn(client).names(kind) {
+			for _, name := range queues(client, kind) {
 				if done[name] == 0 {
 					without = append(without, name)
 				}
@@ -116,13 +96,13 @@ func TestRedisCluster(t *testing.T) {
 	for i := range 16 * clusterQueues {  // enough for each to get one
 		for _, kind := range []storage.GroupKind{storage.PollGroup, storage.DeliverGroup} {
 			g := storage.Group{Kind: kind, ID: fmt.Sprint("nobody", i)}
-			nobody[queuesIn(client).of(g)] = g
+			nobody[queueOf(client, g)] = g
 		}
 	}
 	eventually(t, func() bool {
 		without := idle()
 		for _, name := range without { // again, for what Redis takes a second to take is lost, and so is what waits
-			waker.Wake([]storage.Group{nobody[name]})
+			waker.Wake(nameOf(nobody[name]))
 		}
 		return len(without) == 0
 	}, nil, "a task of every queue to be done")
@@ -139,7 +119,7 @@ func TestRedisCluster(t *testing.T) {
 	if len(holders) != len(cluster.Nodes) {
 		t.Errorf("%d nodes have a queue, want all", len(holders))
 	}
-	queue := queuesIn(client).of(storage.Group{Kind: storage.DeliverGroup, ID: to[0].id})
+	queue := queueOf(client, storage.Group{Kind: storage.DeliverGroup, ID: to[0].id})
 	cluster.Move("{" + queue + "}")
 	r.tasksWork(cluster.URL, credentials[0], to[0])
 

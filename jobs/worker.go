@@ -1,3 +1,7 @@
+// Package jobs does the relay's waiting and working: it polls the operations that are
+// watched and delivers the events that came of it. Every promise is a row in SQL; whoever
+// holds the lease of a group of rows works on what is due in it. A wake-up that is lost,
+// doubled, late or stale does no harm, and a process that dies leaves a lease that runs out.
 package jobs
 
 import (
@@ -5,182 +9,165 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
-	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/time/rate"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"oprelay/jobs/deliver"
+	"oprelay/jobs/pipeline"
+	"oprelay/jobs/poll"
+	"oprelay/jobs/wake"
 	"oprelay/storage"
 )
 
 const (
-	// pollShifts and deliverShifts are how many groups of a kind one process works
-	// through at a time, without those that have stepped aside.
-	pollShifts    = 128
-	deliverShifts = 256
-	// shiftRounds bounds how often a shift goes on with its group at once; after
-	// that it is the dispatcher's turn to say when.
-	shiftRounds = 3
+	// pollRoom, healthyRoom and failingRoom are how many groups of a lane one process works
+	// on at a time. Destinations that begin to hang keep their places for one timeout, so
+	// the lane of the healthy ones is wide.
+	pollRoom    = 128
+	healthyRoom = 1024
+	failingRoom = 256
+	// afterOutage is how long no lease is taken once the database is back, if it was
+	// away for long enough that leases can have run out: their holders, who repeat
+	// their writing more often than that, shall record what they have sent before
+	// anybody sends it again.
+	afterOutage = 2 * time.Second
+	// confirmReturn is how long the database has to work before its return is logged.
+	confirmReturn = 5 * time.Second
 	// errorPause keeps a group whose work fails from being tried in a loop.
 	errorPause = 5 * time.Second
-	// soon is how near a group's next work must be for a timer of its own.
-	soon = 2 * time.Second
-	// asynqGrace is short because the crew has waited already when asynq is told
-	// to stop.
-	asynqGrace = time.Second
-	// linger is how long a shift stays at a group in which nothing is left to do.
-	linger = 100 * time.Millisecond
+	// A group that is due again within soon is woken by a timer, the dispatcher finds the others.
+	// The timer takes at least breath, so that a group that is due again and again does not spin.
+	soon   = 2 * time.Second
+	breath = 10 * time.Millisecond
+	// releasePause is the pause between tries to give a lease back while the database is away.
+	releasePause = 500 * time.Millisecond
 	// cutOffGrace is how long what was cut off may take to notice it.
 	cutOffGrace = time.Second
-	// CheckInterval is how often an idle worker looks at its queue by default: what
-	// another process has registered waits for that.
-	CheckInterval = 50 * time.Millisecond
-	// EmbeddedCheckInterval is for a worker whose Redis is the embedded one. Commits are
-	// its own process's and reach it without Redis; only the dispatcher's finds, whose
-	// time is no finer, go by way of it, and each look costs this process both sides.
+	// EmbeddedCheckInterval is the CheckInterval of a worker with the embedded Redis. Commits of
+	// this process wake its groups without Redis. Only what the dispatcher finds goes through it,
+	// so to look more often than the dispatcher does would only cost CPU.
 	EmbeddedCheckInterval = dispatchEvery
 )
 
 // Config is what a worker is made of.
 type Config struct {
-	Store    *storage.Store
-	Source   Source
-	Notifier Notifier
-	Redis    redis.UniversalClient
-	Waker    *Waker
-
-	Poll         PollPolicy
-	Budget       storage.Budget // of one credential, or of several that share a token or an email
-	EgressBudget storage.Budget // of this process, all credentials together
-
-	Retry        RetrySchedule
-	Timeout      time.Duration // of one attempt, the answer's body included
-	DisableAfter time.Duration // of nothing but failures
-
-	// ConsoleURL is where links in Slack messages point; "" makes none.
-	ConsoleURL string
+	Store     *storage.Store
+	Waker     *wake.Waker
+	Poller    *poll.Poller
+	Deliverer *deliver.Deliverer
 	// CheckInterval is how often an idle worker looks at its queue in Redis; 0 is
 	// the default. Work of this process does not wait for it, but Stop does.
 	CheckInterval time.Duration
 	Logger        *slog.Logger
 	Metrics       prometheus.Registerer // nil for none
-	Tracer        trace.Tracer          // nil for none
 
-	deliverShifts int           // 0 is the default; tests need few
-	failingPause  time.Duration // 0 is the default; for tests
+	healthyRoom, failingRoom int // for tests; 0 is the default
 }
 
-// shifts are how many slots there are for each kind of group.
-func (cfg Config) shifts() map[storage.GroupKind]int {
-	return map[storage.GroupKind]int{
-		storage.PollGroup: pollShifts, storage.DeliverGroup: cmp.Or(cfg.deliverShifts, deliverShifts),
-	}
+// room is how many groups of each lane are worked on at a time.
+func (cfg Config) room() (room [lanes]int) {
+	room[pollLane] = pollRoom
+	room[healthyLane] = cmp.Or(cfg.healthyRoom, healthyRoom)
+	room[failingLane] = cmp.Or(cfg.failingRoom, failingRoom)
+	return room
 }
 
 // Worker polls and delivers until it is stopped.
 type Worker struct {
 	store     *storage.Store
-	waker     *Waker
+	waker     *wake.Waker
 	log       *slog.Logger
 	now       func() time.Time // steady, as all that is called now here
 	owner     string
-	crew      *crew
-	poller    *poller
-	deliverer *deliverer
-	servers   []*asynq.Server
+	groups    *groups
+	leases    *leases
+	poller    *poll.Poller
+	deliverer *deliver.Deliverer
+	servers   wake.Servers
 	away      *outage
+	// leasesLost ran out or were taken over while this process worked, by the group's kind.
+	leasesLost *prometheus.CounterVec
 
-	cancelWork context.CancelFunc // cuts off what is in flight
-	stopTick   context.CancelFunc
-	ticking    sync.WaitGroup
-}
-
-// turn is one stay at a group: from getting its lease to giving it back.
-type turn struct {
-	group  storage.Group
-	owner  string
-	woken  <-chan struct{}
-	leased *atomic.Bool // false once the lease is lost
-	linger func() time.Duration
-	// crowded says whether others may be waiting for the slot; stepAside gives it back
-	// before the turn ends, if there is room for one in such trouble.
-	crowded   func() bool
-	stepAside func(why trouble) bool
+	cutOff   context.CancelFunc // cuts off what is in flight
+	stopTick context.CancelFunc
+	ticking  sync.WaitGroup
 }
 
 // StartWorker starts working. It needs neither Redis nor the database to answer
 // yet.
 func StartWorker(cfg Config) (*Worker, error) {
-	w := newWorker(cfg)
-	for kind, n := range cfg.shifts() {
-		server := asynq.NewServerFromRedisClient(cfg.Redis, serverConfig(cfg, kind, n))
-		if err := server.Start(handleTask(w.crew, kind)); err != nil {
-			return nil, fmt.Errorf("start the %s worker: %w", kind, err)
-		}
-		w.servers = append(w.servers, server)
+	work, cutOff := context.WithCancel(context.Background())
+	w := newWorker(work, cfg)
+	w.cutOff = cutOff
+	room := cfg.room()
+	var err error
+	w.servers, err = cfg.Waker.Serve(wake.ServerConfig{
+		Concurrency: map[string]int{
+			string(storage.PollGroup): room[pollLane], string(storage.DeliverGroup): room[healthyLane] + room[failingLane],
+		},
+		CheckInterval: cfg.CheckInterval,
+		Handle:        func(ctx context.Context, g wake.Group) { w.groups.run(ctx, groupOf(g)) },
+	})
+	if err != nil {
+		cutOff()
+		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.stopTick = cancel
-	d := &dispatcher{store: cfg.Store, waker: cfg.Waker, crew: w.crew, now: cfg.Store.Steady, away: w.away, log: cfg.Logger}
+	d := &dispatcher{store: cfg.Store, waker: cfg.Waker, groups: w.groups, now: cfg.Store.Steady, away: w.away, log: cfg.Logger}
 	w.ticking.Go(func() { d.run(ctx) })
-	w.ticking.Go(func() { w.poller.secrets.forget(ctx) })
-	w.ticking.Go(func() { w.crew.hearNudges(ctx, cfg.Redis) })
+	w.ticking.Go(func() { w.leases.keep(work) })
+	w.ticking.Go(func() { w.poller.ForgetSecrets(ctx) })
+	w.ticking.Go(func() { cfg.Waker.HearNudges(ctx, func(g wake.Group) { w.groups.nudge(groupOf(g)) }) })
 	return w, nil
 }
 
-// serverConfig is what asynq's server for a kind of group is made from.
-func serverConfig(cfg Config, kind storage.GroupKind, concurrency int) asynq.Config {
-	return asynq.Config{
-		Concurrency:       concurrency,
-		Queues:            queuesIn(cfg.Redis).weights(kind),
-		TaskCheckInterval: cmp.Or(cfg.CheckInterval, CheckInterval),
-		ShutdownTimeout:   asynqGrace,
-		Logger:            asynqLogger{cfg.Logger},
-		LogLevel:          asynq.WarnLevel,
+// newWorker makes a worker that does not work yet. work bounds what will be in flight.
+func newWorker(work context.Context, cfg Config) *Worker {
+	w := &Worker{
+		store: cfg.Store, waker: cfg.Waker, poller: cfg.Poller, deliverer: cfg.Deliverer,
+		log: cfg.Logger, now: cfg.Store.Steady, owner: rand.Text(),
+		away: &outage{
+			log: cfg.Logger, complaint: storage.Complaint, now: cfg.Store.Steady,
+			harmless: leaseTTL / 2, confirm: confirmReturn,
+		},
 	}
+	w.leases = &leases{store: cfg.Store, owner: w.owner, held: map[storage.Group]*lease{}}
+	w.register(promauto.With(cfg.Metrics))
+	w.groups = newGroups(cfg.room(),
+		func(stop context.Context, g storage.Group, woken <-chan struct{}) { w.workOn(stop, work, g, woken) })
+	return w
 }
 
-func newWorker(cfg Config) *Worker {
-	m := newMetrics(cfg.Metrics)
-	w := &Worker{
-		store: cfg.Store, waker: cfg.Waker, log: cfg.Logger, now: cfg.Store.Steady, owner: rand.Text(),
-		away: &outage{log: cfg.Logger, what: "the database", now: cfg.Store.Steady, harmless: leaseTTL / 2},
+// register registers the worker's metrics. All kinds are there from the start, for what
+// appears at 1 has no rate.
+func (w *Worker) register(auto promauto.Factory) {
+	w.leasesLost = auto.NewCounterVec(prometheus.CounterOpts{
+		Name: "relay_leases_lost_total", Help: "Leases that ran out or were taken over while this process worked, by kind.",
+	}, []string{"kind"})
+	recorded := auto.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "relay_recorded_batch_rows", Help: "Results that one commit recorded, by kind.",
+		Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+	}, []string{"kind"})
+	for _, kind := range []storage.GroupKind{storage.PollGroup, storage.DeliverGroup} {
+		w.leasesLost.WithLabelValues(string(kind))
+		recorded.WithLabelValues(string(kind))
 	}
-	work, cancelWork := context.WithCancel(context.Background())
-	w.cancelWork = cancelWork
-	perSecond := float64(cfg.EgressBudget.N) / cfg.EgressBudget.Per.Seconds()
-	w.poller = &poller{
-		store: cfg.Store, source: cfg.Source, policy: cfg.Poll, budget: cfg.Budget,
-		egress:  rate.NewLimiter(rate.Limit(perSecond), 1),
-		secrets: newCache[storage.CredentialSecret](credentialTTL),
-		now:     cfg.Store.Steady, log: cfg.Logger, metrics: m, traces: tracing{cfg.Tracer},
-	}
-	w.poller.joint, w.poller.few = newJoint(pollWriters, w.poller.write), newJoint(1, w.poller.write)
-	w.deliverer = &deliverer{
-		store: cfg.Store, notifier: cfg.Notifier, schedule: cfg.Retry, timeout: cfg.Timeout,
-		disableAfter: cfg.DisableAfter, failingPause: cmp.Or(cfg.failingPause, failingPause),
-		links: links(cfg.ConsoleURL), now: cfg.Store.Steady, log: cfg.Logger, metrics: m,
-		traces: tracing{cfg.Tracer}, throng: throng{most: throngMost},
-	}
-	w.deliverer.joint = newJoint(attemptWriters, w.deliverer.writeAttempts)
-	w.crew = newCrew(cfg.shifts(),
-		func(stop context.Context, g storage.Group, woken <-chan struct{}) { w.shift(stop, work, g, woken) })
-	return w
+	w.store.SetOnRecorded(func(kind storage.GroupKind, results int) {
+		recorded.WithLabelValues(string(kind)).Observe(float64(results))
+	})
 }
 
 // Wake works through groups that a commit of this process has made due: here and
 // at once, or by way of Redis if this process is busy. It never blocks.
 func (w *Worker) Wake(groups []storage.Group) {
-	for i, g := range groups {
-		if !w.crew.wake(g) {
-			w.waker.Wake(groups[i : i+1])
+	for _, g := range groups {
+		if !w.groups.wake(g) {
+			w.waker.Wake(nameOf(g))
 		}
 	}
 }
@@ -188,124 +175,92 @@ func (w *Worker) Wake(groups []storage.Group) {
 // Stop takes no new work and waits for what is in flight, until ctx ends: then
 // it is cut off, and found again by another worker when its lease has run out.
 func (w *Worker) Stop(ctx context.Context) error {
-	w.crew.refuse() // before asynq stops, which may wait for Redis
+	w.groups.refuse() // before asynq stops, which may wait for Redis
 	w.stopTick()
-	w.eachServer((*asynq.Server).Stop)
-	err := w.crew.stop(ctx)
-	w.cancelWork()
-	cutOff, done := context.WithTimeout(context.WithoutCancel(ctx), cutOffGrace)
+	w.servers.Stop()
+	err := w.groups.stop(ctx)
+	w.cutOff()
+	soon, done := context.WithTimeout(context.WithoutCancel(ctx), cutOffGrace)
 	defer done()
-	_ = w.crew.stop(cutOff) // once more, for err says already what matters
-	w.eachServer((*asynq.Server).Shutdown)
+	_ = w.groups.stop(soon) // once more, for err says already what matters
+	w.servers.Shutdown()
 	w.ticking.Wait()
+	w.deliverer.FlushLog()
 	return err
 }
 
-// eachServer does so with all servers at once: each waits for Redis, which may
-// take its time.
-func (w *Worker) eachServer(do func(*asynq.Server)) {
-	var all sync.WaitGroup
-	for _, s := range w.servers {
-		all.Go(func() { do(s) })
-	}
-	all.Wait()
-}
-
-// shift works through one group until nothing in it is due. It takes no new work
+// workOn works on one group, and again soon if more is due then. It takes no new work
 // when stop ends; work bounds what is in flight.
-func (w *Worker) shift(stop, work context.Context, g storage.Group, woken <-chan struct{}) {
-	for range shiftRounds {
-		next, err := w.visit(stop, work, g, woken)
-		switch {
-		case err != nil:
-			if work.Err() == nil {
-				w.report(g, err)
-			}
-			return
-		case next.IsZero() || stop.Err() != nil:
-			return
-		}
-		if pause := next.Sub(w.now()); pause > 0 {
-			if pause < soon {
-				time.AfterFunc(pause, func() { w.crew.wake(g) })
-			}
-			return
-		}
-		if w.crew.crowded(g) {
-			return // whoever has waited longest is next
-		}
+func (w *Worker) workOn(stop, work context.Context, g storage.Group, woken <-chan struct{}) {
+	next, err := w.run(stop, work, g, woken)
+	pause := next.Sub(w.now())
+	switch {
+	case err != nil && work.Err() == nil:
+		w.report(g, err)
+	case err != nil, next.IsZero(), stop.Err() != nil, pause >= soon:
+	case pause <= 0 && w.groups.crowded(g): // whoever has waited longest is next
+	default:
+		time.AfterFunc(max(pause, breath), func() { w.groups.wake(g) })
 	}
 }
 
-// visit takes the group's lease, does what is due, and gives the lease back. It
+// run takes the group's lease, does what is due, and gives the lease back. It
 // returns when the group is due next, zero if never or if another worker has it.
-func (w *Worker) visit(stop, work context.Context, g storage.Group, woken <-chan struct{}) (time.Time, error) {
+func (w *Worker) run(stop, work context.Context, g storage.Group, woken <-chan struct{}) (time.Time, error) {
 	if !w.away.over(afterOutage) {
 		return time.Time{}, nil
 	}
-	ok, err := w.store.LeaseGroup(work, g, w.owner, leaseTTL)
+	asked := time.Now()
+	leased, err := w.store.LeaseGroup(work, g, w.owner, leaseTTL)
 	if errors.Is(err, storage.ErrOutcomeUnknown) {
-		_, releaseErr := w.release(work, g, time.Time{})
+		_, releaseErr := w.release(work, g, storage.Pause{})
 		return time.Time{}, errors.Join(err, releaseErr)
 	}
-	if err == nil && !ok && w.waker.Up() { // the lease is another's
-		w.waker.nudge(work, g)
+	if err == nil && !leased && w.waker.Up() { // the lease is another's
+		w.waker.Nudge(work, nameOf(g))
 	}
-	if err != nil || !ok {
+	if err != nil || !leased {
 		return time.Time{}, err
 	}
-	t := turn{
-		group: g, owner: w.owner, woken: woken, leased: new(atomic.Bool), linger: w.lingers(g.Kind),
-		crowded:   func() bool { return w.crew.crowded(g) },
-		stepAside: func(why trouble) bool { return w.crew.stepAside(g, why) },
-	}
-	t.leased.Store(true)
-	keep, done := context.WithCancel(work)
-	var keeping sync.WaitGroup
-	keeping.Go(func() {
-		keepLease(keep, func(ctx context.Context) (bool, error) {
-			return w.store.RenewLease(ctx, g, w.owner, leaseTTL)
-		}, t.leased)
-	})
-	var notBefore time.Time
-	if g.Kind == storage.PollGroup {
-		notBefore, err = w.poller.work(stop, work, t)
-	} else {
-		notBefore, err = w.deliverer.work(stop, work, t)
-	}
-	done()
-	keeping.Wait()
-	if errors.Is(err, storage.ErrLeaseLost) || !t.leased.Load() {
-		w.poller.metrics.leaseLost(g.Kind)
+	held, lose := context.WithCancelCause(stop)
+	defer lose(nil)
+	w.leases.hold(g, asked, func() { lose(storage.ErrLeaseLost) })
+	limit, err := w.do(held, work, g, woken)
+	w.leases.letGo(g)
+	if errors.Is(err, storage.ErrLeaseLost) || errors.Is(context.Cause(held), storage.ErrLeaseLost) {
+		w.leasesLost.WithLabelValues(string(g.Kind)).Inc()
 		return time.Time{}, nil
 	}
-	if pause := w.now().Add(errorPause); err != nil && !storage.Unavailable(err) && pause.After(notBefore) {
-		notBefore = pause
+	if pause := w.now().Add(errorPause); err != nil && !storage.Unavailable(err) && pause.After(limit.Until) {
+		limit = storage.Pause{Until: pause}
 	}
-	next, releaseErr := w.release(work, g, notBefore)
+	next, releaseErr := w.release(work, g, limit)
 	return next, errors.Join(err, releaseErr)
 }
 
-// lingers is how long a shift stays with nothing to do, in case that more comes: a
-// trickle then costs no lease for each, and is heard of at once.
-func (w *Worker) lingers(kind storage.GroupKind) func() time.Duration {
-	return func() time.Duration {
-		if w.crew.roomy(kind) {
-			return linger
-		}
-		return 0
+// do does what is due in the leased group.
+func (w *Worker) do(stop, work context.Context, g storage.Group, woken <-chan struct{}) (limit storage.Pause, err error) {
+	lease := pipeline.Lease{
+		Group: g.ID, Owner: w.owner, Woken: woken,
+		IdleWait: func() time.Duration { return w.groups.idleWait(g) },
+		Crowded:  func() bool { return w.groups.crowded(g) },
 	}
+	if g.Kind == storage.PollGroup {
+		return w.poller.Run(stop, work, lease)
+	}
+	limit.Until, err = w.deliverer.Run(stop, work, lease, func() bool { return w.groups.fails(g) })
+	return limit, err
 }
 
 // release gives the group's lease back, as soon as the database takes it: a lease
 // that is not given back keeps everybody from the group until it has run out.
-func (w *Worker) release(work context.Context, g storage.Group, notBefore time.Time) (next time.Time, err error) {
+func (w *Worker) release(work context.Context, g storage.Group, limit storage.Pause) (next time.Time, err error) {
 	for end := time.Now().Add(leaseTTL); ; {
-		next, err = w.store.ReleaseGroup(work, g, w.owner, notBefore)
+		next, err = w.store.ReleaseGroup(work, g, w.owner, limit)
 		switch {
 		case errors.Is(err, storage.ErrLeaseLost):
 			return time.Time{}, nil
-		case err == nil, !storage.Unavailable(err), time.Now().After(end), !wait(work, recordPauseMax):
+		case err == nil, !storage.Unavailable(err), time.Now().After(end), !wait(work, releasePause):
 			return next, err
 		}
 	}
@@ -321,13 +276,3 @@ func (w *Worker) report(g storage.Group, err error) {
 	w.log.Error("a group's work failed; it is tried again", "kind", string(g.Kind), "group", g.ID,
 		"pause", errorPause, "error", err)
 }
-
-// asynqLogger keeps asynq's own account of an outage at debug: the waker has
-// logged the outage once already.
-type asynqLogger struct{ log *slog.Logger }
-
-func (l asynqLogger) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...), "from", "asynq") }
-func (l asynqLogger) Info(args ...any)  { l.Debug(args...) }
-func (l asynqLogger) Warn(args ...any)  { l.Debug(args...) }
-func (l asynqLogger) Error(args ...any) { l.Debug(args...) }
-func (l asynqLogger) Fatal(args ...any) { l.log.Error(fmt.Sprint(args...), "from", "asynq") }

@@ -1,6 +1,8 @@
 package jobs
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -19,13 +21,17 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"oprelay/deploy/testenv"
-	"oprelay/jobs/cloudflare"
 	"oprelay/jobs/cloudflare/simulator"
+	"oprelay/jobs/deliver"
+	"oprelay/jobs/poll"
+	"oprelay/jobs/source"
+	"oprelay/jobs/wake"
 	"oprelay/notifier"
 	"oprelay/notifier/egress"
 	"oprelay/notifier/slacktest"
 	"oprelay/notifier/webhooktest"
 	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
 // TestMain has more tests run at a time than there are processors: they mostly wait.
@@ -43,20 +49,21 @@ type backend struct {
 	name     string
 	database func(*testing.T) string
 	redis    func(*testing.T) string
+	moveMost int // see storage.Config; 0 for so few that holding or canceling what waits takes several runs
 }
 
 func sqliteBackend() backend {
-	return backend{"sqlite, embedded redis", func(t *testing.T) string {
+	return backend{name: "sqlite, embedded redis", redis: embedded, database: func(t *testing.T) string {
 		t.Helper()
 		return "sqlite:" + filepath.Join(t.TempDir(), "relay.db")
-	}, embedded}
+	}}
 }
 
 func postgresBackend() backend {
 	return backend{
-		"postgres, redis",
-		func(t *testing.T) string { t.Helper(); return testenv.Postgres(t) },
-		func(t *testing.T) string { t.Helper(); return testenv.Redis(t) },
+		name:     "postgres, redis",
+		database: func(t *testing.T) string { t.Helper(); return testenv.Postgres(t) },
+		redis:    func(t *testing.T) string { t.Helper(); return testenv.Redis(t) },
 	}
 }
 
@@ -74,9 +81,12 @@ type relay struct {
 	slack    *slacktest.Server
 	log      *slog.Logger
 	lines    *lines
-	config   Config       // of the workers that are started from now on
+	poll     poll.Config // of the workers that are started from now on
+	deliver  deliver.Config
+	config   Config
 	hook     redis.Hook   // of their Redis clients; nil for none
 	step     atomic.Int64 // how far the wall clock is set from the right time
+	skipped  atomic.Int64 // what has gone by without anybody waiting for it
 
 	mu    sync.Mutex
 	wakes []func([]storage.Group) // of the workers
@@ -86,15 +96,16 @@ type relay struct {
 // it completes at once, unless it is added with another plan.
 func newRelay(t *testing.T, b backend) *relay {
 	t.Helper()
-	keys, err := storage.ParseKeyring(storage.NewKey())
+	keys, err := seal.ParseKeyring(seal.NewKey())
 	if err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
 	r := &relay{t: t, redisURL: b.redis(t), slack: slacktest.New(slacktest.Options{})}
 	r.store, err = storage.Open(t.Context(), storage.Config{
-		URL: b.database(t), Keys: keys, OnDue: r.due, Now: r.wall, Elapsed: func() time.Duration { return time.Since(began) },
-		MoveMost: 3, // so that what is held or canceled at once takes several visits
+		URL: b.database(t), Keys: keys, OnDue: r.due, Now: r.wall,
+		Elapsed:  func() time.Duration { return time.Since(began) + time.Duration(r.skipped.Load()) },
+		MoveMost: cmp.Or(b.moveMost, 3),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -113,8 +124,22 @@ func newRelay(t *testing.T, b backend) *relay {
 		t.Fatal(err)
 	}
 	r.log, r.lines = newLog()
-	r.config = r.hurried()
+	r.hurry()
+	r.notifyWith(func(*notifier.Config) {})
 	return r
+}
+
+// notifyWith has the workers that are started from now on send so.
+func (r *relay) notifyWith(edit func(*notifier.Config)) {
+	r.t.Helper()
+	config := notifier.Config{
+		Egress:   egress.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		SlackURL: serve(r.t, r.slack) + slacktest.APIPath,
+	}
+	edit(&config)
+	sender := notifier.New(config)
+	r.t.Cleanup(sender.Close)
+	r.deliver.Notifier = sender
 }
 
 // wall is the time as the relay's clock is set.
@@ -129,27 +154,70 @@ func (r *relay) due(groups []storage.Group) {
 	}
 }
 
-func (r *relay) hurried() Config {
-	sender := notifier.New(notifier.Config{
-		Egress:   egress.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
-		SlackURL: serve(r.t, r.slack) + slacktest.APIPath,
-	})
-	source := cloudflare.New(cloudflare.Config{BaseURL: serve(r.t, r.upstream)})
-	r.t.Cleanup(func() { sender.Close(); source.Close() })
-	return Config{
-		Store: r.store, Source: source, Notifier: sender, Logger: r.log,
-		Poll: PollPolicy{
-			Lag: 0.1, Min: 20 * time.Millisecond, Max: 100 * time.Millisecond,
-			UnobservableAfter: 300 * time.Millisecond, LockOut: time.Hour,
-		},
-		Budget:       storage.Budget{N: 10_000, Per: time.Minute},
-		EgressBudget: storage.Budget{N: 1000, Per: time.Second},
-		Retry:        RetrySchedule{50 * time.Millisecond, 50 * time.Millisecond, 50 * time.Millisecond},
-		Timeout:      5 * time.Second, DisableAfter: time.Hour,
-		ConsoleURL: "https://console.example",
-		// There are many relays at a time in tests, most of them on an embedded Redis.
-		CheckInterval: EmbeddedCheckInterval,
+// anyID is Cloudflare's definition at a base, for operations whose ids are words.
+func anyID(t *testing.T, base string) *source.Set {
+	t.Helper()
+	builtin, err := source.Load(nil, nil)
+	if err != nil {
+		t.Fatal(err)
 	}
+	text, err := builtin.YAML("cloudflare.lists")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "cloudflare.yaml")
+	text = bytes.ReplaceAll(text, []byte("[0-9a-f]{32}"), []byte("[A-Za-z0-9_ -]+"))
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sources, err := source.Load([]string{file}, map[string]string{"cloudflare": base})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sources
+}
+
+// hurry has the workers that are started from now on be in a hurry.
+func (r *relay) hurry() {
+	sources := anyID(r.t, serve(r.t, r.upstream))
+	client := source.NewClient(source.Config{})
+	r.t.Cleanup(client.Close)
+	r.poll = poll.Config{
+		Store: r.store, Client: client, Sources: sources, Logger: r.log,
+		Policy: poll.Policy{
+			Intervals:         storage.Intervals{Lag: 0.1, Min: 20 * time.Millisecond, Max: 100 * time.Millisecond},
+			UnobservableAfter: 300 * time.Millisecond,
+		},
+		Budget: storage.Budget{N: 10_000, Per: time.Minute},
+		Egress: storage.Budget{N: 1000, Per: time.Second},
+	}
+	r.deliver = deliver.Config{
+		Store: r.store, Logger: r.log, ConsoleURL: "https://console.example",
+		Retry:   deliver.RetrySchedule{50 * time.Millisecond, 50 * time.Millisecond, 50 * time.Millisecond},
+		Timeout: 5 * time.Second, DisableAfter: time.Hour,
+	}
+	// There are many relays at a time in tests, most of them on an embedded Redis.
+	r.config = Config{Store: r.store, Logger: r.log, CheckInterval: EmbeddedCheckInterval}
+}
+
+func embedded(t *testing.T) string {
+	t.Helper()
+	e, err := wake.StartEmbedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	return e.URL()
+}
+
+func openRedis(t *testing.T, url string) redis.UniversalClient {
+	t.Helper()
+	client, err := wake.Open(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
 }
 
 func serve(t *testing.T, handler http.Handler) string {
@@ -163,11 +231,12 @@ func serve(t *testing.T, handler http.Handler) string {
 func (r *relay) start() *Worker {
 	r.t.Helper()
 	config := r.config
-	config.Redis = openRedis(r.t, r.redisURL)
+	config.Poller, config.Deliverer = poll.New(r.poll), deliver.New(r.deliver)
+	client := openRedis(r.t, r.redisURL)
 	if r.hook != nil {
-		config.Redis.AddHook(r.hook)
+		client.AddHook(r.hook)
 	}
-	config.Waker = StartWaker(config.Redis, r.log, time.Now)
+	config.Waker = StartWaker(client, r.log, time.Now)
 	w, err := StartWorker(config)
 	if err != nil {
 		r.t.Fatal(err)
@@ -187,7 +256,7 @@ func (r *relay) start() *Worker {
 func (r *relay) credential(token string) string {
 	r.t.Helper()
 	c, err := r.store.CreateCredential(r.t.Context(), storage.NewCredential{
-		TenantID: r.tenant, Name: token, Secret: storage.CredentialSecret{APIToken: storage.Secret(token)},
+		TenantID: r.tenant, Upstream: "cloudflare", Name: token, Secret: storage.CredentialSecret{APIToken: seal.Secret(token)},
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -209,7 +278,7 @@ func (r *relay) webhook(edit func(*storage.NewDestination)) receiver {
 	stand := webhooktest.New(secret)
 	n := storage.NewDestination{
 		TenantID: r.tenant, Kind: storage.KindWebhook, Name: "receiver", URL: serve(r.t, stand), MaxInFlight: 20,
-		Secret: storage.DestinationSecret{Signing: []storage.SigningSecret{{Value: storage.Secret(secret)}}},
+		Secret: storage.DestinationSecret{Signing: []storage.SigningSecret{{Value: seal.Secret(secret)}}},
 	}
 	if edit != nil {
 		edit(&n)
@@ -246,7 +315,7 @@ func (r *relay) watchFor(timeout time.Duration, credential string, operations []
 	wanted := make([]storage.NewWatch, len(operations))
 	for i, id := range operations {
 		wanted[i] = storage.NewWatch{
-			TenantID: r.tenant, AccountID: account, OperationID: id, CredentialID: credential, DestinationIDs: destinations,
+			TenantID: r.tenant, Source: "cloudflare.lists", Upstream: "cloudflare", Params: map[string]string{"account_id": account}, OperationID: id, CredentialID: credential, DestinationIDs: destinations,
 			Events: []string{
 				storage.EventOperationCompleted, storage.EventOperationFailed,
 				storage.EventOperationExpired, storage.EventOperationUnobservable,

@@ -96,7 +96,7 @@ func TestWatchDeadline(t *testing.T) {
 func TestYoungOperation(t *testing.T) {
 	t.Parallel()
 	r := newRelay(t, sqliteBackend())
-	r.config.Poll.UnobservableAfter = time.Hour
+	r.poll.Policy.UnobservableAfter = time.Hour
 	r.start()
 	to := r.webhook(nil)
 	r.add("young", simulator.Plan{Misbehaviour: simulator.Misbehaviour{Name: "not_found", Times: 2}})
@@ -112,7 +112,7 @@ func TestUnknownOperation(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRelay(t, b)
-			r.config.Poll.UnobservableAfter = 2 * time.Second
+			r.poll.Policy.UnobservableAfter = 2 * time.Second
 			r.start()
 			to := r.webhook(nil)
 			r.add("unknown", simulator.Plan{Misbehaviour: simulator.Misbehaviour{Name: "not_found"}})
@@ -122,6 +122,41 @@ func TestUnknownOperation(t *testing.T) {
 			}
 			if body := r.await(to, 1)[0].Body; reason(body) != storage.ReasonNotFound {
 				t.Errorf("got %s", body)
+			}
+		})
+	}
+}
+
+// Whoever no poll has ever seen by its deadline was not observable, however long the
+// grace period is, and only that credential's watches or that operation's are told so.
+func TestDeadlineOfWhatWasNeverSeen(t *testing.T) {
+	t.Parallel()
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			r.poll.Policy.UnobservableAfter = time.Hour
+			r.start()
+			missing := simulator.Fault{Credential: simulator.TokenFingerprint("missing"), Misbehaviour: simulator.Misbehaviour{Name: "refusal"}}
+			if err := r.upstream.AddFault(missing); err != nil {
+				t.Fatal(err)
+			}
+			r.add("unknown", simulator.Plan{Misbehaviour: simulator.Misbehaviour{Name: "not_found"}})
+			r.add("blocked", simulator.Plan{Misbehaviour: simulator.Misbehaviour{Name: "blocked"}})
+			good, bad := r.credential("token"), r.credential("missing")
+			for _, test := range []struct{ credential, operation, status, reason string }{
+				{bad, "op", storage.WatchUnobservable, storage.ReasonCredentialRejected},
+				{good, "unknown", storage.WatchUnobservable, storage.ReasonNotFound},
+				{good, "blocked", storage.WatchExpired, storage.ReasonDeadline},
+			} {
+				to := r.webhook(nil)
+				watch := r.ended(r.watchFor(500*time.Millisecond, test.credential, []string{test.operation}, to.id)[0])
+				if watch.Status != test.status || watch.FinishedAt.Before(watch.ExpiresAt) || watch.Polls == 0 {
+					t.Errorf("%s: %+v", test.operation, watch)
+				}
+				if body := r.await(to, 1)[0].Body; reason(body) != test.reason {
+					t.Errorf("%s: %s", test.operation, body)
+				}
 			}
 		})
 	}
@@ -223,6 +258,57 @@ func TestRateLimitParksTheCredential(t *testing.T) {
 	}
 }
 
+// What the upstream says of its own count rests a credential for no longer than the
+// budget's window, whatever it says.
+func TestHintOutlivesNoWindow(t *testing.T) {
+	t.Parallel()
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			r.poll.Budget = storage.Budget{N: 100, Per: time.Second}
+			r.start()
+			r.add("op", simulator.Plan{RunningFor: 2 * time.Second, Misbehaviour: simulator.Misbehaviour{Name: "ratelimit_exhausted"}})
+			watch := r.ended(r.watch(r.credential("token"), []string{"op"}, r.webhook(nil).id)[0])
+			if watch.Status != storage.WatchCompleted || watch.Polls > 4 {
+				t.Errorf("got %+v", watch) // a poll at once, and one for each window
+			}
+		})
+	}
+}
+
+// An answer that says that more is left ends what an earlier one said.
+func TestContradictedHint(t *testing.T) {
+	t.Parallel()
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRelay(t, b)
+			r.poll.Budget = storage.Budget{N: 1000, Per: time.Hour}
+			for operation, m := range map[string]simulator.Misbehaviour{
+				"first":  {Name: "ratelimit_exhausted", Times: 1},
+				"second": {Name: "ratelimit_constant", Times: 1, Delay: time.Second},
+			} {
+				r.add(operation, simulator.Plan{RunningFor: time.Second, Misbehaviour: m})
+			}
+			credential, to := r.credential("token"), r.webhook(nil).id
+			watches := r.watch(credential, []string{"first", "second"}, to)
+			r.start()
+			eventually(t, func() bool {
+				w, err := r.store.Watch(t.Context(), r.tenant, watches[0].ID)
+				return err == nil && w.Polls == 1
+			}, nil, "the first answer")
+			// While the second is under way somebody asks in vain for more.
+			watches = append(watches, r.watch(credential, []string{"third"}, to)...)
+			for _, watch := range watches {
+				if watch = r.ended(watch); watch.Status != storage.WatchCompleted {
+					t.Errorf("got %+v", watch)
+				}
+			}
+		})
+	}
+}
+
 func TestProgressInSlack(t *testing.T) {
 	t.Parallel()
 	for _, b := range backends() {
@@ -257,4 +343,15 @@ func TestProgressInSlack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// reason is why an event says that its watch expired or became unobservable.
+func reason(body []byte) string {
+	var event struct {
+		Data struct {
+			Reason string `json:"reason"`
+		} `json:"data"`
+	}
+	_ = json.Unmarshal(body, &event)
+	return event.Data.Reason
 }

@@ -24,7 +24,7 @@ func BenchmarkRenderSlack(b *testing.B) {
 	started := time.Now()
 	facts := Facts{
 		Type: "operation.failed", Status: "failed", WatchID: "watch_01h455vb4pex5vsknk084sn02q", Source: "cloudflare.lists",
-		AccountID: strings.Repeat("a", 32), OperationID: strings.Repeat("b", 32),
+		Params: map[string]string{"account_id": strings.Repeat("a", 32)}, OperationID: strings.Repeat("b", 32),
 		Error: "This list is at the maximum number of items", StartedAt: started, EndedAt: started.Add(time.Minute), Polls: 7,
 		Metadata: map[string]string{"deploy": "42", "pipeline": "edge-configuration"}, Link: "https://relay.example.com/watches/1",
 	}

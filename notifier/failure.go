@@ -24,7 +24,8 @@ const (
 	Passing     Kind = iota // may go well later
 	Rejected                // Slack refuses this token or channel for good: disable as "rejected"
 	Gone                    // the receiver is no more: disable as "gone"
-	RateLimited             // Slack asks to slow down
+	RateLimited             // it asks for a pause: 429, or 502, 503 or 504 with Retry-After
+	Own                     // this machine could not send it: nothing is wrong with the destination
 )
 
 // String names the kind for logs.
@@ -38,6 +39,8 @@ func (k Kind) String() string {
 		return "gone"
 	case RateLimited:
 		return "rate limited"
+	case Own:
+		return "own trouble"
 	default:
 		return fmt.Sprintf("kind %d", int(k))
 	}
@@ -61,9 +64,30 @@ func passing(format string, args ...any) *Error {
 	return &Error{Kind: Passing, Err: fmt.Errorf(format, args...)}
 }
 
+// transportError tells why no answer came, and whether that was the other side's doing.
+func (c *Client) transportError(ctx context.Context, err error) *Error {
+	if egress.OutOfFiles(err) {
+		c.outOfFiles()
+	}
+	if why := c.host.Trouble(ctx, err); why != "" {
+		return &Error{Kind: Own, Err: errors.New(why)}
+	}
+	return transportError(ctx, err, c.within)
+}
+
+// worded is a cause in words of our own, for people.
+type worded struct {
+	text  string
+	cause error
+}
+
+func (w worded) Error() string { return w.text }
+
+func (w worded) Unwrap() error { return w.cause }
+
 // transportError tells why no answer came, in words of our own: the texts of net/http quote URLs, and quote
-// what the other side sent, which may be our own request echoed.
-func transportError(ctx context.Context, err error) *Error {
+// what the other side sent, which may be our own request echoed. The attempt had as long as within says.
+func transportError(ctx context.Context, err error, within time.Duration) *Error {
 	if cause := ctx.Err(); cause != nil {
 		err = cause
 	}
@@ -74,9 +98,9 @@ func transportError(ctx context.Context, err error) *Error {
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return passing("no complete answer in time: %w", context.DeadlineExceeded)
+		return &Error{Kind: Passing, Err: worded{fmt.Sprintf("no complete answer within %v", within), context.DeadlineExceeded}}
 	case errors.Is(err, context.Canceled):
-		return passing("the send was interrupted: %w", context.Canceled)
+		return &Error{Kind: Passing, Err: worded{"the send was interrupted", context.Canceled}}
 	case errors.As(err, &forbidden):
 		return passing("the destination is not at a public address (%s): %w", forbidden.Why, egress.ErrForbidden)
 	case errors.As(err, &dns) && dns.IsNotFound:

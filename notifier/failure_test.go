@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"oprelay/notifier/egress"
 )
@@ -35,7 +36,7 @@ func TestTransportErrorsInOurWords(t *testing.T) {
 		{tls.AlertError(40), "handshake failure"},
 		{errors.New("tls: MARKER"), "TLS handshake failed"},
 		{errors.New("http: server gave HTTP response to HTTPS client"), "does not speak TLS"},
-		{context.DeadlineExceeded, "no complete answer in time"},
+		{context.DeadlineExceeded, "no complete answer within 1m30s"},
 		{io.ErrUnexpectedEOF, "closed before the answer was complete"},
 		{errors.New("net/http: server response headers exceeded 65536 bytes; aborted"), "headers are too large"},
 		{errors.New(`malformed HTTP version "MARKER"`), "not valid HTTP"},
@@ -43,8 +44,8 @@ func TestTransportErrorsInOurWords(t *testing.T) {
 	}
 	for _, tt := range tests {
 		for _, err := range []error{tt.err, fmt.Errorf("a: %w", tt.err), &url.Error{Op: "Post", URL: "http://MARKER/tls: ", Err: tt.err}} {
-			got := transportError(t.Context(), err)
-			if text := got.Error(); got.Kind != Passing || !strings.Contains(text, tt.want) || strings.Contains(text, "MARKER") {
+			got := transportError(t.Context(), err, 90*time.Second)
+			if text := got.Error(); got.Kind != Passing || !strings.Contains(text, tt.want) || strings.Contains(text, "MARKER") || strings.Contains(text, "context") {
 				t.Errorf("%v: got %q, want %q", err, text, tt.want)
 			}
 		}
@@ -54,7 +55,7 @@ func TestTransportErrorsInOurWords(t *testing.T) {
 func TestKindNames(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[Kind]string{
-		Passing: "passing", Rejected: "rejected", Gone: "gone", RateLimited: "rate limited", 9: "kind 9",
+		Passing: "passing", Rejected: "rejected", Gone: "gone", RateLimited: "rate limited", Own: "own trouble", 9: "kind 9",
 	} {
 		if got := kind.String(); got != want {
 			t.Errorf("got %q, want %q", got, want)

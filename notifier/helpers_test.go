@@ -87,7 +87,7 @@ func testFacts(status string) notifier.Facts {
 		Status:      status,
 		WatchID:     "watch_01kay5v2s5f0rs2m5j7cw9q4te",
 		Source:      "cloudflare.lists",
-		AccountID:   "023e105f4ecef8ad9ca31a8372d0c353",
+		Params:      map[string]string{"account_id": "023e105f4ecef8ad9ca31a8372d0c353"},
 		OperationID: "4da8780eeb215e6cb7f48dd981c4ea02",
 		StartedAt:   started,
 		Polls:       7,

@@ -186,7 +186,7 @@ func encodings(t *testing.T) []misbehaviour {
 			endless(z, make([]byte, 1<<20))
 		}), status: 200, body: "*"},
 		{name: "gzip in endless members", serve: first(head("gzip"), flood(packed)), status: 200, body: "*"},
-		{name: "gzip in endless empty members", serve: first(head("gzip"), flood(string(gzipOf(t, "")))), late: true, status: 200},
+		{name: "gzip in endless empty members", serve: first(head("gzip"), flood(string(gzipOf(t, "")))), status: 200},
 		{name: "gzip within gzip", answer: head("gzip") + string(gzipOf(t, string(gzipOf(t, "hi")))), status: 200, body: string(gzipOf(t, "hi"))},
 		{name: "gzip named twice", answer: head("gzip, gzip") + "thanks", status: 200, body: "thanks"},
 		{name: "gzip cut short", answer: head("gzip") + packed[:1000], status: 200, body: "*"},

@@ -6,6 +6,8 @@
 package notifier
 
 import (
+	"cmp"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -24,27 +26,44 @@ type Config struct {
 	Egress egress.Policy
 	// SlackURL is the base of the Slack Web API, with or without its last slash. Empty means DefaultSlackURL.
 	SlackURL string
+	// Timeout is what the contexts of sends give one attempt, the answer's body included: the limits of its parts
+	// follow from it. 0 means egress.DefaultWithin.
+	Timeout time.Duration
+	// Resolver looks up hosts' names. Nil means the system's.
+	Resolver *net.Resolver
+	// MaxIdle is how many connections may wait for reuse: to Slack's Web API, and to all else. 0 means
+	// egress.DefaultMaxIdle.
+	MaxIdle int
+	// OutOfFiles is told of each send that failed because no file could be opened. Nil tells nobody.
+	OutOfFiles func()
 	// Now dates attempts. Nil means time.Now.
 	Now func() time.Time
 }
 
 // Client sends messages. It is safe for concurrent use and meant to be shared: its connections are pooled.
 type Client struct {
-	userAgent string
-	slackURL  string
-	now       func() time.Time
-	untrusted *http.Transport // to URLs that tenants chose
-	operator  *http.Transport // to the Slack Web API, whose base the operator chose
+	userAgent  string
+	slackURL   string
+	within     time.Duration // what one attempt has
+	now        func() time.Time
+	untrusted  *http.Transport // to URLs that tenants chose
+	operator   *http.Transport // to the Slack Web API, whose base the operator chose
+	host       *egress.Host
+	outOfFiles func()
 }
 
 // New returns a client that has opened no connection yet.
 func New(cfg Config) *Client {
+	dialing := egress.Dialing{Within: cfg.Timeout, Resolver: cfg.Resolver, MaxIdle: cfg.MaxIdle}
 	c := &Client{
-		userAgent: "relay/dev",
-		slackURL:  DefaultSlackURL,
-		now:       time.Now,
-		untrusted: egress.NewTransport(cfg.Egress),
-		operator:  egress.NewOperatorTransport(),
+		userAgent:  "relay/dev",
+		slackURL:   DefaultSlackURL,
+		within:     cmp.Or(cfg.Timeout, egress.DefaultWithin),
+		now:        time.Now,
+		untrusted:  egress.NewTransport(cfg.Egress, dialing),
+		operator:   egress.NewOperatorTransport(dialing),
+		host:       egress.NewHost(dialing),
+		outOfFiles: func() {},
 	}
 	if cfg.Version != "" {
 		c.userAgent = "relay/" + cfg.Version
@@ -54,6 +73,9 @@ func New(cfg Config) *Client {
 	}
 	if cfg.Now != nil {
 		c.now = cfg.Now
+	}
+	if cfg.OutOfFiles != nil {
+		c.outOfFiles = cfg.OutOfFiles
 	}
 	return c
 }
@@ -89,3 +111,61 @@ type SlackRef struct {
 
 // IsZero reports whether the reference names no message.
 func (r SlackRef) IsZero() bool { return r.Channel == "" || r.TS == "" }
+
+// Facts is what a person reads about an event or about a watch's progress. Strings may hold anything: the
+// rendering escapes and cuts them.
+type Facts struct {
+	Type        string // the event's type; empty for a progress update
+	Status      string // watching, pending, running, completed, failed, expired, unobservable or canceled
+	WatchID     string
+	Name        string            // the watch's, for people; may be empty
+	Source      string            // such as cloudflare.lists
+	Params      map[string]string // what the source asks for beside the id, such as account_id
+	OperationID string
+	Error       string // the upstream's message about a failed operation
+	Reason      string // deadline, not_found or credential_rejected
+	StartedAt   time.Time
+	EndedAt     time.Time // zero while the operation goes on
+	Polls       int
+	Metadata    map[string]string
+	Link        string // the watch's page in the console; empty if there is none
+
+	// Alert, if set, is told instead of an operation: destination.disabled, credential.rejected,
+	// delivery.failed, destination.test.
+	Alert *Alert
+	// Digest, if set, is told instead of all else.
+	Digest *Digest
+}
+
+// Digest is many messages in one.
+type Digest struct {
+	Counts []Count // the most urgent first
+	First  []Facts // the most urgent, each told in a line; of an alert, Error says why
+	Link   string  // the console's list of all; empty if there is none
+}
+
+// Count is how many of a digest's messages came to a result.
+type Count struct {
+	Status string // as in Facts, or CountAlert or CountTest
+	N      int
+	Link   string // the console's list of these; empty if there is none
+}
+
+// What a digest counts beside the ends of operations.
+const (
+	CountAlert = "alert"
+	CountTest  = "test"
+)
+
+// Alert is news about the relay's own set-up rather than about an operation.
+type Alert struct {
+	Title  string
+	Text   string
+	Fields []Field
+}
+
+// Field is one named value of an [Alert].
+type Field struct {
+	Name  string
+	Value string
+}

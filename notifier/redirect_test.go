@@ -52,12 +52,15 @@ func TestRetryAfterOnTheWire(t *testing.T) {
 				}
 				continue
 			}
-			expected := want
+			expected, kind := want, notifier.Passing
 			if status == http.StatusInternalServerError {
 				expected = 0
 			}
-			if failure := failureOf(t, err); failure.RetryAfter != expected || failure.Kind != notifier.Passing {
-				t.Errorf("%d with %.60s: retry after %v, want %v", status, value, failure.RetryAfter, expected)
+			if status == http.StatusTooManyRequests || expected > 0 {
+				kind = notifier.RateLimited
+			}
+			if failure := failureOf(t, err); failure.RetryAfter != expected || failure.Kind != kind {
+				t.Errorf("%d with %.60s: %v, retry after %v, want %v", status, value, failure.Kind, failure.RetryAfter, expected)
 			}
 		}
 	}

@@ -54,8 +54,14 @@ func TestSlackBotPostsAnewWhatIsGone(t *testing.T) {
 		}
 	}
 	client, slack := slackBot(t)
-	slack.FailNext(1, slacktest.Failure{Status: http.StatusInternalServerError})
+	slack.FailNext(1, slacktest.Failure{Status: http.StatusNotFound, Body: `{"ok":false,"error":"message_not_found"}`})
 	_, err := client.SendSlackBot(t.Context(), "xoxb-1", "C1", notifier.SlackRef{Channel: "C1", TS: "1.0"}, testMessage())
+	if err != nil || len(slack.Messages()) != 1 {
+		t.Errorf("message_not_found with 404: %v, %d messages", err, len(slack.Messages()))
+	}
+	client, slack = slackBot(t)
+	slack.FailNext(1, slacktest.Failure{Status: http.StatusInternalServerError})
+	_, err = client.SendSlackBot(t.Context(), "xoxb-1", "C1", notifier.SlackRef{Channel: "C1", TS: "1.0"}, testMessage())
 	if err == nil || slack.Requests() != 1 {
 		t.Errorf("a passing error made it post anew: %v, %d requests", err, slack.Requests())
 	}
@@ -87,8 +93,18 @@ func TestSlackBotFailures(t *testing.T) {
 		{"limited, no time", slacktest.Failure{Status: 429}, notifier.RateLimited, 0, "429"},
 		{"limited, odd time", slacktest.Failure{Status: 429, RetryAfter: "soon"}, notifier.RateLimited, 0, "429"},
 		{"500", slacktest.Failure{Status: 500, Body: "<html>"}, notifier.Passing, 0, "500 Internal Server Error"},
-		{"503 with time", slacktest.Failure{Status: 503, RetryAfter: "7"}, notifier.Passing, 7 * time.Second, "503"},
+		{"503 with time", slacktest.Failure{Status: 503, RetryAfter: "7"}, notifier.RateLimited, 7 * time.Second, "503"},
 		{"403 at the edge", slacktest.Failure{Status: 403, Body: "<html>"}, notifier.Passing, 0, "403"},
+		{"403 with a code", slacktest.Failure{Status: 403, Body: `{"ok":false,"error":"invalid_auth"}`}, notifier.Rejected, 0, "invalid_auth (403 Forbidden)"},
+		{"404 with a code", slacktest.Failure{Status: 404, Body: `{"ok":false,"error":"channel_not_found"}`}, notifier.Rejected, 0, "channel_not_found (404 Not Found)"},
+		{"400 with a passing code", slacktest.Failure{Status: 400, Body: `{"ok":false,"error":"invalid_blocks"}`}, notifier.Passing, 0, "invalid_blocks (400 Bad Request)"},
+		{"400 that limits", slacktest.Failure{Status: 400, Body: `{"ok":false,"error":"ratelimited"}`}, notifier.RateLimited, 0, "ratelimited"},
+		{"429 with a permanent code", slacktest.Failure{Status: 429, RetryAfter: "30", Body: `{"ok":false,"error":"invalid_auth"}`}, notifier.RateLimited, 30 * time.Second, "429"},
+		{"500 with a code", slacktest.Failure{Status: 500, Body: `{"ok":false,"error":"internal_error"}`}, notifier.Passing, 0, "500 Internal Server Error: internal_error"},
+		{"503 with a permanent code", slacktest.Failure{Status: 503, Body: `{"ok":false,"error":"invalid_auth"}`}, notifier.Passing, 0, "503 Service Unavailable: invalid_auth"},
+		{"403 of another's JSON", slacktest.Failure{Status: 403, Body: `{"error":"invalid_auth"}`}, notifier.Passing, 0, "Slack answered 403 Forbidden"},
+		{"403 of a gateway's JSON", slacktest.Failure{Status: 403, Body: `{"success":false,"error":"invalid_auth"}`}, notifier.Passing, 0, "Slack answered 403 Forbidden"},
+		{"403 with an odd code", slacktest.Failure{Status: 403, Body: `{"ok":false,"error":"MARKER of the request"}`}, notifier.Passing, 0, "Slack answered 403 Forbidden"},
 		{"302", slacktest.Failure{Status: 302}, notifier.Passing, 0, "302"},
 		{"not JSON", slacktest.Failure{Body: "<html>"}, notifier.Passing, 0, "could not be read"},
 		{"truncated", slacktest.Failure{Body: `{"ok":tr`}, notifier.Passing, 0, "could not be read"},
@@ -149,22 +165,46 @@ func TestSlackWebhookFailures(t *testing.T) {
 		text    string
 		kind    notifier.Kind
 		retries bool
+		foreign bool // the error says that these are not Slack's words
 	}{
-		{404, "no_service", notifier.Gone, false},
-		{404, "", notifier.Gone, false},
-		{410, "channel_is_archived", notifier.Gone, false},
-		{403, "action_prohibited", notifier.Rejected, false},
-		{403, "invalid_token", notifier.Rejected, false},
-		{403, "posting_to_general_channel_denied", notifier.Rejected, false},
-		{400, "user_not_found", notifier.Rejected, false},
-		{400, "invalid_payload", notifier.Passing, false},
-		{400, "<html>", notifier.Passing, false},
-		{403, "", notifier.Passing, false},
-		{302, "", notifier.Passing, false},
-		{500, "rollup_error", notifier.Passing, false},
-		{500, "no_service", notifier.Passing, false},
-		{503, "", notifier.Passing, true},
-		{429, "rate_limited", notifier.RateLimited, true},
+		{404, "no_service", notifier.Gone, false, false},
+		{404, "channel_not_found\n", notifier.Gone, false, false},
+		{410, "channel_is_archived", notifier.Gone, false, false},
+		{403, "action_prohibited", notifier.Rejected, false, false},
+		{403, "invalid_token", notifier.Rejected, false, false},
+		{403, "posting_to_general_channel_denied", notifier.Rejected, false, false},
+		{403, "channel_not_found", notifier.Rejected, false, false},
+		{403, "invalid_auth", notifier.Rejected, false, false},
+		{403, "token_revoked", notifier.Rejected, false, false},
+		{403, "not_in_channel", notifier.Rejected, false, false},
+		{403, "missing_scope", notifier.Rejected, false, false},
+		{403, "restricted_action_read_only_channel", notifier.Rejected, false, false},
+		{404, "is_archived", notifier.Gone, false, false},
+		{410, "is_archived", notifier.Gone, false, false},
+		{403, "invalid_payload", notifier.Passing, false, false},
+		{404, "rollup_error", notifier.Passing, false, false},
+		{401, "invalid_auth", notifier.Passing, false, false},
+		{400, "invalid_payload", notifier.Passing, false, false},
+		{400, "user_not_found", notifier.Passing, false, false},
+		{400, "<html>", notifier.Passing, false, false},
+		{302, "", notifier.Passing, false, false},
+		{500, "rollup_error", notifier.Passing, false, false},
+		{500, "no_service", notifier.Passing, false, false},
+		{503, "", notifier.RateLimited, true, false},
+		{429, "rate_limited", notifier.RateLimited, true, false},
+		// what stands before Slack, or in its place
+		{404, "", notifier.Passing, false, true},
+		{404, "default backend - 404", notifier.Passing, false, true},
+		{404, "404 page not found\n", notifier.Passing, false, true},
+		{404, "not_found", notifier.Passing, false, true},
+		{404, "no_service no_service", notifier.Passing, false, true},
+		{404, `{"ok":false,"error":"no_service"}`, notifier.Passing, false, true},
+		{410, "gone", notifier.Passing, false, true},
+		{403, "forbidden", notifier.Passing, false, true},
+		{410, "", notifier.Passing, false, true},
+		{410, "<html>no_service</html>", notifier.Passing, false, true},
+		{403, "", notifier.Passing, false, true},
+		{403, "<html>", notifier.Passing, false, true},
 	}
 	slack := slacktest.New(slacktest.Options{})
 	to := serve(t, slack) + slacktest.WebhookPath
@@ -175,6 +215,84 @@ func TestSlackWebhookFailures(t *testing.T) {
 		failure := failureOf(t, err)
 		if failure.Kind != tt.kind || (failure.RetryAfter == time.Minute) != tt.retries || outcome.StatusCode != tt.status {
 			t.Errorf("%d %s: got %d, %v, retry after %v", tt.status, tt.text, outcome.StatusCode, failure.Kind, failure.RetryAfter)
+		}
+		if want := "Slack answered " + strings.TrimSpace(tt.text); tt.kind == notifier.Gone && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%d %s: it says %v, want %s", tt.status, tt.text, err, want)
+		}
+		if strings.Contains(err.Error(), "not in Slack's words") != tt.foreign {
+			t.Errorf("%d %s: it says %v", tt.status, tt.text, err)
+		}
+	}
+}
+
+// An incoming webhook has accepted with any 2xx, whatever it says but that it has not.
+func TestSlackWebhookAccepts(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		status int
+		body   string
+		fault  string // part of the error; empty = accepted
+	}{
+		{200, "ok", ""},
+		{200, "", ""},
+		{200, "<html>", ""},
+		{201, "", ""},
+		{202, "ok", ""},
+		{202, `{"ok":true}`, ""},
+		{204, "", ""},
+		{299, "", ""},
+		{200, `{"ok":true,"error":"late"}`, ""},
+		{200, `{"success":true}`, ""},
+		{200, `{"error":"x"}`, ""},
+		{200, `{"ok":null}`, ""},
+		{200, `{"ok":"false"}`, ""},
+		{200, `{"ok":false} and more`, ""},
+		{200, `[{"ok":false}]`, ""},
+		{200, `false`, ""},
+		{200, `{"ok":false}`, "its body tells more"},
+		{202, ` {"ok":false}` + "\n", "202 Accepted"},
+		{200, `{"ok":false,"error":"channel_not_found"}`, "channel_not_found"},
+		{200, `{"success":false,"error":"MARKER of the request"}`, "its body tells more"},
+		{201, `{"success":false,"error":{"code":4}}`, "201 Created"},
+		{200, `{"ok":true,"success":false}`, "not accepted"},
+		{200, `{"ok":"x","success":false}`, "not accepted"},
+	}
+	slack := slacktest.New(slacktest.Options{})
+	to := serve(t, slack) + slacktest.WebhookPath
+	client := newClient(t, nil)
+	for _, tt := range tests {
+		slack.FailNext(1, slacktest.Failure{Status: tt.status, Body: tt.body})
+		outcome, err := client.SendSlackWebhook(t.Context(), to, testMessage())
+		if outcome.StatusCode != tt.status || string(outcome.Body) != tt.body {
+			t.Errorf("%d %s: got %+v", tt.status, tt.body, outcome)
+		}
+		if tt.fault == "" {
+			if err != nil {
+				t.Errorf("%d %s: %v", tt.status, tt.body, err)
+			}
+			continue
+		}
+		failure := failureOf(t, err)
+		if failure.Kind != notifier.Passing || !strings.Contains(err.Error(), tt.fault) || strings.Contains(err.Error(), "MARKER") {
+			t.Errorf("%d %s: got %v: %v", tt.status, tt.body, failure.Kind, err)
+		}
+	}
+}
+
+// A bot's call goes by what the answer says, with any 2xx: a proxy may make a 200 another.
+func TestSlackBotAccepts(t *testing.T) {
+	t.Parallel()
+	client, slack := slackBot(t)
+	for status, body := range map[int]string{
+		202: `{"ok":true,"channel":"C1","ts":"1.000001"}`, 204: "", 201: `{"ok":false,"error":"is_archived"}`,
+	} {
+		slack.FailNext(1, slacktest.Failure{Status: status, Body: body})
+		outcome, err := client.SendSlackBot(t.Context(), "xoxb-1", "C1", notifier.SlackRef{}, testMessage())
+		switch {
+		case status == 202 && (err != nil || outcome.Slack.TS != "1.000001"),
+			status == 204 && !strings.Contains(failureOf(t, err).Error(), "could not be read"),
+			status == 201 && failureOf(t, err).Kind != notifier.Rejected:
+			t.Errorf("%d: got %+v, %v", status, outcome, err)
 		}
 	}
 }

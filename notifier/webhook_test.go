@@ -114,7 +114,7 @@ func TestEveryStatus(t *testing.T) {
 		case status == http.StatusGone:
 			wantKind = notifier.Gone
 		case status == 429 || status == 502 || status == 503 || status == 504:
-			wantRetry = 90 * time.Second
+			wantKind, wantRetry = notifier.RateLimited, 90*time.Second
 		}
 		if outcome.StatusCode != wantStatus {
 			t.Errorf("%d: outcome has status %d", status, outcome.StatusCode)

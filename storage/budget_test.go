@@ -1,74 +1,306 @@
-package storage
+package storage_test
 
 import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
+
+	"oprelay/storage"
 )
 
-// TestLedgerNeverExceedsBudget takes greedily, second by second, and looks at
-// every window of the period and a tenth.
-func TestLedgerNeverExceedsBudget(t *testing.T) {
-	t.Parallel()
-	budget := Budget{N: 120, Per: 5 * time.Minute}
-	start := time.Date(2026, 11, 23, 10, 0, 7, 0, time.UTC)
-	var l ledger
-	grants := make([]int, 3600)
-	for second := range grants {
-		now := start.Add(time.Duration(second) * time.Second)
-		n, next := l.allowance(now, budget)
-		if n == 0 && !next.After(now) {
-			t.Fatalf("second %d: nothing is allowed, and the next at %v", second, next)
-		}
-		grants[second] = min(n, 1+second%7)
-		l.charge(now, budget, grants[second])
+// testBudgetNeverExceeded: three takers, a clock that goes on by odd steps and
+// is set back at times. In no window are more requests granted than the budget,
+// even if each is sent up to a tenth of a window late.
+func testBudgetNeverExceeded(w *world) {
+	t := w.t
+	budget := storage.Budget{N: 12, Per: 5 * time.Minute}
+	var requests []storage.NewWatch
+	for i := range 400 {
+		requests = append(requests, w.request(strconv.Itoa(i)))
 	}
-	total := 0
-	for from := range grants {
-		total += grants[from]
-		sum := 0
-		for _, n := range grants[from:min(from+330, len(grants))] {
-			sum += n
+	must(w.CreateWatches(t.Context(), requests))(t)
+	w.lease(t, w.pollGroup())
+	processes := []*storage.Store{w.Store, w.open(t), w.Store}
+	var mu sync.Mutex
+	taken := map[string]bool{}
+	var grants []time.Duration // in time that was never set back
+	elapsed := time.Duration(0)
+	for round := range 60 {
+		granted := 0
+		together(t, len(processes), func(ctx context.Context, i int) error {
+			mu.Lock()
+			exclude := make(map[string]bool, len(taken))
+			for id := range taken {
+				exclude[id] = true
+			}
+			mu.Unlock()
+			got, err := processes[i].TakePolls(ctx, storage.TakePolls{
+				Group: w.credential.BudgetID, Owner: "me", Budget: budget, Max: 5, Exclude: exclude, Intervals: intervals(),
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			for _, p := range got.Polls {
+				taken[p.RowID] = true
+			}
+			granted += len(got.Polls)
+			return err
+		})
+		for range granted {
+			grants = append(grants, elapsed)
 		}
-		if sum > budget.N {
-			t.Fatalf("%d requests in the 330 s from second %d", sum, from)
+		step := time.Duration(7+round%23) * time.Second
+		elapsed += step
+		switch round {
+		case 20:
+			w.clock.advance(-4 * time.Minute)
+		case 40:
+			w.clock.advance(-3 * time.Hour)
+		default:
+			w.clock.advance(step)
+		}
+		check(t, renew(t.Context(), w))
+	}
+	for i := range grants {
+		inWindow := 0
+		for _, g := range grants[i:] {
+			if g-grants[i] <= budget.Per+budget.Per/10 {
+				inWindow++
+			}
+		}
+		if inWindow > budget.N {
+			t.Fatalf("%d requests from %v on, the budget is %d", inWindow, grants[i], budget.N)
 		}
 	}
-	if total < 1100 {
-		t.Errorf("only %d requests in an hour: the budget is wasted", total)
-	}
-	if len(l.slots) > slotsCounted {
-		t.Errorf("%d slots are kept", len(l.slots))
+	if len(grants) <= budget.N {
+		t.Errorf("only %d requests in %v", len(grants), elapsed)
 	}
 }
 
-func TestLedgerSurvivesClockSetBack(t *testing.T) {
-	t.Parallel()
-	budget := Budget{N: 10, Per: 5 * time.Minute}
-	start := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	for _, back := range []time.Duration{time.Second, time.Minute, 4 * time.Minute, 6 * time.Minute, 48 * time.Hour} {
-		var l ledger
-		l.charge(start, budget, 10)
-		set := start.Add(-back)
-		if n, _ := l.allowance(set, budget); n != 0 {
-			t.Errorf("set back by %v: %d more are allowed at once", back, n)
+func renew(ctx context.Context, w *world) error {
+	_, err := w.RenewLease(ctx, w.pollGroup(), "me", 24*time.Hour)
+	return err
+}
+
+// testBudgetHints: the upstream's own count, a lock-out, and when there is more.
+func testBudgetHints(w *world) {
+	t := w.t
+	w.polledOnce(t, 30)
+	begin := w.clock.Now()
+	w.lease(t, w.pollGroup())
+	budget := storage.Budget{N: 10, Per: 10 * time.Minute}
+	take := func(limit, wantPolls int, wantNext time.Time) {
+		t.Helper()
+		taken, err := w.TakePolls(t.Context(), storage.TakePolls{
+			Group: w.credential.BudgetID, Owner: "me", Budget: budget, Max: limit, Intervals: intervals(),
+		})
+		check(t, err)
+		want(t, "polls", len(taken.Polls), wantPolls)
+		want(t, "not before", taken.Pause.Until, wantNext)
+		for _, p := range taken.Polls {
+			want(t, "hinted", p.Hinted, w.Steady().Before(begin.Add(time.Minute)))
 		}
-		// It must not be stuck either: at most until the window has passed twice.
-		if n, _ := l.allowance(set.Add(2*budget.Per+budget.Per/2), budget); n != 10 {
-			t.Errorf("set back by %v: %d are allowed when the window is over", back, n)
-		}
+		check(t, renew(t.Context(), w))
+	}
+	id := w.credential.BudgetID
+	check(t, w.HintBudget(t.Context(), id, 0, begin.Add(time.Hour)))
+	take(2, 0, begin.Add(time.Hour))
+	check(t, w.HintBudget(t.Context(), id, 3, begin.Add(time.Minute))) // the later one holds
+	take(2, 2, time.Time{})
+	take(2, 1, begin.Add(time.Minute)) // of so little nothing is kept for first polls
+	w.clock.advance(time.Minute)
+	check(t, w.ParkBudget(t.Context(), id, begin.Add(3*time.Minute)))
+	take(2, 0, begin.Add(3*time.Minute))
+	w.clock.advance(2 * time.Minute)
+	take(20, 6, begin.Truncate(time.Minute).Add(12*time.Minute))
+	w.clock.advance(8 * time.Minute)
+	take(20, 0, begin.Truncate(time.Minute).Add(12*time.Minute))
+	w.clock.advance(time.Minute)
+	take(20, 3, begin.Truncate(time.Minute).Add(15*time.Minute))
+}
+
+// polledOnce registers n operations that were polled for the first time an hour ago, by a
+// budget that has forgotten it, and are due now.
+func (w *world) polledOnce(t *testing.T, n int) {
+	t.Helper()
+	requests := make([]storage.NewWatch, n)
+	for i := range requests {
+		requests[i] = w.request(strconv.Itoa(i))
+	}
+	must(w.CreateWatches(t.Context(), requests))(t)
+	polls := w.take(t)
+	want(t, "first polls", len(polls), n)
+	results := make([]storage.PollResult, n)
+	for i, p := range polls {
+		results[i] = storage.PollResult{RowID: p.RowID, At: w.clock.Now(), Next: w.clock.Now().Add(time.Hour)}
+	}
+	check(t, w.RecordPolls(t.Context(), results))
+	w.clock.advance(time.Hour)
+}
+
+// testSmallestBudget: of one request nothing is kept for operations that are to come.
+func testSmallestBudget(w *world) {
+	t := w.t
+	w.polledOnce(t, 1)
+	w.lease(t, w.pollGroup())
+	for round := range 3 {
+		taken := must(w.TakePolls(t.Context(), storage.TakePolls{
+			Group: w.credential.BudgetID, Owner: "me", Budget: storage.Budget{N: 1, Per: time.Minute}, Max: 10, Intervals: intervals(),
+		}))(t)
+		want(t, fmt.Sprint("polls in round ", round), len(taken.Polls), 1)
+		check(t, w.RecordPolls(t.Context(), []storage.PollResult{{
+			RowID: taken.Polls[0].RowID, At: w.clock.Now(), Next: w.clock.Now().Add(time.Second),
+		}}))
+		w.clock.advance(2 * time.Minute)
+		check(t, renew(t.Context(), w))
 	}
 }
 
-func TestSlotsAreKept(t *testing.T) {
-	t.Parallel()
-	l := ledger{slots: []slot{{30, 1}, {60, 2}}}
-	got, err := parseSlots(l.text())
-	if err != nil || len(got) != 2 || got[1] != l.slots[1] {
-		t.Errorf("%v, %v", got, err)
+// testPlanEnds: what waited for a scarce budget, whatever its last answer was, does so no
+// longer when the budget has room, be it another token's.
+func testPlanEnds(w *world) {
+	t := w.t
+	requests := make([]storage.NewWatch, 40)
+	for i := range requests {
+		requests[i] = w.request(strconv.Itoa(i))
 	}
-	for _, text := range []string{"x", "1", "1:x", "1:2,"} {
-		if _, err := parseSlots(text); err == nil {
-			t.Errorf("%q: no error", text)
+	watches := must(w.CreateWatches(t.Context(), requests))(t)
+	take := func(n int) storage.TakenPolls {
+		t.Helper()
+		w.lease(t, w.pollGroup())
+		defer w.release(t, w.pollGroup())
+		return must(w.TakePolls(t.Context(), storage.TakePolls{
+			Group: w.credential.BudgetID, Owner: "me", Budget: storage.Budget{N: n, Per: 5 * time.Minute}, Max: 1000, Intervals: intervals(),
+		}))(t)
+	}
+	first := take(24).Polls
+	want(t, "first polls", len(first), 3)
+	var results []storage.PollResult
+	for _, p := range first {
+		results = append(results, storage.PollResult{
+			RowID: p.RowID, At: w.clock.Now(), Next: w.clock.Now().Add(p.Plan.After(intervals(), p.OperationID, 1, 0)),
+			Problem: "HTTP 500", Held: true,
+		})
+	}
+	check(t, w.RecordPolls(t.Context(), results))
+	held := func() (n int, longest time.Duration) {
+		t.Helper()
+		for _, watch := range watches {
+			now := w.reload(t, watch)
+			if now.HeldBy == storage.HeldByBudget {
+				n++
+			}
+			longest = max(longest, now.NextPollAt.Sub(w.clock.Now()))
+		}
+		return n, longest
+	}
+	if n, longest := held(); n != 40 || longest < time.Minute {
+		t.Fatalf("%d are held, for %v at the longest", n, longest)
+	}
+	w.replace(t, "another")
+	w.clock.advance(2 * time.Second)
+	take(100_000)
+	if n, longest := held(); n != 0 || longest > 2*time.Second {
+		t.Errorf("%d are held, for %v at the longest", n, longest)
+	}
+}
+
+// testBudgetOrder: what has been due for longest comes first, but half of the places are
+// for first polls.
+func testBudgetOrder(w *world) {
+	t := w.t
+	w.polledOnce(t, 1)
+	w.clock.advance(time.Minute)
+	w.watch(t, "young")
+	w.lease(t, w.pollGroup())
+	first := func(most int, exclude map[string]bool) (ids []string) {
+		t.Helper()
+		taken := must(w.TakePolls(t.Context(), storage.TakePolls{
+			Group: w.credential.BudgetID, Owner: "me", Budget: storage.Budget{N: 1000, Per: time.Minute}, Max: most, Exclude: exclude,
+		}))(t)
+		for _, p := range taken.Polls {
+			ids = append(ids, p.OperationID)
+		}
+		return ids
+	}
+	want(t, "one place", fmt.Sprint(first(1, nil)), "[young]")
+	want(t, "two places", fmt.Sprint(first(2, nil)), "[young 0]")
+	want(t, "three places", fmt.Sprint(first(3, nil)), "[young 0]")
+}
+
+// testYoungFirst: a backlog that no budget works off keeps neither the newest
+// operation waiting nor the oldest.
+func testYoungFirst(w *world) {
+	t := w.t
+	oldest := w.watch(t, "0")
+	for i := range 40 {
+		w.clock.advance(time.Second)
+		w.watch(t, strconv.Itoa(i+1))
+	}
+	w.clock.advance(time.Second)
+	newest := w.watch(t, "new")
+	w.lease(t, w.pollGroup())
+	taken, err := w.TakePolls(t.Context(), storage.TakePolls{
+		Group: w.credential.BudgetID, Owner: "me", Budget: storage.Budget{N: 1000, Per: time.Minute}, Max: 4, Intervals: intervals(),
+	})
+	check(t, err)
+	var ids []string
+	for _, p := range taken.Polls {
+		ids = append(ids, p.OperationID)
+	}
+	for _, w := range []storage.Watch{oldest, newest} {
+		want(t, fmt.Sprint(w.Operation.ID, " among ", ids), slices.Contains(ids, w.Operation.ID), true)
+	}
+	want(t, "polls", len(ids), 4)
+}
+
+// testBacklog: however large the backlog, the youngest come at once, what has been
+// due for longest comes next, whatever its interval, and nothing is given out twice.
+func testBacklog(w *world) {
+	t := w.t
+	const backlog, places = 500, 20
+	for age := range 5 {
+		requests := make([]storage.NewWatch, backlog/5)
+		for i := range requests {
+			requests[i] = w.request(fmt.Sprint(age, "-", i))
+		}
+		must(w.CreateWatches(t.Context(), requests))(t)
+		w.clock.advance(time.Second)
+	}
+	first := w.take(t)
+	slices.SortStableFunc(first, func(a, b storage.DuePoll) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	results := make([]storage.PollResult, len(first))
+	for i, p := range first { // all are due again within the next minutes, one by one
+		results[i] = storage.PollResult{RowID: p.RowID, At: w.clock.Now(), Next: w.clock.Now().Add(time.Duration(i) * time.Second)}
+	}
+	check(t, w.RecordPolls(t.Context(), results))
+	w.clock.advance(backlog * time.Second)
+	w.watch(t, "young")
+	w.lease(t, w.pollGroup())
+	taken := map[string]bool{}
+	for round := range backlog / places {
+		got, err := w.TakePolls(t.Context(), storage.TakePolls{
+			Group: w.credential.BudgetID, Owner: "me", Budget: storage.Budget{N: 1 << 30, Per: time.Minute},
+			Max: places, Exclude: maps.Clone(taken), Intervals: intervals(),
+		})
+		check(t, err)
+		want(t, "polls", len(got.Polls), places)
+		var ids []string
+		for _, p := range got.Polls {
+			want(t, p.OperationID+" taken before", taken[p.RowID], false)
+			taken[p.RowID] = true
+			ids = append(ids, p.OperationID)
+		}
+		if round == 0 {
+			want(t, fmt.Sprint("the youngest among ", ids), slices.Contains(ids, "young"), true)
+		}
+		// Half of all places, of which the ranking may pass over as many once.
+		if longest := first[round*places/4].RowID; !taken[longest] {
+			t.Fatalf("after %d rounds %s, which has been due for long, was not taken", round+1, longest)
 		}
 	}
 }

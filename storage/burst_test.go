@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"oprelay/deploy/testenv"
 	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
 // burst is a store in which operations end by the batch: one credential, one
@@ -45,13 +47,13 @@ func eachBurst(b *testing.B, run func(s *burst, batch int)) {
 func newBurst(b *testing.B, url string) *burst {
 	b.Helper()
 	ctx := b.Context()
-	keys := succeed(storage.ParseKeyring(storage.NewKey()))(b)
+	keys := succeed(seal.ParseKeyring(seal.NewKey()))(b)
 	s := &burst{b: b, Store: succeed(storage.Open(ctx, storage.Config{URL: url, Keys: keys}))(b)}
 	b.Cleanup(func() { _ = s.Close() })
 	succeed(s.Migrate(ctx))(b)
 	s.tenant = succeed(s.EnsureTenant(ctx, "acme"))(b).ID
 	s.credential = succeed(s.CreateCredential(ctx, storage.NewCredential{
-		TenantID: s.tenant, Name: "lists", Secret: storage.CredentialSecret{APIToken: "token"},
+		TenantID: s.tenant, Upstream: "cloudflare", Name: "lists", Secret: storage.CredentialSecret{APIToken: "token"},
 	}))(b)
 	s.destination = succeed(s.CreateDestination(ctx, storage.NewDestination{
 		TenantID: s.tenant, Kind: storage.KindWebhook, Name: "hook", URL: "https://example.com/in", MaxInFlight: 64,
@@ -65,13 +67,17 @@ func (s *burst) register(n int) {
 	requests := make([]storage.NewWatch, n)
 	for i := range requests {
 		s.registered++
-		requests[i] = storage.NewWatch{
-			TenantID: s.tenant, AccountID: strings.Repeat("a", 32), OperationID: fmt.Sprintf("%032x", s.registered),
-			CredentialID: s.credential.ID, DestinationIDs: []string{s.destination.ID}, Timeout: time.Hour,
-			Events: []string{storage.EventOperationCompleted}, Metadata: map[string]string{"deploy": "42"},
-		}
+		requests[i] = s.request(s.registered)
 	}
 	succeed(s.CreateWatches(s.b.Context(), requests))(s.b)
+}
+
+func (s *burst) request(operation int) storage.NewWatch {
+	return storage.NewWatch{
+		TenantID: s.tenant, Source: "cloudflare.lists", Upstream: "cloudflare", Params: map[string]string{"account_id": strings.Repeat("a", 32)}, OperationID: fmt.Sprintf("%032x", operation),
+		CredentialID: s.credential.ID, DestinationIDs: []string{s.destination.ID}, Timeout: time.Hour,
+		Events: []string{storage.EventOperationCompleted}, Metadata: map[string]string{"deploy": "42"},
+	}
 }
 
 // leased is a group's lease, which is held until the benchmark ends.
@@ -88,15 +94,15 @@ func (s *burst) leased(kind storage.GroupKind, id string) string {
 
 func (s *burst) polls(n int) []storage.DuePoll {
 	s.b.Helper()
-	polls, _, err := s.TakePolls(s.b.Context(), storage.TakePolls{
+	taken, err := s.TakePolls(s.b.Context(), storage.TakePolls{
 		Group: s.credential.BudgetID, Owner: s.leased(storage.PollGroup, s.credential.BudgetID), Max: n,
-		Budget: storage.Budget{N: 1 << 30, Per: time.Minute}, MinInterval: time.Second,
+		Budget: storage.Budget{N: 1 << 30, Per: time.Minute}, Intervals: storage.Intervals{Lag: 0.1, Min: time.Second, Max: time.Minute},
 	})
-	succeed(len(polls), err)(s.b)
-	if len(polls) != n {
-		s.b.Fatalf("%d polls are due, want %d", len(polls), n)
+	succeed(len(taken.Polls), err)(s.b)
+	if len(taken.Polls) != n {
+		s.b.Fatalf("%d polls are due, want %d", len(taken.Polls), n)
 	}
-	return polls
+	return taken.Polls
 }
 
 func (s *burst) deliveries(n int) []storage.DueDelivery {
@@ -126,7 +132,7 @@ func (s *burst) accepts(due []storage.DueDelivery) []storage.AttemptResult {
 	results := make([]storage.AttemptResult, len(due))
 	for i, d := range due {
 		results[i] = storage.AttemptResult{
-			DeliveryID: d.ID, AttemptsMade: d.AttemptsMade, Status: storage.DeliverySucceeded,
+			DeliveryID: d.ID, DestinationID: d.DestinationID, AttemptsMade: d.AttemptsMade, Status: storage.DeliverySucceeded,
 			Attempt: storage.Attempt{Number: 1, StartedAt: s.Steady(), Duration: time.Millisecond, StatusCode: 200},
 		}
 	}
@@ -161,6 +167,28 @@ func BenchmarkCreateWatches(b *testing.B) {
 }
 
 // BenchmarkTakePolls claims what is due among twenty thousand operations.
+// BenchmarkRegister is a crowd of callers, each with one watch.
+func BenchmarkRegister(b *testing.B) {
+	for backend, newURL := range map[string]func(b *testing.B) string{
+		"sqlite":   func(b *testing.B) string { b.Helper(); return "sqlite:" + filepath.Join(b.TempDir(), "relay.db") },
+		"postgres": func(b *testing.B) string { b.Helper(); return testenv.Postgres(b) },
+	} {
+		b.Run(backend, func(b *testing.B) {
+			s := newBurst(b, newURL(b))
+			var made atomic.Int64
+			b.SetParallelism(32)
+			b.RunParallel(func(each *testing.PB) {
+				for each.Next() {
+					one := s.request(int(made.Add(1)))
+					if _, err := s.Register(b.Context(), []storage.NewWatch{one}, nil); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
 func BenchmarkTakePolls(b *testing.B) {
 	eachBurst(b, func(s *burst, batch int) {
 		prepare(s.b, func() any { s.register(20000); return nil })

@@ -5,16 +5,25 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"strings"
 	"time"
+
+	"oprelay/storage/seal"
+	"oprelay/storage/sqldb"
 )
 
 // The ways a credential authenticates at the upstream.
 const (
-	AuthAPIToken = "api_token"
-	AuthAPIKey   = "api_key"
+	AuthAPIToken       = "api_token"
+	AuthAPIKey         = "api_key"
+	AuthBasic          = "basic"
+	AuthOAuth2Client   = "oauth2_client"
+	AuthServiceAccount = "google_service_account"
+	AuthNone           = "none"
 )
+
+// UpstreamCloudflare is the upstream of budgets whose ids name none.
+const UpstreamCloudflare = "cloudflare"
 
 // The states of a credential.
 const (
@@ -22,11 +31,18 @@ const (
 	CredentialRejected = "rejected" // the upstream refused it for longer than the grace period
 )
 
-// CredentialSecret is what the upstream is asked with: a token, or an email and its key.
+// CredentialSecret is what authenticates polls, in one of the ways.
 type CredentialSecret struct {
-	APIToken Secret
-	Email    string
-	APIKey   Secret
+	APIToken       seal.Secret
+	Email          string
+	APIKey         seal.Secret
+	Username       string
+	Password       seal.Secret
+	ClientID       string
+	ClientSecret   seal.Secret
+	ServiceAccount seal.Secret // JSON
+	// Version counts the changes of a credential's secret. OpenCredential sets it.
+	Version int
 }
 
 // Credential is what the relay polls with, without its secret.
@@ -34,166 +50,191 @@ type Credential struct {
 	ID           string
 	TenantID     string
 	Name         string
-	Auth         string // AuthAPIToken or AuthAPIKey
+	Upstream     string
+	Auth         string // AuthAPIToken or another way
 	Status       string // CredentialActive or CredentialRejected
-	BudgetID     string // shared by credentials of the same token or email: the id of their poll group
+	BudgetID     string // shared by credentials of the same token or user: the id of their poll group
 	CreatedAt    time.Time
 	RefusedSince time.Time // steady; zero while the upstream accepts it
+	LastError    string    // the upstream's words of the last refusal; cleared by a new secret
 }
 
 // NewCredential is what a credential is made from.
 type NewCredential struct {
 	TenantID string
 	Name     string
+	Upstream string
 	Secret   CredentialSecret
 }
 
 // keptCredential is a CredentialSecret as it is sealed: a Secret hides itself in JSON.
 type keptCredential struct {
-	APIToken string `json:"api_token,omitempty"`
-	Email    string `json:"email,omitempty"`
-	APIKey   string `json:"api_key,omitempty"`
+	APIToken       string `json:"api_token,omitempty"`
+	Email          string `json:"email,omitempty"`
+	APIKey         string `json:"api_key,omitempty"`
+	Username       string `json:"username,omitempty"`
+	Password       string `json:"password,omitempty"`
+	ClientID       string `json:"client_id,omitempty"`
+	ClientSecret   string `json:"client_secret,omitempty"`
+	ServiceAccount string `json:"service_account,omitempty"`
 }
 
 //nolint:gosec // columns, no credentials
-const selectCredential = `SELECT id, tenant_id, name, auth, status, budget_id, created_at, refused_since
+const selectCredential = `SELECT id, tenant_id, name, upstream, auth, status, budget_id, created_at, refused_since, last_error
 	FROM credentials WHERE deleted_at IS NULL `
 
-func scanCredential(row scanner) (Credential, error) {
+func scanCredential(row sqldb.Row) (Credential, error) {
 	var c Credential
-	err := row.Scan(&c.ID, &c.TenantID, &c.Name, &c.Auth, &c.Status, &c.BudgetID,
-		timeColumn{&c.CreatedAt}, timeColumn{&c.RefusedSince})
+	err := row.Scan(&c.ID, &c.TenantID, &c.Name, &c.Upstream, &c.Auth, &c.Status, &c.BudgetID,
+		sqldb.Time(&c.CreatedAt), sqldb.Time(&c.RefusedSince), &c.LastError)
 	return c, err
 }
 
-// budgetID names the budget that the upstream keeps for a secret: by token, or by
-// user, so all keys of an email share one. An email is no proof of who one is: each
-// tenant has its own, lest one spend another's.
-func (s CredentialSecret) budgetID(tenantID string) string {
-	name := "api_token\x00" + string(s.APIToken)
-	if s.APIToken == "" {
-		name = "email\x00" + tenantID + "\x00" + strings.ToLower(s.Email)
+// budgetID names the budget that an upstream keeps for a secret: by token, or by user, so that
+// all secrets of a user share one. Nobody proves that a user's name is theirs, so each tenant
+// has a budget of its own for it: none can spend another's.
+func (s CredentialSecret) budgetID(tenantID, upstream string) string {
+	user := map[string]string{
+		AuthAPIKey: "email\x00" + tenantID + "\x00" + strings.ToLower(s.Email), AuthBasic: "username\x00" + tenantID + "\x00" + s.Username,
+		AuthOAuth2Client: "client_id\x00" + tenantID + "\x00" + s.ClientID, AuthNone: "none\x00" + tenantID,
+		AuthAPIToken: "api_token\x00" + string(s.APIToken), AuthServiceAccount: "service_account\x00" + string(s.ServiceAccount),
 	}
-	hash := sha256.Sum256([]byte(name))
-	return hex.EncodeToString(hash[:])
+	hash := sha256.Sum256([]byte(user[s.auth()]))
+	if upstream == UpstreamCloudflare {
+		return hex.EncodeToString(hash[:])
+	}
+	return upstream + ":" + hex.EncodeToString(hash[:])
 }
 
-// CreateCredential keeps a credential, its secret sealed.
-func (s *Store) CreateCredential(ctx context.Context, n NewCredential) (Credential, error) {
-	credential := Credential{
-		ID: newID(prefixCredential), TenantID: n.TenantID, Name: n.Name, Auth: AuthAPIToken,
-		Status: CredentialActive, BudgetID: n.Secret.budgetID(n.TenantID), CreatedAt: s.db.now(),
+// UpstreamOfBudget is the upstream that a budget is for, by its id.
+func UpstreamOfBudget(budgetID string) string {
+	if upstream, _, named := strings.Cut(budgetID, ":"); named {
+		return upstream
 	}
-	if n.Secret.APIToken == "" {
-		credential.Auth = AuthAPIKey
+	return UpstreamCloudflare
+}
+
+func (s CredentialSecret) auth() string {
+	switch {
+	case s.APIToken != "":
+		return AuthAPIToken
+	case s.Email != "":
+		return AuthAPIKey
+	case s.Username != "" || s.Password != "":
+		return AuthBasic
+	case s.ClientID != "":
+		return AuthOAuth2Client
+	case s.ServiceAccount != "":
+		return AuthServiceAccount
 	}
-	sealed, err := s.db.seal(credentialSecret(credential.ID), keptCredential{
-		APIToken: string(n.Secret.APIToken), Email: n.Secret.Email, APIKey: string(n.Secret.APIKey),
+	return AuthNone
+}
+
+func (db *database) sealCredential(id string, s CredentialSecret) ([]byte, error) {
+	return db.seal(credentialSecret(id), keptCredential{
+		APIToken: string(s.APIToken), Email: s.Email, APIKey: string(s.APIKey), Username: s.Username, Password: string(s.Password),
+		ClientID: s.ClientID, ClientSecret: string(s.ClientSecret), ServiceAccount: string(s.ServiceAccount),
 	})
+}
+
+// CreateCredential creates a credential. Its secret is kept sealed.
+func (s *Store) CreateCredential(ctx context.Context, n NewCredential) (_ Credential, err error) {
+	defer wrapf(&err, "create credential")
+	credential := Credential{
+		ID: newID(prefixCredential), TenantID: n.TenantID, Name: n.Name, Upstream: n.Upstream, Auth: n.Secret.auth(),
+		Status: CredentialActive, BudgetID: n.Secret.budgetID(n.TenantID, n.Upstream), CreatedAt: s.db.now(),
+	}
+	sealed, err := s.db.sealCredential(credential.ID, n.Secret)
 	if err != nil {
-		return Credential{}, fmt.Errorf("create credential: %w", err)
+		return Credential{}, err
 	}
 	err = s.write(ctx, func(tx *transaction) error {
-		err := tx.later(ctx, `INSERT INTO credentials
-			(id, tenant_id, name, auth, status, budget_id, secret, created_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			credential.ID, credential.TenantID, credential.Name, credential.Auth, credential.Status,
+		return tx.Later(`INSERT INTO credentials
+			(id, tenant_id, name, upstream, auth, status, budget_id, secret, created_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			credential.ID, credential.TenantID, credential.Name, credential.Upstream, credential.Auth, credential.Status,
 			credential.BudgetID, sealed, credential.CreatedAt.UnixMicro())
-		return err
 	})
-	if err != nil {
-		return Credential{}, fmt.Errorf("create credential: %w", err)
-	}
-	return credential, nil
+	return credential, err
 }
 
 // Credential returns one credential of the tenant.
-func (s *Store) Credential(ctx context.Context, tenantID, id string) (Credential, error) {
-	credential, err := queryOne(ctx, s.reader(), scanCredential,
+func (s *Store) Credential(ctx context.Context, tenantID, id string) (_ Credential, err error) {
+	defer wrapf(&err, "credential %s", id)
+	return sqldb.One(ctx, s.reader(), scanCredential,
 		selectCredential+`AND tenant_id = $1 AND id = $2`, tenantID, id)
-	if err != nil {
-		return Credential{}, fmt.Errorf("credential %s: %w", id, err)
-	}
-	return credential, nil
 }
 
 // Credentials lists the tenant's credentials, newest first.
-func (s *Store) Credentials(ctx context.Context, tenantID string, page Page) (List[Credential], error) {
-	credentials, err := queryPage(ctx, s.reader(), pageQuery[Credential]{
-		selection: selectCredential, scan: scanCredential, id: func(c Credential) string { return c.ID },
-		idColumn: "id", tenant: filter{column: "tenant_id", value: tenantID}, page: page,
+func (s *Store) Credentials(ctx context.Context, tenantID string, page Page) (_ List[Credential], err error) {
+	defer wrapf(&err, "list credentials")
+	return sqldb.ReadPage(ctx, s.reader(), sqldb.PageQuery[Credential]{
+		Selection: selectCredential, Scan: scanCredential, ID: func(c Credential) string { return c.ID },
+		IDColumn: "id", Always: sqldb.Filter{Column: "tenant_id", Value: tenantID}, Page: page,
 	})
-	if err != nil {
-		return List[Credential]{}, fmt.Errorf("list credentials: %w", err)
-	}
-	return credentials, nil
 }
 
-// DeleteCredential forgets a credential and its secret; ErrInUse while watches
-// that are still watching use it. The row is locked before they are looked for,
-// and CreateWatches holds it while it adds one: so none can slip in between.
-func (s *Store) DeleteCredential(ctx context.Context, tenantID, id string) error {
-	err := s.write(ctx, func(tx *transaction) error {
-		_, err := queryOne(ctx, tx, scanCredential,
-			selectCredential+`AND tenant_id = $1 AND id = $2`+tx.db.dialect.forUpdate, tenantID, id)
+// DeleteCredential deletes a credential and its secret, but is an [InUseError] while watches
+// that are still watching use it. CreateWatches holds a lock on its row that conflicts with
+// this one, so no watch is added in between. The row stays, for watches go on naming it.
+func (s *Store) DeleteCredential(ctx context.Context, tenantID, id string) (err error) {
+	defer wrapf(&err, "delete credential %s", id)
+	return s.write(ctx, func(tx *transaction) error {
+		_, err := sqldb.One(ctx, tx, scanCredential,
+			selectCredential+`AND tenant_id = $1 AND id = $2`+tx.ForDelete, tenantID, id)
 		if err != nil {
 			return err
 		}
-		used, err := queryAll(ctx, tx, scanInt, `SELECT 1 FROM watches WHERE credential_id = $1 AND status = 'watching' LIMIT 1`, id)
+		open, err := sqldb.One(ctx, tx, sqldb.Int, `SELECT COUNT(*) FROM watches WHERE credential_id = $1 AND status = 'watching'`, id)
 		switch {
 		case err != nil:
 			return err
-		case len(used) > 0:
-			return ErrInUse
+		case open > 0:
+			return &InUseError{Open: int(open)}
 		}
-		return exec(ctx, tx, `UPDATE credentials SET deleted_at = $1, secret = $2 WHERE id = $3`,
+		return sqldb.Exec(ctx, tx, `UPDATE credentials SET deleted_at = $1, secret = $2 WHERE id = $3`,
 			tx.db.now().UnixMicro(), []byte{}, id)
 	})
-	if err != nil {
-		return fmt.Errorf("delete credential %s: %w", id, err)
-	}
-	return nil
 }
 
-// OpenCredential returns the secret of a credential of any tenant, for polling.
-func (s *Store) OpenCredential(ctx context.Context, id string) (CredentialSecret, error) {
-	sealed, err := queryOne(ctx, s.reader(), scanBytes,
-		`SELECT secret FROM credentials WHERE id = $1 AND deleted_at IS NULL`, id)
+// OpenCredential returns the secret of a credential of any tenant, for polls.
+func (s *Store) OpenCredential(ctx context.Context, id string) (_ CredentialSecret, err error) {
+	defer wrapf(&err, "open credential %s", id)
+	var version int
+	sealed, err := sqldb.One(ctx, s.reader(), func(row sqldb.Row) (sealed []byte, err error) {
+		err = row.Scan(&version, &sealed)
+		return sealed, err
+	}, `SELECT version, secret FROM credentials WHERE id = $1 AND deleted_at IS NULL`, id)
 	if err != nil {
-		return CredentialSecret{}, fmt.Errorf("open credential %s: %w", id, err)
+		return CredentialSecret{}, err
 	}
 	var kept keptCredential
 	if err := s.db.unseal(credentialSecret(id), sealed, &kept); err != nil {
-		return CredentialSecret{}, fmt.Errorf("open credential %s: %w", id, err)
+		return CredentialSecret{}, err
 	}
-	return CredentialSecret{APIToken: Secret(kept.APIToken), Email: kept.Email, APIKey: Secret(kept.APIKey)}, nil
+	return CredentialSecret{
+		APIToken: seal.Secret(kept.APIToken), Email: kept.Email, APIKey: seal.Secret(kept.APIKey),
+		Username: kept.Username, Password: seal.Secret(kept.Password), ClientID: kept.ClientID,
+		ClientSecret: seal.Secret(kept.ClientSecret), ServiceAccount: seal.Secret(kept.ServiceAccount), Version: version,
+	}, nil
 }
 
-// KnownCredentials says which of the ids are credentials of the tenant.
-func (s *Store) KnownCredentials(ctx context.Context, tenantID string, ids []string) (map[string]bool, error) {
-	known, err := s.known(ctx, "credentials", tenantID, ids)
-	if err != nil {
-		return nil, fmt.Errorf("known credentials: %w", err)
-	}
-	return known, nil
+// CredentialUpstreams says whose credentials those of the ids are that the tenant has.
+func (s *Store) CredentialUpstreams(ctx context.Context, tenantID string, ids []string) (_ map[string]string, err error) {
+	defer wrapf(&err, "upstreams of credentials")
+	args := sqldb.Args{tenantID}
+	upstreams := map[string]string{}
+	_, err = s.reader().Query(ctx, func(row sqldb.Row) error {
+		var id, upstream string
+		err := row.Scan(&id, &upstream)
+		upstreams[id] = upstream
+		return err
+	}, `SELECT id, upstream FROM credentials WHERE tenant_id = $1 AND deleted_at IS NULL AND id IN (`+args.List(ids)+`)`, args...)
+	return upstreams, err
 }
 
-// known says which of the ids are rows of the tenant that are not deleted.
-func (s *Store) known(ctx context.Context, table, tenantID string, ids []string) (map[string]bool, error) {
-	var args arguments
-	found, err := queryAll(ctx, s.reader(), scanString, `SELECT id FROM `+table+
-		` WHERE tenant_id = `+args.add(tenantID)+` AND deleted_at IS NULL AND id IN (`+args.list(ids)+`)`, args...)
-	if err != nil {
-		return nil, err
-	}
-	known := make(map[string]bool, len(found))
-	for _, id := range found {
-		known[id] = true
-	}
-	return known, nil
-}
-
-// credentialSecret is where a credential's secret is kept, for Seal.
+// credentialSecret names the place of a credential's secret, which is sealed into the value:
+// it opens in no other row.
 func credentialSecret(id string) string { return "credentials/secret/" + id }
 
 // seal seals a value as JSON.
@@ -212,4 +253,77 @@ func (db *database) unseal(additional string, sealed []byte, into any) error {
 		return err
 	}
 	return json.Unmarshal(plain, into)
+}
+
+// CredentialPatch changes what is not nil.
+type CredentialPatch struct {
+	Name   *string
+	Secret *CredentialSecret // replaces the old one as a whole
+}
+
+// UpdateCredential changes what the patch names. A new secret clears a refusal of the old
+// one: the credential is active, and operations that were refused with it are polled now. In
+// the same transaction its operations move to the budget of the new secret; what was charged
+// to the old budget stays there. Polls in flight carry the version of the old secret, by
+// which their refusals are dropped ([Store.RecordPolls]).
+func (s *Store) UpdateCredential(ctx context.Context, tenantID, id string, patch CredentialPatch) (changed Credential, err error) {
+	defer wrapf(&err, "update credential %s", id)
+	err = s.write(ctx, func(tx *transaction) error {
+		c, err := sqldb.One(ctx, tx, scanCredential,
+			selectCredential+`AND tenant_id = $1 AND id = $2`+tx.ForDelete, tenantID, id)
+		if err != nil {
+			return err
+		}
+		set(&c.Name, patch.Name)
+		if patch.Secret != nil {
+			if c, err = tx.replaceSecret(ctx, c, *patch.Secret); err != nil {
+				return err
+			}
+		}
+		changed = c
+		return sqldb.Exec(ctx, tx, `UPDATE credentials SET name = $1 WHERE id = $2`, c.Name, id)
+	})
+	return changed, err
+}
+
+// replaceSecret gives a locked credential another secret. The lock keeps registrations out,
+// so all of its operations move.
+func (tx *transaction) replaceSecret(ctx context.Context, c Credential, secret CredentialSecret) (Credential, error) {
+	old := c.BudgetID
+	sealed, err := tx.db.sealCredential(c.ID, secret)
+	if err != nil {
+		return c, err
+	}
+	c.Auth, c.BudgetID, c.Status = secret.auth(), secret.budgetID(c.TenantID, c.Upstream), CredentialActive
+	c.RefusedSince, c.LastError = time.Time{}, ""
+	err = tx.Later(`UPDATE credentials SET auth = $1, budget_id = $2, secret = $3, version = version + 1,
+		status = 'active', refused_since = NULL, refused_at = NULL, last_error = '' WHERE id = $4`, c.Auth, c.BudgetID, sealed, c.ID)
+	if err != nil {
+		return c, err
+	}
+	open, err := sqldb.One(ctx, tx, sqldb.Int, `SELECT COUNT(*) FROM (SELECT id FROM operations
+		WHERE credential_id = $1 AND active`+operationOrder+tx.ForUpdate+`) AS locked`, c.ID)
+	if err != nil || open == 0 {
+		return c, err
+	}
+	now := tx.db.steady()
+	tx.markDue(Group{PollGroup, c.BudgetID}, now)
+	err = tx.Later(`UPDATE operations SET budget_id = $1, refused_reason = `+unlessRefused("''", "refused_reason")+`,
+		refused_since = `+unlessRefused("NULL", "refused_since")+`, problem = `+unlessRefused("''", "problem")+`,
+		due_at = `+unlessRefused(tx.Least+`(due_at, CAST($2 AS BIGINT))`, "due_at")+`
+		WHERE credential_id = $3 AND active`, c.BudgetID, now.UnixMicro(), c.ID)
+	if err != nil {
+		return c, err
+	}
+	// The due times come from the plan of the old budget. With that plan the new budget is
+	// planned anew, and its operations need not wait for as long as the old one had to.
+	return c, tx.Later(`INSERT INTO budgets (id, growth, longest) SELECT $1, growth, longest FROM budgets WHERE id = $2
+		ON CONFLICT (id) DO UPDATE SET growth = excluded.growth, longest = excluded.longest WHERE budgets.growth < excluded.growth`,
+		c.BudgetID, old)
+}
+
+// unlessRefused is SQL for the one value where an operation was refused with its credential,
+// and for the other elsewhere.
+func unlessRefused(refused, other string) string {
+	return `CASE WHEN refused_reason = '` + ReasonCredentialRejected + `' THEN ` + refused + ` ELSE ` + other + ` END`
 }

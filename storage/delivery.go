@@ -2,9 +2,9 @@ package storage
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
+
+	"oprelay/storage/sqldb"
 )
 
 // The states of a delivery.
@@ -40,80 +40,45 @@ type Attempt struct {
 	ResponseBody []byte
 }
 
-// DeliveryFilter narrows a list of deliveries; an empty field does not.
-type DeliveryFilter struct {
-	TenantID      string // required
-	WatchID       string
-	DestinationID string
-	EventID       string
-	Status        string
-}
-
+// selectDelivery is for scanDelivery. While the destination pauses, its deliveries are due
+// when the pause ends.
 const selectDelivery = `SELECT id, event_id, event_type, watch_id, destination_id, status, attempts_made,
-	next_attempt_at, created_at, finished_at FROM deliveries `
+	next_attempt_at, CASE WHEN status = 'pending'
+		THEN (SELECT paused_until FROM destinations WHERE destinations.id = deliveries.destination_id) END,
+	created_at, finished_at FROM deliveries `
 
-func (db *database) scanDelivery(row scanner) (Delivery, error) {
+func (db *database) scanDelivery(row sqldb.Row) (Delivery, error) {
 	var d Delivery
-	err := row.Scan(&d.ID, &d.EventID, &d.EventType, textColumn{&d.WatchID}, &d.DestinationID, &d.Status,
-		&d.AttemptsMade, timeColumn{&d.NextAttemptAt}, timeColumn{&d.CreatedAt}, timeColumn{&d.FinishedAt})
+	var pausedUntil time.Time
+	err := row.Scan(&d.ID, &d.EventID, &d.EventType, sqldb.Text(&d.WatchID), &d.DestinationID, &d.Status,
+		&d.AttemptsMade, sqldb.Time(&d.NextAttemptAt), sqldb.Time(&pausedUntil), sqldb.Time(&d.CreatedAt), sqldb.Time(&d.FinishedAt))
+	if pausedUntil.After(d.NextAttemptAt) {
+		d.NextAttemptAt = pausedUntil
+	}
 	d.NextAttemptAt = db.dated(d.NextAttemptAt)
 	return d, err
 }
 
-func scanAttempt(row scanner) (Attempt, error) {
+func scanAttempt(row sqldb.Row) (Attempt, error) {
 	var a Attempt
 	var micros int64
-	err := row.Scan(&a.Number, timeColumn{&a.StartedAt}, &micros, &a.StatusCode, &a.Error, &a.ResponseBody)
+	err := row.Scan(&a.Number, sqldb.Time(&a.StartedAt), &micros, &a.StatusCode, &a.Error, &a.ResponseBody)
 	a.Duration = time.Duration(micros) * time.Microsecond
 	return a, err
 }
 
 // Delivery returns one delivery of the tenant and its attempts, oldest first.
-func (s *Store) Delivery(ctx context.Context, tenantID, id string) (Delivery, []Attempt, error) {
+func (s *Store) Delivery(ctx context.Context, tenantID, id string) (_ Delivery, _ []Attempt, err error) {
+	defer wrapf(&err, "delivery %s", id)
 	d, err := s.db.readDelivery(ctx, s.reader(), tenantID, id)
 	if err != nil {
-		return Delivery{}, nil, fmt.Errorf("delivery %s: %w", id, err)
+		return Delivery{}, nil, err
 	}
-	attempts, err := queryAll(ctx, s.reader(), scanAttempt, `SELECT number, started_at, duration, status_code,
+	attempts, err := sqldb.All(ctx, s.reader(), scanAttempt, `SELECT number, started_at, duration, status_code,
 		error, response_body FROM attempts WHERE delivery_id = $1 ORDER BY number`, id)
-	if err != nil {
-		return Delivery{}, nil, fmt.Errorf("attempts of %s: %w", id, err)
-	}
-	return d, attempts, nil
+	return d, attempts, err
 }
 
-func (db *database) readDelivery(ctx context.Context, q querier, tenantID, id string) (Delivery, error) {
-	return queryOne(ctx, q, db.scanDelivery, selectDelivery+`WHERE tenant_id = $1 AND id = $2`, tenantID, id)
-}
-
-// eventOfWatch is the one event that a watch makes: its deliveries are found by it.
-const eventOfWatch = `SELECT event_id FROM watches WHERE id = `
-
-// Deliveries lists the tenant's deliveries, newest first.
-func (s *Store) Deliveries(ctx context.Context, f DeliveryFilter, page Page) (List[Delivery], error) {
-	if f.DestinationID != "" {
-		// The index has all of a destination's: how long it took to find none of them
-		// the tenant's would tell how many another tenant has.
-		_, err := queryOne(ctx, s.reader(), scanString, `SELECT id FROM destinations WHERE tenant_id = $1 AND id = $2`,
-			f.TenantID, f.DestinationID)
-		if errors.Is(err, ErrNotFound) {
-			return List[Delivery]{}, nil
-		}
-		if err != nil {
-			return List[Delivery]{}, fmt.Errorf("list deliveries: %w", err)
-		}
-	}
-	deliveries, err := queryPage(ctx, s.reader(), pageQuery[Delivery]{
-		selection: selectDelivery + `WHERE TRUE`, scan: s.db.scanDelivery, id: func(d Delivery) string { return d.ID },
-		idColumn: "id", tenant: filter{column: "tenant_id", value: f.TenantID}, page: page, filters: []filter{
-			{"event_id", f.WatchID, eventOfWatch},
-			{"destination_id", f.DestinationID, ""},
-			{"event_id", f.EventID, ""},
-			{"status", f.Status, ""},
-		},
-	})
-	if err != nil {
-		return List[Delivery]{}, fmt.Errorf("list deliveries: %w", err)
-	}
-	return deliveries, nil
+func (db *database) readDelivery(ctx context.Context, q sqldb.Querier, tenantID, id string) (Delivery, error) {
+	return sqldb.One(ctx, q, db.scanDelivery, selectDelivery+`WHERE tenant_id = $1 AND id = $2`, tenantID, id)
 }

@@ -2,10 +2,12 @@ package storage
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
+
+	"oprelay/storage/seal"
+	"oprelay/storage/sqldb"
 )
 
 // The kinds of destination.
@@ -37,7 +39,7 @@ type Destination struct {
 	URL                 string // of a webhook
 	Channel             string // of a Slack bot
 	HeaderNames         []string
-	Alerts              bool // also receives destination.disabled and credential.rejected
+	Alerts              bool // also receives destination.disabled, credential.rejected and delivery.failed
 	RateLimit           int  // per second; 0 means none
 	MaxInFlight         int
 	Status              string // DestinationEnabled or DestinationDisabled
@@ -45,21 +47,25 @@ type Destination struct {
 	CreatedAt           time.Time
 	FailingSince        time.Time // steady, the first failure since the last success; zero if none
 	ConsecutiveFailures int
-	Bot                 bool // Slack by bot token
+	LastSuccessAt       time.Time // when it last accepted something, to the second; zero if it never did
+	LastError           string    // why the last failed attempt failed, kept when others succeed; "" if none has
+	PausedUntil         time.Time // steady, when it may be sent to again after it asked for a pause; zero if it did not
+	ChangedAt           time.Time // steady, when it was last enabled or got another address; zero for never
+	Bot                 bool      // Slack by bot token
 }
 
 // SigningSecret is one of the secrets that a webhook is signed with.
 type SigningSecret struct {
-	Value     Secret
+	Value     seal.Secret
 	ExpiresAt time.Time // zero for the current one
 }
 
-// DestinationSecret is what must not be seen of a destination.
+// DestinationSecret holds the secrets of a destination.
 type DestinationSecret struct {
 	Headers  map[string]string
 	Signing  []SigningSecret // newest first
-	SlackURL Secret
-	BotToken Secret
+	SlackURL seal.Secret
+	BotToken seal.Secret
 }
 
 // NewDestination is what a destination is made from.
@@ -84,8 +90,8 @@ type DestinationPatch struct {
 	Alerts      *bool
 	RateLimit   *int
 	MaxInFlight *int
-	SlackURL    *Secret
-	BotToken    *Secret
+	SlackURL    *seal.Secret
+	BotToken    *seal.Secret
 }
 
 // keptDestination is a DestinationSecret as it is sealed: a Secret hides itself in JSON.
@@ -102,11 +108,12 @@ type keptSigning struct {
 }
 
 const destinationColumns = `id, tenant_id, kind, name, url, channel, header_names, alerts, rate_limit,
-	max_in_flight, status, disabled_reason, created_at, failing_since, consecutive_failures, bot`
+	max_in_flight, status, disabled_reason, created_at, failing_since, consecutive_failures,
+	last_success_at, last_error, paused_until, changed_at, bot`
 
 const selectDestination = `SELECT ` + destinationColumns + ` FROM destinations WHERE deleted_at IS NULL `
 
-func scanDestination(row scanner) (Destination, error) {
+func scanDestination(row sqldb.Row) (Destination, error) {
 	var d Destination
 	err := row.Scan(d.columns()...)
 	return d, err
@@ -116,16 +123,22 @@ func scanDestination(row scanner) (Destination, error) {
 func (d *Destination) columns() []any {
 	return []any{
 		&d.ID, &d.TenantID, &d.Kind, &d.Name, &d.URL, &d.Channel,
-		jsonColumn{&d.HeaderNames},
+		sqldb.JSON(&d.HeaderNames),
 		&d.Alerts, &d.RateLimit, &d.MaxInFlight, &d.Status, &d.DisabledReason,
-		timeColumn{&d.CreatedAt},
-		timeColumn{&d.FailingSince},
-		&d.ConsecutiveFailures, &d.Bot,
+		sqldb.Time(&d.CreatedAt),
+		sqldb.Time(&d.FailingSince),
+		&d.ConsecutiveFailures,
+		sqldb.Time(&d.LastSuccessAt),
+		&d.LastError,
+		sqldb.Time(&d.PausedUntil),
+		sqldb.Time(&d.ChangedAt),
+		&d.Bot,
 	}
 }
 
-// CreateDestination keeps a destination, its secrets sealed.
-func (s *Store) CreateDestination(ctx context.Context, n NewDestination) (Destination, error) {
+// CreateDestination creates a destination. Its secrets are kept sealed.
+func (s *Store) CreateDestination(ctx context.Context, n NewDestination) (_ Destination, err error) {
+	defer wrapf(&err, "create destination")
 	d := Destination{
 		ID: newID(prefixDestination), TenantID: n.TenantID, Kind: n.Kind, Name: n.Name, URL: n.URL,
 		Channel: n.Channel, HeaderNames: headerNames(n.Secret.Headers), Alerts: n.Alerts, RateLimit: n.RateLimit,
@@ -134,25 +147,21 @@ func (s *Store) CreateDestination(ctx context.Context, n NewDestination) (Destin
 	}
 	sealed, err := s.db.sealDestination(d.ID, n.Secret)
 	if err != nil {
-		return Destination{}, fmt.Errorf("create destination: %w", err)
+		return Destination{}, err
 	}
-	names, err := jsonText(d.HeaderNames)
+	names, err := sqldb.JSONText(d.HeaderNames)
 	if err != nil {
-		return Destination{}, fmt.Errorf("create destination: %w", err)
+		return Destination{}, err
 	}
 	err = s.write(ctx, func(tx *transaction) error {
-		err := tx.later(ctx, `INSERT INTO destinations
+		return tx.Later(`INSERT INTO destinations
 			(id, tenant_id, kind, name, url, channel, header_names, alerts, rate_limit,
 			max_in_flight, status, created_at, bot, secret)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 			d.ID, d.TenantID, d.Kind, d.Name, d.URL, d.Channel, names, d.Alerts, d.RateLimit,
 			d.MaxInFlight, d.Status, d.CreatedAt.UnixMicro(), d.Bot, sealed)
-		return err
 	})
-	if err != nil {
-		return Destination{}, fmt.Errorf("create destination: %w", err)
-	}
-	return d, nil
+	return d, err
 }
 
 func headerNames(headers map[string]string) []string {
@@ -160,52 +169,54 @@ func headerNames(headers map[string]string) []string {
 }
 
 // Destination returns one destination of the tenant.
-func (s *Store) Destination(ctx context.Context, tenantID, id string) (Destination, error) {
-	d, err := queryOne(ctx, s.reader(), scanDestination,
+func (s *Store) Destination(ctx context.Context, tenantID, id string) (_ Destination, err error) {
+	defer wrapf(&err, "destination %s", id)
+	return sqldb.One(ctx, s.reader(), scanDestination,
 		selectDestination+`AND tenant_id = $1 AND id = $2`, tenantID, id)
-	if err != nil {
-		return Destination{}, fmt.Errorf("destination %s: %w", id, err)
-	}
-	return d, nil
+}
+
+// Waiting counts the pending and held deliveries of a destination.
+func (s *Store) Waiting(ctx context.Context, destinationID string) (_ int, err error) {
+	defer wrapf(&err, "what waits for destination %s", destinationID)
+	n, err := sqldb.One(ctx, s.reader(), sqldb.Int, `SELECT COUNT(*) FROM (`+pendingOf+` UNION ALL `+heldOf+`) AS waiting`, destinationID)
+	return int(n), err
 }
 
 // Destinations lists the tenant's destinations, newest first.
-func (s *Store) Destinations(ctx context.Context, tenantID string, page Page) (List[Destination], error) {
-	destinations, err := queryPage(ctx, s.reader(), pageQuery[Destination]{
-		selection: selectDestination, scan: scanDestination, id: func(d Destination) string { return d.ID },
-		idColumn: "id", tenant: filter{column: "tenant_id", value: tenantID}, page: page,
+func (s *Store) Destinations(ctx context.Context, tenantID string, page Page) (_ List[Destination], err error) {
+	defer wrapf(&err, "list destinations")
+	return sqldb.ReadPage(ctx, s.reader(), sqldb.PageQuery[Destination]{
+		Selection: selectDestination, Scan: scanDestination, ID: func(d Destination) string { return d.ID },
+		IDColumn: "id", Always: sqldb.Filter{Column: "tenant_id", Value: tenantID}, Page: page,
 	})
-	if err != nil {
-		return List[Destination]{}, fmt.Errorf("list destinations: %w", err)
-	}
-	return destinations, nil
 }
 
 // KnownDestinations says which of the ids are destinations of the tenant.
-func (s *Store) KnownDestinations(ctx context.Context, tenantID string, ids []string) (map[string]bool, error) {
-	known, err := s.known(ctx, "destinations", tenantID, ids)
-	if err != nil {
-		return nil, fmt.Errorf("known destinations: %w", err)
+func (s *Store) KnownDestinations(ctx context.Context, tenantID string, ids []string) (_ map[string]bool, err error) {
+	defer wrapf(&err, "known destinations")
+	args := sqldb.Args{tenantID}
+	found, err := sqldb.All(ctx, s.reader(), sqldb.String, `SELECT id FROM destinations
+		WHERE tenant_id = $1 AND deleted_at IS NULL AND id IN (`+args.List(ids)+`)`, args...)
+	known := make(map[string]bool, len(found))
+	for _, id := range found {
+		known[id] = true
 	}
-	return known, nil
+	return known, err
 }
 
 // OpenDestination returns a destination of any tenant with its secrets, for
 // delivering. Signing secrets whose time is over are left out.
-func (s *Store) OpenDestination(ctx context.Context, id string) (Destination, DestinationSecret, error) {
-	d, secret, err := s.db.openDestination(ctx, s.reader(), id, "")
-	if err != nil {
-		return Destination{}, DestinationSecret{}, fmt.Errorf("open destination %s: %w", id, err)
-	}
-	return d, secret, nil
+func (s *Store) OpenDestination(ctx context.Context, id string) (_ Destination, _ DestinationSecret, err error) {
+	defer wrapf(&err, "open destination %s", id)
+	return s.db.openDestination(ctx, s.reader(), id, "")
 }
 
-// openDestination reads a destination and its secrets, and locks it as told. They
-// are one row: the secrets of one moment are not for the URL of another.
+// openDestination reads a destination and its secrets, and locks it as told. Both are in one
+// row, so that secrets are never sent to a URL that they were not set for.
 func (db *database) openDestination(
-	ctx context.Context, q querier, id, lock string,
+	ctx context.Context, q sqldb.Querier, id, lock string,
 ) (d Destination, secret DestinationSecret, err error) {
-	sealed, err := queryOne(ctx, q, func(row scanner) (sealed []byte, err error) {
+	sealed, err := sqldb.One(ctx, q, func(row sqldb.Row) (sealed []byte, err error) {
 		err = row.Scan(append(d.columns(), &sealed)...)
 		return sealed, err
 	}, `SELECT `+destinationColumns+`, secret FROM destinations WHERE deleted_at IS NULL AND id = $1`+lock, id)
@@ -216,16 +227,16 @@ func (db *database) openDestination(
 	if err := db.unseal(destinationSecret(id), sealed, &kept); err != nil {
 		return d, secret, err
 	}
-	secret = DestinationSecret{Headers: kept.Headers, SlackURL: Secret(kept.SlackURL), BotToken: Secret(kept.BotToken)}
+	secret = DestinationSecret{Headers: kept.Headers, SlackURL: seal.Secret(kept.SlackURL), BotToken: seal.Secret(kept.BotToken)}
 	for _, signing := range kept.Signing {
 		if signing.ExpiresAt.IsZero() || signing.ExpiresAt.After(db.now()) {
-			secret.Signing = append(secret.Signing, SigningSecret{Secret(signing.Value), signing.ExpiresAt})
+			secret.Signing = append(secret.Signing, SigningSecret{seal.Secret(signing.Value), signing.ExpiresAt})
 		}
 	}
 	return d, secret, nil
 }
 
-// destinationSecret is where a destination's secrets are kept, for Seal.
+// destinationSecret names the place of a destination's secrets, see credentialSecret.
 func destinationSecret(id string) string { return "destinations/secret/" + id }
 
 func (db *database) sealDestination(id string, secret DestinationSecret) ([]byte, error) {

@@ -2,10 +2,11 @@ package storage
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
+
+	"oprelay/storage/sqldb"
 )
 
 // The types of event.
@@ -17,57 +18,35 @@ const (
 	EventDestinationTest       = "destination.test"
 	EventDestinationDisabled   = "destination.disabled"
 	EventCredentialRejected    = "credential.rejected" //nolint:gosec // no credential
+	EventDeliveryFailed        = "delivery.failed"
 )
 
 // Event is an immutable fact, mostly about a watch.
 type Event struct {
 	ID        string
 	TenantID  string
+	Seq       int64 // its number in the tenant's feed, in the order of commits
 	Type      string
 	WatchID   string // "" for an event that is not about a watch
 	CreatedAt time.Time
 	Body      []byte // the exact bytes that are sent
 }
 
-const selectEvent = `SELECT id, tenant_id, type, watch_id, created_at, body FROM events `
+const selectEvent = `SELECT id, tenant_id, seq, type, watch_id, created_at, body FROM events `
 
-func scanEvent(row scanner) (Event, error) {
+func scanEvent(row sqldb.Row) (Event, error) {
 	var e Event
-	err := row.Scan(&e.ID, &e.TenantID, &e.Type, textColumn{&e.WatchID}, timeColumn{&e.CreatedAt}, &e.Body)
+	err := row.Scan(&e.ID, &e.TenantID, &e.Seq, &e.Type, sqldb.Text(&e.WatchID), sqldb.Time(&e.CreatedAt), &e.Body)
 	return e, err
 }
 
 // Event returns one event of the tenant.
-func (s *Store) Event(ctx context.Context, tenantID, id string) (Event, error) {
-	e, err := queryOne(ctx, s.reader(), scanEvent, selectEvent+`WHERE tenant_id = $1 AND id = $2`, tenantID, id)
-	if err != nil {
-		return Event{}, fmt.Errorf("event %s: %w", id, err)
-	}
-	return e, nil
+func (s *Store) Event(ctx context.Context, tenantID, id string) (_ Event, err error) {
+	defer wrapf(&err, "event %s", id)
+	return sqldb.One(ctx, s.reader(), scanEvent, selectEvent+`WHERE tenant_id = $1 AND id = $2`, tenantID, id)
 }
 
-// Events is the tenant's feed, oldest first, from the event after the given id
-// ("" for the beginning). Who follows List.Next misses none: events are
-// numbered in the order of commits. ErrNotFound if after is no event of the tenant.
-func (s *Store) Events(ctx context.Context, tenantID, after string, limit int) (List[Event], error) {
-	var seq int64
-	if after != "" {
-		var err error
-		if seq, err = queryOne(ctx, s.reader(), scanInt, `SELECT seq FROM events WHERE tenant_id = $1 AND id = $2`,
-			tenantID, after); err != nil {
-			return List[Event]{}, fmt.Errorf("events after %s: %w", after, err)
-		}
-	}
-	limit = max(limit, 1)
-	events, err := queryAll(ctx, s.reader(), scanEvent,
-		selectEvent+`WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`, tenantID, seq, limit+1)
-	if err != nil {
-		return List[Event]{}, fmt.Errorf("events: %w", err)
-	}
-	return cut(events, limit, func(e Event) string { return e.ID }), nil
-}
-
-// event is an event to be written, and whom it is for.
+// event is an event to be written, and its destinations.
 type event struct {
 	id           string // made by publish if it is ""
 	tenantID     string
@@ -82,15 +61,15 @@ type event struct {
 type recipient struct {
 	id       string
 	disabled bool
-	bot      bool // may have a message of the watch; known of the recipients of its end
+	bot      bool // a Slack bot, which may show the watch; only set for a watch that ends
 }
 
 // publish writes events, and a delivery for each of their destinations.
-func (tx *transaction) publish(ctx context.Context, events []event) error {
+func (tx *transaction) publish(events []event) error {
 	if len(events) == 0 {
 		return nil
 	}
-	after, err := tx.numberEvents(ctx, events)
+	after, err := tx.numberEvents(events)
 	if err != nil {
 		return err
 	}
@@ -98,37 +77,39 @@ func (tx *transaction) publish(ctx context.Context, events []event) error {
 	var eventRows, deliveryRows [][]any
 	for i := range events {
 		e := &events[i]
+		tx.changes.event(e.tenantID)
 		if e.id == "" {
 			e.id = newID(prefixEvent)
 		}
 		eventRows = append(eventRows, []any{
-			e.id, e.tenantID, after[i], e.kind, nullable(e.watchID), now.UnixMicro(), e.body, nullable(e.traceparent),
+			e.id, e.tenantID, after[i], e.kind, sqldb.Null(e.watchID), now.UnixMicro(), e.body, sqldb.Null(e.traceparent),
 		})
 		for _, to := range e.destinations {
-			status, next := DeliveryPending, instant(due)
+			status, next := DeliveryPending, sqldb.Micros(due)
 			if to.disabled {
-				status, next = DeliveryHeld, instant(time.Time{})
+				status, next = DeliveryHeld, sqldb.Micros(time.Time{})
 			}
-			tx.markDue(Group{DeliverGroup, to.id}, due) // held too: it may have been enabled meanwhile, see settle
+			tx.markDue(Group{DeliverGroup, to.id}, due) // held ones too: it may have been enabled meanwhile, see applyState
 			deliveryRows = append(deliveryRows, []any{
-				newID(prefixDelivery), e.tenantID, e.id, e.kind, nullable(e.watchID), to.id, status, next, now.UnixMicro(),
+				tx.db.datedID(prefixDelivery, now), e.tenantID, e.id, e.kind, sqldb.Null(e.watchID), to.id, status, next, now.UnixMicro(),
 			})
 		}
 	}
-	err = tx.insertFrom(`INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body, traceparent)`,
+	err = tx.InsertFrom(`INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body, traceparent)`,
 		`column1, column2, (SELECT event_seq FROM tenants WHERE id = column2) - column3, column4, column5, column6, column7, column8`,
 		eventRows)
 	if err != nil {
 		return err
 	}
-	return tx.insertRows(`INSERT INTO deliveries (id, tenant_id, event_id, event_type, watch_id, destination_id,
+	return tx.InsertRows(`INSERT INTO deliveries (id, tenant_id, event_id, event_type, watch_id, destination_id,
 		status, next_attempt_at, created_at)`, deliveryRows)
 }
 
-// numberEvents counts each tenant's events, and says of each event how many of its tenant's
-// come after it. The tenant's row stays locked until the commit, which makes seq the order
-// of commits; its events get their seq from there, so that nobody has to ask for it meanwhile.
-func (tx *transaction) numberEvents(ctx context.Context, events []event) (after []int, err error) {
+// numberEvents counts up the number of events in each tenant's row, and says of each event
+// how many of its tenant's come after it. The rows stay locked until the commit, which makes
+// seq the order of commits. The inserts that follow take seq from there: so the row is locked
+// for one round trip, however many other transactions of the tenant wait for it.
+func (tx *transaction) numberEvents(events []event) (after []int, err error) {
 	counts := map[string]int{}
 	after = make([]int, len(events))
 	for i, e := range slices.Backward(events) {
@@ -136,28 +117,113 @@ func (tx *transaction) numberEvents(ctx context.Context, events []event) (after 
 		counts[e.tenantID]++
 	}
 	for _, tenantID := range slices.Sorted(maps.Keys(counts)) {
-		if err := tx.later(ctx, `UPDATE tenants SET event_seq = event_seq + $1 WHERE id = $2`, counts[tenantID], tenantID); err != nil {
+		if err := tx.Later(`UPDATE tenants SET event_seq = event_seq + $1 WHERE id = $2`, counts[tenantID], tenantID); err != nil {
 			return nil, err
 		}
 	}
 	return after, nil
 }
 
-// alert publishes an event to the tenant's alerts destinations but one.
-func (tx *transaction) alert(ctx context.Context, e event, except string) error {
-	recipients, err := queryAll(ctx, tx, scanRecipient, `SELECT id, status FROM destinations
+// alert addresses an event to the tenant's alerts destinations but one.
+func (tx *transaction) alert(ctx context.Context, e event, except string) (event, error) {
+	recipients, err := sqldb.All(ctx, tx, scanRecipient, `SELECT id, status FROM destinations
 		WHERE tenant_id = $1 AND alerts AND deleted_at IS NULL AND id <> $2 ORDER BY id`, e.tenantID, except)
-	if err != nil {
-		return err
-	}
 	e.destinations = recipients
-	return tx.publish(ctx, []event{e})
+	return e, err
 }
 
-func scanRecipient(row scanner) (recipient, error) {
+func scanRecipient(row sqldb.Row) (recipient, error) {
 	var r recipient
 	var status string
 	err := row.Scan(&r.id, &status)
 	r.disabled = status == DestinationDisabled
 	return r, err
+}
+
+// eventBody is what a receiver gets: the order of the fields is part of the contract.
+type eventBody struct {
+	Type      string    `json:"type"`
+	Timestamp time.Time `json:"timestamp"`
+	Data      any       `json:"data"`
+}
+
+// operationEventData is the data of an event about a watch.
+type operationEventData struct {
+	WatchID    string             `json:"watch_id"`
+	Operation  operationEventBody `json:"operation"`
+	Reason     *string            `json:"reason"`
+	ObservedAt time.Time          `json:"observed_at"`
+	Polls      int                `json:"polls"`
+	Name       *string            `json:"name"`
+	Metadata   map[string]string  `json:"metadata"`
+}
+
+type operationEventBody struct {
+	Source         string            `json:"source"`
+	AccountID      *string           `json:"account_id"`
+	Params         map[string]string `json:"params"`
+	ID             string            `json:"id"`
+	UpstreamStatus *string           `json:"upstream_status"`
+	Status         *string           `json:"status"`
+	Error          *string           `json:"error"`
+	CompletedAt    *time.Time        `json:"completed_at"`
+}
+
+// destinationTestData is the data of destination.test.
+type destinationTestData struct {
+	DestinationID string `json:"destination_id"`
+	Name          string `json:"name"`
+}
+
+// destinationDisabledData is the data of destination.disabled.
+type destinationDisabledData struct {
+	DestinationID string    `json:"destination_id"`
+	Name          string    `json:"name"`
+	Reason        string    `json:"reason"`
+	DisabledAt    time.Time `json:"disabled_at"`
+	LastError     *string   `json:"last_error"`
+}
+
+// credentialRejectedData is the data of credential.rejected.
+type credentialRejectedData struct {
+	CredentialID string    `json:"credential_id"`
+	Name         string    `json:"name"`
+	RefusedSince time.Time `json:"refused_since"`
+	RejectedAt   time.Time `json:"rejected_at"`
+}
+
+// deliveryFailedData is the data of delivery.failed.
+type deliveryFailedData struct {
+	DestinationID string    `json:"destination_id"`
+	Name          string    `json:"name"`
+	Count         int       `json:"count"`
+	Since         time.Time `json:"since"` // when the oldest of these deliveries was made
+	LastError     *string   `json:"last_error"`
+}
+
+// operationBody is an operation as events show it.
+func operationBody(o Operation) operationEventBody {
+	body := operationEventBody{
+		Source: o.Source, AccountID: optional(o.AccountID()), Params: o.Params, ID: o.ID,
+		UpstreamStatus: optional(o.UpstreamStatus), Status: optional(o.Status), Error: optional(o.Error),
+	}
+	if !o.CompletedAt.IsZero() {
+		body.CompletedAt = &o.CompletedAt
+	}
+	return body
+}
+
+// optional is the text for JSON, null for "".
+func optional(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// renderBody makes the body of an event. It is kept as bytes, so that every attempt sends
+// the same ones. All times are UTC in whole microseconds, which JSON has as RFC 3339.
+func renderBody(kind string, at time.Time, data any) ([]byte, error) {
+	text, err := sqldb.JSONText(eventBody{Type: kind, Timestamp: at, Data: data})
+	return []byte(text), err
 }

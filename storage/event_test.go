@@ -2,7 +2,11 @@ package storage
 
 import (
 	"slices"
+	"strings"
 	"testing"
+	"time"
+
+	"oprelay/storage/sqldb"
 )
 
 // What a transaction publishes is numbered in its order, each tenant's by itself, however
@@ -22,7 +26,7 @@ func TestEventsAreNumberedInTheirOrder(t *testing.T) {
 			published[e.tenantID] = append(published[e.tenantID], e.id)
 		}
 		publish := func(events []event) error {
-			return p.write(ctx, func(tx *transaction) error { return tx.publish(ctx, events) })
+			return p.write(ctx, func(tx *transaction) error { return tx.publish(events) })
 		}
 		check(t, publish(events[:most/2]))
 		lost := []event{events[0], events[0]}
@@ -33,7 +37,7 @@ func TestEventsAreNumberedInTheirOrder(t *testing.T) {
 		}
 		check(t, publish(events[most/2:]))
 		for _, tenant := range tenants {
-			page := get(p.Events(ctx, tenant, "", most))(t)
+			page := get(p.Events(ctx, FeedFilter{TenantID: tenant}, most))(t)
 			var ids []string
 			for _, e := range page.Data {
 				ids = append(ids, e.ID)
@@ -41,10 +45,29 @@ func TestEventsAreNumberedInTheirOrder(t *testing.T) {
 			if !slices.Equal(ids, published[tenant]) {
 				t.Errorf("%d events of one tenant were published, and the %d of its feed are not those, in that order", len(published[tenant]), len(ids))
 			}
-			last := get(queryOne(ctx, p.reader(), scanInt, `SELECT MAX(seq) FROM events WHERE tenant_id = $1`, tenant))(t)
+			last := get(sqldb.One(ctx, p.reader(), sqldb.Int, `SELECT MAX(seq) FROM events WHERE tenant_id = $1`, tenant))(t)
 			if last != int64(len(ids)) {
 				t.Errorf("%d events have numbers up to %d", len(ids), last)
 			}
 		}
 	})
+}
+
+// BenchmarkRenderBody renders the event of an operation that has failed.
+func BenchmarkRenderBody(b *testing.B) {
+	at := time.Date(2026, 11, 23, 10, 0, 0, 123456000, time.UTC)
+	data := operationEventData{
+		WatchID: "watch_01h455vb4pex5vsknk084sn02q",
+		Operation: operationBody(Operation{
+			Source: "cloudflare.lists", Params: map[string]string{"account_id": strings.Repeat("a", 32)}, ID: strings.Repeat("b", 32),
+			Status: OperationFailed, Error: "This list is at the maximum number of items", CompletedAt: at,
+		}),
+		ObservedAt: at, Polls: 7, Metadata: map[string]string{"deploy": "42", "pipeline": "edge-configuration"},
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := renderBody(EventOperationFailed, at, data); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

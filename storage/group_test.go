@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"oprelay/deploy/testenv"
+	"oprelay/storage/seal"
+	"oprelay/storage/sqldb"
 )
 
 // What must be on the disk before anything is done about it waits for the disk; what a
@@ -13,7 +15,7 @@ import (
 func TestLeasesThatWaitForNoDisk(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	s := get(Open(t.Context(), Config{URL: testenv.Postgres(t) + "&synchronous_commit=local", Keys: get(ParseKeyring(NewKey()))(t)}))(t)
+	s := get(Open(t.Context(), Config{URL: testenv.Postgres(t) + "&synchronous_commit=local", Keys: get(seal.ParseKeyring(seal.NewKey()))(t)}))(t)
 	t.Cleanup(func() { _ = s.Close() })
 	get(s.Migrate(t.Context()))(t)
 	p := newPlanned(t, s, &now, "acme")
@@ -25,7 +27,7 @@ func TestLeasesThatWaitForNoDisk(t *testing.T) {
 			$$BEGIN INSERT INTO commits VALUES (current_setting('synchronous_commit')); RETURN NULL; END$$`,
 		`CREATE TRIGGER note_commit AFTER UPDATE ON work_groups FOR EACH ROW EXECUTE FUNCTION note_commit()`,
 	} {
-		get(s.db.write.ExecContext(t.Context(), statement))(t)
+		get(sqldb.ExecCount(t.Context(), s.db.Writer(), statement))(t)
 	}
 	poll, deliver := Group{PollGroup, p.credential.BudgetID}, Group{DeliverGroup, p.destination.ID}
 	lease := func(ctx context.Context, s *Store, group Group) error {
@@ -34,7 +36,7 @@ func TestLeasesThatWaitForNoDisk(t *testing.T) {
 	}
 	release := func(group Group, notBefore time.Time) func(ctx context.Context, s *Store) error {
 		return func(ctx context.Context, s *Store) error {
-			_, err := s.ReleaseGroup(ctx, group, owner, notBefore)
+			_, err := s.ReleaseGroup(ctx, group, owner, Pause{Until: notBefore})
 			return err
 		}
 	}
@@ -52,14 +54,14 @@ func TestLeasesThatWaitForNoDisk(t *testing.T) {
 		}, "local"},
 	} {
 		check(t, step.do(t.Context(), s))
-		settings := get(queryAll(t.Context(), s.reader(), scanString, `SELECT setting FROM commits`))(t)
+		settings := get(sqldb.All(t.Context(), s.reader(), sqldb.String, `SELECT setting FROM commits`))(t)
 		if len(settings) != 1 || settings[0] != step.want {
 			t.Errorf("%s: synchronous_commit was %v, want %s", step.name, settings, step.want)
 		}
-		get(s.db.write.ExecContext(t.Context(), `DELETE FROM commits`))(t)
+		get(sqldb.ExecCount(t.Context(), s.db.Writer(), `DELETE FROM commits`))(t)
 	}
-	for range 2 * s.db.write.Stats().OpenConnections {
-		if left := get(queryOne(t.Context(), s.db.write, scanString, `SELECT current_setting('synchronous_commit')`))(t); left != "local" {
+	for range 2 * s.Pools()["all"].OpenConnections {
+		if left := get(sqldb.One(t.Context(), s.db, sqldb.String, `SELECT current_setting('synchronous_commit')`))(t); left != "local" {
 			t.Errorf("it stayed %s in a session", left)
 		}
 	}
@@ -70,7 +72,7 @@ func TestLeasesThatWaitForNoDisk(t *testing.T) {
 func TestUpdatesOfManyRowsKeepNoPlan(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	s := get(Open(t.Context(), Config{URL: testenv.Postgres(t), MaxConns: 1, Keys: get(ParseKeyring(NewKey()))(t)}))(t)
+	s := get(Open(t.Context(), Config{URL: testenv.Postgres(t), MaxConns: 1, Keys: get(seal.ParseKeyring(seal.NewKey()))(t)}))(t)
 	t.Cleanup(func() { _ = s.Close() })
 	get(s.Migrate(t.Context()))(t)
 	p := newPlanned(t, s, &now, "acme")
@@ -78,12 +80,12 @@ func TestUpdatesOfManyRowsKeepNoPlan(t *testing.T) {
 	p.end(p.polls(1, nil))
 	p.end(p.polls(100, nil))
 	p.attempt(p.deliveries(p.destination, 101, nil), DeliverySucceeded)
-	kept := get(queryAll(t.Context(), s.db.write, scanString, `SELECT statement FROM pg_prepared_statements
+	kept := get(sqldb.All(t.Context(), s.db, sqldb.String, `SELECT statement FROM pg_prepared_statements
 		WHERE statement LIKE 'UPDATE %unnest(%' AND generic_plans + custom_plans > 0`))(t)
 	if len(kept) > 0 {
 		t.Errorf("kept: %q", kept)
 	}
-	one := get(queryAll(t.Context(), s.db.write, scanString, `SELECT statement FROM pg_prepared_statements
+	one := get(sqldb.All(t.Context(), s.db, sqldb.String, `SELECT statement FROM pg_prepared_statements
 		WHERE statement LIKE 'UPDATE watches%VALUES%' AND generic_plans + custom_plans > 0`))(t)
 	if len(one) == 0 {
 		t.Error("an update of one row is planned each time")

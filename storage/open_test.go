@@ -7,11 +7,12 @@ import (
 	"testing"
 
 	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
 func TestOpenRefusesURLs(t *testing.T) {
 	t.Parallel()
-	keys := ring(t, storage.NewKey())
+	keys := ring(t, seal.NewKey())
 	for url, says := range map[string]string{
 		"":                                  "must be sqlite:PATH",
 		"mysql://x":                         "must be sqlite:PATH",
@@ -33,7 +34,7 @@ func TestOpenRefusesURLs(t *testing.T) {
 func TestOpenRefusesDeadServer(t *testing.T) {
 	t.Parallel()
 	_, err := storage.Open(t.Context(), storage.Config{
-		URL: "postgres://u:hidden@127.0.0.1:1/db?connect_timeout=1", Keys: ring(t, storage.NewKey()),
+		URL: "postgres://u:hidden@127.0.0.1:1/db?connect_timeout=1", Keys: ring(t, seal.NewKey()),
 	})
 	if err == nil || !storage.Unavailable(err) || strings.Contains(err.Error(), "hidden") {
 		t.Errorf("%v; want an error that is Unavailable and hides the password", err)
@@ -43,7 +44,7 @@ func TestOpenRefusesDeadServer(t *testing.T) {
 func TestSQLiteFileIsPrivate(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "with space%20.db")
-	s, err := storage.Open(t.Context(), storage.Config{URL: "sqlite:" + path, Keys: ring(t, storage.NewKey())})
+	s, err := storage.Open(t.Context(), storage.Config{URL: "sqlite:" + path, Keys: ring(t, seal.NewKey())})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,10 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"oprelay/deploy/testenv"
 	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
 const (
@@ -170,7 +170,7 @@ func lostAtTheCommit(t *testing.T, through func(t *testing.T, url string) string
 		PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$`,
 		`CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON tenants DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()`)
 	holder := connectTo(t, url)
-	if _, err := holder.Exec(t.Context(), "SELECT pg_advisory_lock(1)"); err != nil {
+	if _, err := holder.ExecContext(t.Context(), "SELECT pg_advisory_lock(1)"); err != nil {
 		t.Fatal(err)
 	}
 	lost := make(chan error, 1)
@@ -178,9 +178,12 @@ func lostAtTheCommit(t *testing.T, through func(t *testing.T, url string) string
 		_, err := s.EnsureTenant(t.Context(), "acme")
 		lost <- err
 	}()
-	until(t, func() bool { // the commit waits for the lock
+	// The commit waits for the lock. Tests beside this one wait for such locks in their own databases.
+	const waits = `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+	until(t, func() bool {
 		waiting := 0
-		err := holder.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").Scan(&waiting)
+		err := holder.QueryRowContext(t.Context(), waits).Scan(&waiting)
 		return err == nil && waiting > 0
 	})
 	proxy.Cut()
@@ -191,7 +194,6 @@ func lostAtTheCommit(t *testing.T, through func(t *testing.T, url string) string
 
 // until polls the condition, which must become true.
 func until(t *testing.T, ok func() bool) {
-	t.Helper()
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -205,7 +207,7 @@ func until(t *testing.T, ok func() bool) {
 // openOn is a store on a migrated database.
 func openOn(t *testing.T, url string) *storage.Store {
 	t.Helper()
-	s, err := storage.Open(t.Context(), storage.Config{URL: url, Keys: ring(t, storage.NewKey()), MaxConns: poolSize})
+	s, err := storage.Open(t.Context(), storage.Config{URL: url, Keys: ring(t, seal.NewKey()), MaxConns: poolSize})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,38 +350,49 @@ func run(t *testing.T, url string, statements ...string) {
 	t.Helper()
 	conn := connectTo(t, url)
 	for _, statement := range statements {
-		if _, err := conn.Exec(t.Context(), statement); err != nil {
+		if _, err := conn.ExecContext(t.Context(), statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
 		}
 	}
 }
 
 // tenants is every tenant's name.
-func tenants(t *testing.T, url string) []string {
+func tenants(t *testing.T, url string) (names []string) {
 	t.Helper()
-	rows, err := connectTo(t, url).Query(t.Context(), "SELECT name FROM tenants ORDER BY name")
+	rows, err := connectTo(t, url).QueryContext(t.Context(), "SELECT name FROM tenants ORDER BY name")
 	if err != nil {
 		t.Fatal(err)
 	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
+	defer rows.Close()
+	for rows.Next() {
+		names = append(names, "")
+		if err := rows.Scan(&names[len(names)-1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
 	return names
 }
 
-func connectTo(t *testing.T, url string) *pgx.Conn {
+func connectTo(t *testing.T, url string) *sql.Conn {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
+	db, err := sql.Open("pgx", url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	t.Cleanup(func() { _ = db.Close() })
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	return conn
 }
 
-// Who records attempts for many waits for no destination that another has locked.
-func TestRecordAttemptsNow(t *testing.T) {
+// Whoever records attempts waits for no destination that another has locked, but for those
+// at it, which are recorded when it is free.
+func TestRecordAttemptsWaitsForNoOther(t *testing.T) {
 	t.Parallel()
 	url := testenv.Postgres(t)
 	s := migrated(t, url)
@@ -395,24 +408,39 @@ func TestRecordAttemptsNow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		results = append(results, storage.AttemptResult{DeliveryID: "none", DestinationID: d.ID, Status: storage.DeliverySucceeded})
+		delivery, err := s.TestDestination(t.Context(), tenant.ID, d.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		results = append(results, storage.AttemptResult{DeliveryID: delivery.ID, DestinationID: d.ID, Status: storage.DeliveryPending})
 	}
 	holder := connectTo(t, url)
 	for _, statement := range []string{`BEGIN`, `SELECT 1 FROM destinations WHERE id = '` + results[0].DestinationID + `' FOR NO KEY UPDATE`} {
-		if _, err := holder.Exec(t.Context(), statement); err != nil {
+		if _, err := holder.ExecContext(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.RecordAttemptsNow(t.Context(), results); !errors.Is(err, storage.ErrLocked) || storage.Unavailable(err) {
-		t.Errorf("with one locked: %v", err)
+	failed := func(i int) int {
+		d, err := s.Destination(t.Context(), tenant.ID, results[i].DestinationID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.ConsecutiveFailures
 	}
-	if err := s.RecordAttemptsNow(t.Context(), results[1:]); err != nil {
-		t.Errorf("the other: %v", err)
+	recorded := make(chan error, len(results))
+	for i := range results {
+		go func() { recorded <- s.RecordAttempts(t.Context(), results[i:i+1]) }()
 	}
-	if _, err := holder.Exec(t.Context(), `ROLLBACK`); err != nil {
+	if err := <-recorded; err != nil {
+		t.Errorf("at the one that is not locked: %v", err)
+	}
+	if failed(0) != 0 || failed(1) != 1 {
+		t.Errorf("recorded %d of the locked and %d of the other", failed(0), failed(1))
+	}
+	if _, err := holder.ExecContext(t.Context(), `ROLLBACK`); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RecordAttemptsNow(t.Context(), results); err != nil {
-		t.Errorf("with none locked: %v", err)
+	if err := <-recorded; err != nil || failed(0) != 1 {
+		t.Errorf("with none locked: %v, recorded %d", err, failed(0))
 	}
 }

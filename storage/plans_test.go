@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"oprelay/deploy/testenv"
+	"oprelay/storage/seal"
+	"oprelay/storage/sqldb"
 )
 
 // The tables that grow with what the relay has done.
-const growing = `(operations|watches|watch_destinations|events|deliveries|attempts|slack_messages|idempotency_keys)`
+const growing = `(operations|watches|watch_destinations|events|deliveries|attempts|slack_messages|idempotency_keys|sessions)`
 
 // TestPlans: nothing that runs regularly reads, or sorts, a table that grows. What
 // is judged are the statements that the store really sends.
@@ -40,7 +42,7 @@ func TestPlans(t *testing.T) {
 // not know which are small. v is values, a co-routine what a query within left of a table.
 func sqliteFault(plan string) error {
 	for _, scan := range regexp.MustCompile(`SCAN (`+growing+`|[a-z]{1,2})\b[^\n]*`).FindAllStringSubmatch(plan, -1) {
-		if scan[1] != "v" && !strings.Contains(plan, "CO-ROUTINE "+scan[1]+"\n") && !strings.HasSuffix(scan[0], "s_graces") {
+		if scan[1] != "v" && !strings.Contains(plan, "CO-ROUTINE "+scan[1]+"\n") && !strings.HasSuffix(scan[0], "operations_ending") {
 			return errors.New(scan[0])
 		}
 	}
@@ -57,7 +59,7 @@ func postgresFault(plan string) error {
 		case regexp.MustCompile(`Seq Scan on ` + growing).MatchString(name):
 			return errors.New(name)
 		case regexp.MustCompile(`Index.* on `+growing).MatchString(name) && !strings.Contains(details, "Index Cond") &&
-			!strings.Contains(name, "s_graces "):
+			!strings.Contains(name, "operations_ending "):
 			return errors.New(name + " without a condition")
 		case strings.HasPrefix(name, "Sort") && len(rows) >= len("1000"):
 			return fmt.Errorf("%s of %s rows", name, rows)
@@ -83,8 +85,8 @@ func keptFault(plan string) error {
 // each statement's plan.
 func judge(t *testing.T, url string, kept bool, fault func(plan string) error) {
 	t.Helper()
-	key := NewKey()
-	ring := get(ParseKeyring(key))(t)
+	key := seal.NewKey()
+	ring := get(seal.ParseKeyring(key))(t)
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	s, err := Open(t.Context(), Config{URL: url, Keys: ring, Now: func() time.Time { return now }})
 	if err != nil {
@@ -104,11 +106,17 @@ func judge(t *testing.T, url string, kept bool, fault func(plan string) error) {
 	big.work()
 	small.read()
 	big.change()
-	s.db.keys = get(ParseKeyring(NewKey() + "," + key))(t)
+	s.db.keys = get(seal.ParseKeyring(seal.NewKey() + "," + key))(t)
 	get(s.Reseal(t.Context(), ResealOptions{}))(t)
 	for query, plan := range e.plans {
 		if err := fault(plan); err != nil {
 			t.Errorf("%v\n%.500s\n%s", err, query, plan)
+		}
+		if strings.Contains(query, "type = $2 AND seq") && !strings.Contains(plan, "events_type") {
+			t.Errorf("events of a type are not found by it:\n%s", plan)
+		}
+		if strings.Contains(query, "event_type <> 'operation.completed'") && !strings.Contains(plan, "deliveries_due_urgent") {
+			t.Errorf("urgent messages are looked for among all:\n%s", plan)
 		}
 	}
 	if len(e.plans) < 120 {
@@ -120,9 +128,10 @@ func judge(t *testing.T, url string, kept bool, fault func(plan string) error) {
 // time, and take each row for a thousand.
 func pretendMany(t *testing.T, s *Store) {
 	t.Helper()
-	for _, statement := range []string{`ANALYZE`, `UPDATE pg_class SET reltuples = reltuples * 1000
+	// Of a table that is read as a whole, ANALYZE takes 100 of the values for common.
+	for _, statement := range []string{`ALTER TABLE watch_destinations ALTER COLUMN watch_id SET STATISTICS 1`, `ANALYZE`, `UPDATE pg_class SET reltuples = reltuples * 1000
 		WHERE relnamespace = 'public'::regnamespace AND reltuples >= 50`} {
-		if _, err := s.db.write.ExecContext(t.Context(), statement); err != nil {
+		if _, err := sqldb.ExecCount(t.Context(), s.db.Writer(), statement); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -139,6 +148,7 @@ type planned struct {
 	destination Destination
 	bot         Destination
 	made        int
+	session     string
 }
 
 func newPlanned(t *testing.T, s *Store, now *time.Time, name string) *planned {
@@ -146,7 +156,7 @@ func newPlanned(t *testing.T, s *Store, now *time.Time, name string) *planned {
 	p, ctx := &planned{t: t, Store: s, now: now}, t.Context()
 	p.tenant = get(p.EnsureTenant(ctx, name))(p.t).ID
 	p.credential = get(p.CreateCredential(ctx, NewCredential{
-		TenantID: p.tenant, Name: "lists", Secret: CredentialSecret{APIToken: Secret(name)},
+		TenantID: p.tenant, Upstream: "cloudflare", Name: "lists", Secret: CredentialSecret{APIToken: seal.Secret(name)},
 	}))(p.t)
 	p.destination = get(p.CreateDestination(ctx, NewDestination{
 		TenantID: p.tenant, Kind: KindWebhook, Name: "hook", URL: "https://example.com/in", MaxInFlight: 4,
@@ -172,19 +182,28 @@ func (p *planned) fill(n int) {
 		}
 		return nil
 	}))
+	_, key, err := p.CreateKey(p.t.Context(), NewAPIKey{TenantID: p.tenant, Name: "ada", Scopes: []Scope{ScopeRead}})
+	check(p.t, err)
+	for range n / 4 {
+		p.session = string(get(p.CreateSession(p.t.Context(), string(key)))(p.t))
+	}
 }
 
 func (p *planned) register(n int) []Watch {
 	p.t.Helper()
+	return get(p.CreateWatches(p.t.Context(), p.requests(n)))(p.t)
+}
+
+func (p *planned) requests(n int) []NewWatch {
 	requests := make([]NewWatch, n)
 	for i := range requests {
 		p.made++
 		requests[i] = NewWatch{
-			TenantID: p.tenant, AccountID: fmt.Sprint("account", p.made%100), OperationID: strconv.Itoa(p.made), CredentialID: p.credential.ID,
+			TenantID: p.tenant, Source: "cloudflare.lists", Upstream: "cloudflare", Params: map[string]string{"account_id": fmt.Sprint("account", p.made%100)}, OperationID: strconv.Itoa(p.made), CredentialID: p.credential.ID,
 			DestinationIDs: []string{p.destination.ID, p.bot.ID}, Timeout: time.Hour, Events: []string{EventOperationCompleted},
 		}
 	}
-	return get(p.CreateWatches(p.t.Context(), requests))(p.t)
+	return requests
 }
 
 const owner = "me"
@@ -200,14 +219,14 @@ func (p *planned) lease(kind GroupKind, id string) {
 func (p *planned) polls(n int, exclude map[string]bool) []DuePoll {
 	p.t.Helper()
 	p.lease(PollGroup, p.credential.BudgetID)
-	polls, _, err := p.TakePolls(p.t.Context(), TakePolls{
+	taken, err := p.TakePolls(p.t.Context(), TakePolls{
 		Group: p.credential.BudgetID, Owner: owner, Budget: Budget{N: 1 << 30, Per: time.Minute}, Max: n,
-		MinInterval: time.Second, Exclude: exclude,
+		Intervals: Intervals{Lag: 0.1, Min: time.Second, Max: time.Minute}, Exclude: exclude,
 	})
-	if err != nil || len(polls) != n {
-		p.t.Fatalf("%d polls, %v", len(polls), err)
+	if err != nil || len(taken.Polls) != n {
+		p.t.Fatalf("%d polls, %v", len(taken.Polls), err)
 	}
-	return polls
+	return taken.Polls
 }
 
 func (p *planned) end(polls []DuePoll) {
@@ -222,7 +241,13 @@ func (p *planned) end(polls []DuePoll) {
 func (p *planned) deliveries(d Destination, n int, exclude map[string]bool) []DueDelivery {
 	p.t.Helper()
 	p.lease(DeliverGroup, d.ID)
-	return get(p.DueDeliveries(p.t.Context(), TakeDeliveries{Group: d.ID, Owner: owner, Max: n, Exclude: exclude}))(p.t)
+	take := TakeDeliveries{Group: d.ID, Owner: owner, Max: n, Exclude: exclude}
+	if d.Kind != KindSlack {
+		return get(p.DueDeliveries(p.t.Context(), take))(p.t)
+	}
+	due := get(p.DueMessages(p.t.Context(), take))(p.t)
+	check(p.t, p.LoadMessages(p.t.Context(), due))
+	return due
 }
 
 func (p *planned) attempt(due []DueDelivery, status string) {
@@ -239,9 +264,12 @@ func (p *planned) work() {
 	p.t.Helper()
 	ctx := p.t.Context()
 	watch := p.register(1)[0]
+	if err := p.DeleteDestination(ctx, p.tenant, p.destination.ID); !errors.Is(err, ErrInUse) {
+		p.t.Fatal(err)
+	}
 	get(p.DueGroups(ctx, 10))(p.t)
 	get(p.Overdue(ctx))(p.t)
-	get(p.Census(ctx, Budget{N: 1, Per: time.Minute}))(p.t)
+	get(p.StateCounts(ctx, func(string) Budget { return Budget{N: 1, Per: time.Minute} }))(p.t)
 	polls := p.polls(20, nil)
 	p.end(p.polls(10, map[string]bool{polls[0].RowID: true}))
 	running := PollResult{RowID: p.polls(1, nil)[0].RowID, At: p.Steady(), Status: OperationRunning, Next: p.Steady(), CredentialRefused: true}
@@ -251,28 +279,33 @@ func (p *planned) work() {
 	check(p.t, p.ParkBudget(ctx, p.credential.BudgetID, p.Steady()))
 	check(p.t, p.HintBudget(ctx, p.credential.BudgetID, 100, p.Steady()))
 	p.over(p.polls(2, nil))
-	get(p.EndRest(ctx, 100))(p.t)
+	get(p.EndRemaining(ctx, 100))(p.t)
 	due := p.deliveries(p.destination, 10, nil)
 	p.attempt(p.deliveries(p.destination, 10, map[string]bool{due[0].ID: true}), DeliveryPending)
 	p.attempt(p.deliveries(p.destination, 10, nil), DeliverySucceeded)
 	p.deliveries(p.bot, 1, nil)
-	progress := get(p.DueProgress(ctx, TakeDeliveries{Group: p.bot.ID, Owner: owner, Max: 1}))(p.t)
+	p.deliveries(p.bot, 400, nil)
+	progress := get(p.DueProgress(ctx, TakeDeliveries{Group: p.bot.ID, Owner: owner, Max: 400}))(p.t)
+	check(p.t, p.LoadProgress(ctx, progress[:1]))
 	check(p.t, p.RecordProgress(ctx, p.bot.ID, []ProgressResult{{WatchID: progress[0].WatchID, Revision: progress[0].Revision}}))
 	for _, g := range []Group{{PollGroup, p.credential.BudgetID}, {DeliverGroup, p.destination.ID}} {
-		get(p.ReleaseGroup(ctx, g, owner, time.Time{}))(p.t)
+		get(p.ReleaseGroup(ctx, g, owner, Pause{}))(p.t)
 	}
 	get(p.CancelWatch(ctx, p.tenant, watch.ID))(p.t)
 	*p.now = p.now.Add(time.Hour)
 	get(p.LastPolls(ctx, 100))(p.t)
 	check(p.t, p.RecordPolls(ctx, []PollResult{{RowID: p.polls(1, nil)[0].RowID, At: p.Steady(), Next: p.Steady()}}))
 	*p.now = p.now.Add(lastPollPatience)
+	get(p.LastPolls(ctx, 100))(p.t)
 	get(p.ExpireWatches(ctx, 100))(p.t)
 	get(p.Sweep(ctx, 100))(p.t)
+	get(p.SessionKey(ctx, p.session))(p.t)
+	check(p.t, p.EndSession(ctx, p.session))
+	get(p.SweepSessions(ctx, 100))(p.t)
+	get(p.TellFailed(ctx, 100))(p.t)
 	check(p.t, p.EndRejected(ctx, p.credential.ID))
 	check(p.t, p.DeleteCredential(ctx, p.tenant, p.credential.ID))
 	check(p.t, p.JoinClock(ctx))
-	check(p.t, p.write(ctx, func(tx *transaction) error { return tx.leaveGapOut(ctx, time.Second, p.Steady().UnixMicro()) }))
-	check(p.t, p.endGap(ctx))
 }
 
 // over has operations end with more watches than fit the transaction.
@@ -282,7 +315,10 @@ func (p *planned) over(polls []DuePoll) {
 	p.db.endMost = 1
 	check(p.t, p.write(ctx, func(tx *transaction) error {
 		refs := []string{polls[0].RowID, polls[1].RowID}
-		if err := tx.later(ctx, `UPDATE operations SET active = FALSE WHERE id IN ($1, $2)`, refs[0], refs[1]); err != nil {
+		if _, _, err := tx.lock(ctx, refs, true); err != nil {
+			return err
+		}
+		if err := tx.Later(`UPDATE operations SET active = FALSE WHERE id IN ($1, $2)`, refs[0], refs[1]); err != nil {
 			return err
 		}
 		return tx.endOperations(ctx, refs)
@@ -294,7 +330,22 @@ func (p *planned) read() {
 	p.t.Helper()
 	ctx, page := p.t.Context(), Page{Limit: 50}
 	check(p.t, p.CheckKeys(ctx))
-	for _, f := range []WatchFilter{{}, {Status: WatchFailed}, {OperationID: "7"}, {AccountID: "account7"}} {
+	begin, end := p.now.Add(-time.Hour), p.now.Add(time.Hour)
+	for _, f := range []WatchFilter{
+		{},
+		{Statuses: []string{WatchFailed}},
+		{OperationID: "7"},
+		{AccountID: "account7"},
+		{Statuses: []string{WatchWatching, WatchFailed, WatchExpired, WatchUnobservable, WatchCanceled}},
+		{Statuses: []string{WatchWatching, WatchCompleted}, CreatedAfter: begin, CreatedBefore: end},
+		{DestinationID: p.destination.ID},
+		{Source: "cloudflare.lists"},
+		{Metadata: map[string]string{"k": "v"}},
+		{CreatedAfter: begin},
+		{CreatedBefore: end},
+		{OperationID: "7", CreatedBefore: end},
+		{AccountID: "account7", CreatedAfter: begin},
+	} {
 		f.TenantID = p.tenant
 		list := get(p.Watches(ctx, f, page))(p.t)
 		get(p.Watches(ctx, f, Page{Limit: 50, After: "watch_7"}))(p.t)
@@ -304,22 +355,54 @@ func (p *planned) read() {
 	}
 	deliveries := get(p.Deliveries(ctx, DeliveryFilter{TenantID: p.tenant}, page))(p.t).Data
 	d := deliveries[0]
-	for _, f := range []DeliveryFilter{{WatchID: d.WatchID}, {EventID: d.EventID}, {DestinationID: d.DestinationID}, {Status: DeliveryFailed}} {
+	for _, f := range []DeliveryFilter{
+		{WatchID: d.WatchID},
+		{EventID: d.EventID},
+		{DestinationID: d.DestinationID},
+		{Status: DeliveryFailed},
+		{EventType: EventOperationFailed},
+		{CreatedAfter: begin},
+		{CreatedBefore: end},
+		{WatchID: d.WatchID, CreatedAfter: begin},
+		{DestinationID: d.DestinationID, CreatedAfter: begin, CreatedBefore: end},
+		{Status: DeliveryFailed, CreatedBefore: end},
+	} {
 		f.TenantID = p.tenant
 		get(p.Deliveries(ctx, f, page))(p.t)
 	}
 	_, _, err := p.Delivery(ctx, p.tenant, d.ID)
 	check(p.t, err)
-	get(p.Events(ctx, p.tenant, d.EventID, 50))(p.t)
+	p.readFeed(d.EventID)
 	get(p.Redeliver(ctx, p.tenant, d.ID))(p.t)
-	get(p.Recover(ctx, Recovery{TenantID: p.tenant, DestinationID: p.destination.ID, Since: p.now.Add(-24 * time.Hour)}, nil))(p.t)
+	recovery := Recovery{TenantID: p.tenant, DestinationID: p.destination.ID, Since: p.now.Add(-24 * time.Hour)}
+	get(p.Recover(ctx, recovery, nil))(p.t)
+	get(p.Recoverable(ctx, recovery))(p.t)
+	recovery.Types = []string{EventOperationCompleted, EventOperationFailed}
+	get(p.Recover(ctx, recovery, nil))(p.t)
 	get(p.Credentials(ctx, p.tenant, page))(p.t)
 	get(p.Destinations(ctx, p.tenant, page))(p.t)
+	get(p.Waiting(ctx, p.destination.ID))(p.t)
 	get(p.Keys(ctx, p.tenant, page))(p.t)
 	key := IdempotencyKey{TenantID: p.tenant, Key: "k", Fingerprint: []byte("f")}
 	get(p.ReserveAnswer(ctx, key))(p.t)
 	check(p.t, p.KeepAnswer(ctx, key, Answer{}))
 	check(p.t, p.DropReservation(ctx, key))
+}
+
+// readFeed does what readers of the feed do, and those who follow it.
+func (p *planned) readFeed(eventID string) {
+	p.t.Helper()
+	ctx := p.t.Context()
+	for _, f := range []FeedFilter{{}, {After: eventID}, {Type: EventCredentialRejected}, {After: eventID, Type: EventOperationCompleted}, {Since: *p.now}} {
+		f.TenantID = p.tenant
+		get(p.Events(ctx, f, 50))(p.t)
+	}
+	_, _, err := p.FeedEnd(ctx, p.tenant)
+	check(p.t, err)
+	get(p.FeedEnds(ctx, []string{p.tenant, "tenant_other"}))(p.t)
+	get(p.ValidKeys(ctx, []string{"key_1", "key_2"}))(p.t)
+	get(p.WatchesOf(ctx, p.tenant, []string{"watch_1", "watch_2"}))(p.t)
+	get(p.OpenWatchesOf(ctx, p.tenant, []string{"operation_1", "operation_2"}, 50))(p.t)
 }
 
 // change does what the API does to a destination, to which much is still to be sent.
@@ -333,7 +416,8 @@ func (p *planned) change() {
 	p.deliveries(p.destination, 1, nil)
 	get(p.EnableDestination(ctx, p.tenant, id))(p.t)
 	p.deliveries(p.destination, 1, nil)
-	check(p.t, p.DeleteDestination(ctx, p.tenant, id))
+	check(p.t, p.ForceDeleteDestination(ctx, p.tenant, id))
+	check(p.t, p.ForceDeleteDestination(ctx, p.tenant, p.bot.ID))
 }
 
 // get returns the value of a call that must not fail.

@@ -7,14 +7,14 @@ import (
 
 	"oprelay/deploy/testenv"
 	"oprelay/storage"
-	"oprelay/storage/storagetest"
+	"oprelay/storage/seal"
 )
 
 // The suite through a PgBouncer in transaction mode, with fewer connections to the
 // server than a store has to it: every transaction may be another connection's.
 func TestPgBouncer(t *testing.T) {
 	t.Parallel()
-	storagetest.RunMigrated(t, func(t *testing.T) string {
+	runMigrated(t, func(t *testing.T) string {
 		t.Helper()
 		direct := testenv.Postgres(t)
 		migrated(t, direct)
@@ -33,7 +33,7 @@ func migrated(t *testing.T, url string) *storage.Store {
 
 func opened(t *testing.T, url string) *storage.Store {
 	t.Helper()
-	s, err := storage.Open(t.Context(), storage.Config{URL: url, Keys: ring(t, storage.NewKey())})
+	s, err := storage.Open(t.Context(), storage.Config{URL: url, Keys: ring(t, seal.NewKey())})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestTooManyConnections(t *testing.T) {
 	var err error
 	for range most + 1 {
 		var s *storage.Store
-		s, err = storage.Open(t.Context(), storage.Config{URL: pooler, Keys: ring(t, storage.NewKey())})
+		s, err = storage.Open(t.Context(), storage.Config{URL: pooler, Keys: ring(t, seal.NewKey())})
 		if err != nil {
 			break
 		}

@@ -1,21 +1,23 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
+
+	"oprelay/storage/sqldb"
 )
 
 // ErrDestinationDeleted says that a delivery cannot go out again, because its
 // destination is deleted.
 var ErrDestinationDeleted = errors.New("destination deleted")
 
-// Redeliver makes a delivery pending again, due now, its schedule from the
-// start; held if its destination is disabled. The attempts go on being counted.
-// ErrDestinationDeleted if there is nowhere to send it any more.
+// Redeliver makes a delivery pending again, due now and with its schedule from the start, or
+// held if its destination is disabled. ErrDestinationDeleted if that is deleted.
 func (s *Store) Redeliver(ctx context.Context, tenantID, id string) (again Delivery, err error) {
+	defer wrapf(&err, "redeliver %s", id)
 	err = s.write(ctx, func(tx *transaction) error {
 		d, err := tx.db.readDelivery(ctx, tx, tenantID, id)
 		if err != nil {
@@ -29,7 +31,7 @@ func (s *Store) Redeliver(ctx context.Context, tenantID, id string) (again Deliv
 			return err
 		}
 		status, due := tx.resumed(destination)
-		err = exec(ctx, tx, `UPDATE deliveries SET status = $1, step = 0, next_attempt_at = $2, finished_at = NULL
+		err = sqldb.Exec(ctx, tx, `UPDATE deliveries SET status = $1, step = 0, postponed = 0, next_attempt_at = $2, finished_at = NULL
 			WHERE id = $3`, status, due, id)
 		if err != nil {
 			return err
@@ -37,14 +39,11 @@ func (s *Store) Redeliver(ctx context.Context, tenantID, id string) (again Deliv
 		again, err = tx.db.readDelivery(ctx, tx, tenantID, id)
 		return err
 	})
-	if err != nil {
-		return Delivery{}, fmt.Errorf("redeliver %s: %w", id, err)
-	}
-	return again, nil
+	return again, err
 }
 
-// resumed is the status and the due time of a delivery that is to go out now,
-// to a destination that is locked.
+// resumed is the status and the due time of a delivery that is to go out now to a locked
+// destination.
 func (tx *transaction) resumed(destination Destination) (status string, due any) {
 	if destination.Status == DestinationDisabled {
 		return DeliveryHeld, nil
@@ -54,35 +53,50 @@ func (tx *transaction) resumed(destination Destination) (status string, due any)
 	return DeliveryPending, now.UnixMicro()
 }
 
-// Recovery is which deliveries to recover: those of events made from Since to Until
-// (now, if zero).
+// Recovery says which deliveries to recover: those made from Since to Until (now if zero).
 type Recovery struct {
 	TenantID      string
 	DestinationID string
 	Since         time.Time
 	Until         time.Time
+	Types         []string // of their events; all if there are none
 }
 
-// notAccepted finds what the destination $1 has not accepted, made from $2 to $3.
-const (
-	notAccepted = pendingFirst + madeThen + ` UNION ALL ` + pendingAgain + madeThen + ` UNION ALL ` + heldOf + madeThen + ` UNION ALL
-		SELECT id FROM deliveries WHERE destination_id = $1 AND status IN ('failed', 'canceled')` + madeThen
-	madeThen = ` AND created_at >= $2 AND created_at <= $3`
-)
+// notAccepted finds the deliveries that a destination has not accepted by now.
+func (db *database) notAccepted(r Recovery) (query string, args sqldb.Args) {
+	args = sqldb.Args{r.DestinationID, r.Since.UnixMicro(), cmp.Or(r.Until, db.now()).UnixMicro()}
+	these := ` AND created_at >= $2 AND created_at <= $3`
+	if len(r.Types) > 0 {
+		these += ` AND event_type IN (` + args.List(r.Types) + `)`
+	}
+	return pendingFirst + these + ` UNION ALL ` + pendingAgain + these + ` UNION ALL ` + heldOf + these + ` UNION ALL
+		SELECT id FROM deliveries WHERE destination_id = $1 AND status IN ('failed', 'canceled')` + these, args
+}
 
-// Recover redelivers what a destination has not accepted as of now, each once, and
-// says how many these are. What failed or was canceled begins its schedule anew,
-// what is pending is due now, what is held stays held. It takes a transaction for
-// each thousand (Config.MoveMost), and keeps nothing in memory but their ids. each is
-// called in every one, with the count up to then and whether it is the last; it may be
-// nil, and may run again. After a failure some have been redelivered, and all may be
-// recovered again.
+// Recoverable says how many deliveries Recover would redeliver now.
+func (s *Store) Recoverable(ctx context.Context, r Recovery) (count int, err error) {
+	defer wrapf(&err, "recoverable of destination %s", r.DestinationID)
+	if _, err := s.Destination(ctx, r.TenantID, r.DestinationID); err != nil { // ErrNotFound if it is another tenant's
+		return 0, err
+	}
+	query, args := s.db.notAccepted(r)
+	n, err := sqldb.One(ctx, s.reader(), sqldb.Int, `SELECT COUNT(*) FROM (`+query+`) AS recoverable`, args...)
+	return int(n), err
+}
+
+// Recover redelivers what a destination has not accepted by now, each delivery once, and
+// says how many these are. What failed or was canceled begins its schedule anew, what is
+// pending is due now, and what is held stays held. Each thousand (Config.MoveMost) are one
+// transaction, in which each is called with the count so far and whether it is the last
+// one. each may be nil, and may run again for the same transaction. After a failure all may
+// be recovered again.
 func (s *Store) Recover(ctx context.Context, r Recovery, each func(tx *Store, count int, last bool) error) (count int, err error) {
+	defer wrapf(&err, "recover destination %s", r.DestinationID)
 	var ids []string
-	_, err = s.Destination(ctx, r.TenantID, r.DestinationID) // of another tenant's nothing is read
+	_, err = s.Destination(ctx, r.TenantID, r.DestinationID) // ErrNotFound if it is another tenant's
 	if err == nil {
-		ids, err = queryAll(ctx, s.reader(), scanString, notAccepted,
-			r.DestinationID, r.Since.UnixMicro(), earliestSet(r.Until, s.db.now()).UnixMicro())
+		query, args := s.db.notAccepted(r)
+		ids, err = sqldb.All(ctx, s.reader(), sqldb.String, query, args...)
 	}
 	slices.Sort(ids)
 	for done := false; err == nil && !done; {
@@ -98,28 +112,27 @@ func (s *Store) Recover(ctx context.Context, r Recovery, each func(tx *Store, co
 		})
 		count += moved
 	}
-	if err != nil {
-		return 0, fmt.Errorf("recover destination %s: %w", r.DestinationID, err)
-	}
-	return count, nil
+	return count, err
 }
 
-// redeliver has those of the deliveries go out again that were not accepted meanwhile.
+// redeliver makes those of the deliveries due that were not accepted meanwhile.
 func (tx *transaction) redeliver(ctx context.Context, r Recovery, ids []string) (int, error) {
 	destination, err := tx.lockDestination(ctx, r.TenantID, r.DestinationID)
 	if err != nil {
 		return 0, err
 	}
 	status, due := tx.resumed(destination)
-	args := arguments{status, due}
-	return execCount(ctx, tx, `UPDATE deliveries
-		SET status = $1, next_attempt_at = $2, finished_at = NULL, step = CASE WHEN status = 'pending' THEN step ELSE 0 END
-		WHERE status <> 'succeeded' AND `+tx.db.dialect.in(&args, "id", ids), args...)
+	args := sqldb.Args{status, due}
+	return sqldb.ExecCount(ctx, tx, `UPDATE deliveries
+		SET status = $1, next_attempt_at = $2, finished_at = NULL, step = CASE WHEN status = 'pending' THEN step ELSE 0 END,
+			postponed = CASE WHEN status = 'pending' THEN postponed ELSE 0 END
+		WHERE status <> 'succeeded' AND `+tx.In(&args, "id", ids), args...)
 }
 
-// TestDestination makes a destination.test event and its delivery, which is
-// held if the destination is disabled.
+// TestDestination makes a destination.test event and its delivery, held if the destination
+// is disabled.
 func (s *Store) TestDestination(ctx context.Context, tenantID, id string) (made Delivery, err error) {
+	defer wrapf(&err, "test destination %s", id)
 	err = s.write(ctx, func(tx *transaction) error {
 		d, err := tx.lockDestination(ctx, tenantID, id)
 		if err != nil {
@@ -133,14 +146,11 @@ func (s *Store) TestDestination(ctx context.Context, tenantID, id string) (made 
 			id: newID(prefixEvent), tenantID: tenantID, kind: EventDestinationTest, body: body,
 			destinations: []recipient{{id: id, disabled: d.Status == DestinationDisabled}},
 		}
-		if err := tx.publish(ctx, []event{test}); err != nil {
+		if err := tx.publish([]event{test}); err != nil {
 			return err
 		}
-		made, err = queryOne(ctx, tx, tx.db.scanDelivery, selectDelivery+`WHERE event_id = $1`, test.id)
+		made, err = sqldb.One(ctx, tx, tx.db.scanDelivery, selectDelivery+`WHERE event_id = $1`, test.id)
 		return err
 	})
-	if err != nil {
-		return Delivery{}, fmt.Errorf("test destination %s: %w", id, err)
-	}
-	return made, nil
+	return made, err
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"oprelay/deploy/testenv"
+	"oprelay/storage/seal"
 )
 
 // registry is a Store with what a watch refers to.
@@ -19,7 +20,7 @@ type registry struct {
 
 func newRegistry(t *testing.T, url string) registry {
 	t.Helper()
-	keys, err := ParseKeyring(NewKey())
+	keys, err := seal.ParseKeyring(seal.NewKey())
 	noError(t, err)
 	store, err := Open(t.Context(), Config{URL: url, Keys: keys})
 	noError(t, err)
@@ -28,13 +29,13 @@ func newRegistry(t *testing.T, url string) registry {
 	noError(t, err)
 	tenant, err := store.EnsureTenant(t.Context(), "default")
 	noError(t, err)
-	credential, err := store.CreateCredential(t.Context(), NewCredential{TenantID: tenant.ID, Name: "c"})
+	credential, err := store.CreateCredential(t.Context(), NewCredential{TenantID: tenant.ID, Upstream: "cloudflare", Name: "c"})
 	noError(t, err)
 	destination, err := store.CreateDestination(t.Context(), NewDestination{TenantID: tenant.ID, Kind: "webhook", Name: "d"})
 	noError(t, err)
 	return registry{store, NewWatch{
 		TenantID: tenant.ID, CredentialID: credential.ID, DestinationIDs: []string{destination.ID},
-		AccountID: "account", OperationID: "1", Timeout: time.Hour,
+		Source: "cloudflare.lists", Upstream: "cloudflare", Params: map[string]string{"account_id": "account"}, OperationID: "1", Timeout: time.Hour,
 	}}
 }
 
@@ -46,12 +47,12 @@ func noError(t *testing.T, err error) {
 }
 
 // registrations makes one of each change to the wanted watch.
-func (r registry) registrations(changes ...func(*registration)) []*registration {
-	var all []*registration
+func (r registry) registrations(changes ...func(*registration)) []*contribution[*registration] {
+	var all []*contribution[*registration]
 	for _, change := range changes {
-		one := &registration{requested: []NewWatch{r.wanted}, done: make(chan struct{})}
+		one := &registration{requested: []NewWatch{r.wanted}}
 		change(one)
-		all = append(all, one)
+		all = append(all, &contribution[*registration]{what: one, rows: 1, result: make(chan error, 1)})
 	}
 	return all
 }
@@ -82,26 +83,24 @@ func TestRegistrationsThatShareACommitFailAlone(t *testing.T) {
 	good := func(*registration) {}
 	foreign := func(r *registration) { r.requested[0].TenantID = "tenant_other" }
 	gone := func(r *registration) { r.requested[0].DestinationIDs = []string{"destination_gone"} }
-	unkept := func(r *registration) { r.keep = func(*Store, []Watch) error { return errKeep } }
-	panicking := func(r *registration) { r.keep = func(*Store, []Watch) error { panic("a fault") } }
+	unkept := func(r *registration) { r.saveAnswer = func(*Store, []Watch) error { return errKeep } }
+	panicking := func(r *registration) { r.saveAnswer = func(*Store, []Watch) error { panic("a fault") } }
 	onEach(t, func(t *testing.T, r registry) {
 		t.Helper()
 		group := r.registrations(good, foreign, gone, unkept, panicking, good)
 		abandoned := group[len(group)-1]
 		abandoned.taken.Store(true)
-		r.db.registerTogether(append(r.registrations(good), group...))
-		for _, one := range group[:len(group)-1] {
-			<-one.done
-		}
-		if group[0].err != nil || len(group[0].made) != 1 || group[0].made[0].Operation.ID != "1" {
-			t.Errorf("the good one: %v, %v", group[0].made, group[0].err)
+		all := wanted(append(r.registrations(good), group...))
+		r.db.registrations.writeAll(t.Context(), r.Store, all)
+		if err := <-group[0].result; err != nil || len(group[0].what.made) != 1 || group[0].what.made[0].Operation.ID != "1" {
+			t.Errorf("the good one: %v, %v", group[0].what.made, err)
 		}
 		for i, want := range map[int]error{1: ErrNotFound, 2: ErrNotFound, 3: errKeep} {
-			if !errors.Is(group[i].err, want) || group[i].made != nil {
-				t.Errorf("%d: %v, want %v", i, group[i].err, want)
+			if err := <-group[i].result; !errors.Is(err, want) {
+				t.Errorf("%d: %v, want %v", i, err, want)
 			}
 		}
-		if group[4].err == nil {
+		if <-group[4].result == nil {
 			t.Error("a panic is no success")
 		}
 		if n := r.watches(t); n != 2 {

@@ -3,10 +3,14 @@ package storage
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"oprelay/storage/seal"
+	"oprelay/storage/sqldb"
 )
 
 // SealedRow names a row that holds something sealed.
@@ -15,44 +19,44 @@ type SealedRow struct{ Table, ID string }
 // String is the row as messages name it.
 func (r SealedRow) String() string { return r.Table + " " + r.ID }
 
-// UnopenedRow is a row that the keyring does not open, and why.
+// UnopenedRow is a row whose secret the key ring does not open, and why.
 type UnopenedRow struct {
 	SealedRow
 
 	Err error
 }
 
-// ResealOptions says how to go over what is sealed.
+// ResealOptions are options of Reseal.
 type ResealOptions struct {
-	// Forget empties the secrets that the keyring does not open, which are lost if
-	// their key is. The credential or destination stays, of no use until it is deleted.
+	// Forget empties secrets that the key ring does not open, because their key is lost. The
+	// credential or destination stays, to be listed and deleted.
 	Forget bool
 	// Progress is told after each chunk how many rows were seen so far. It may be nil.
 	Progress func(rows int)
 }
 
-// ResealPass is what came of going once over all that is sealed.
+// ResealPass is the result of one Reseal.
 type ResealPass struct {
-	Key       string         // the first key's id, which seals
-	Rows      int            // that were seen
-	Resealed  int            // of these, how many are sealed under the first key now, and were not before
-	Overtaken int            // that were changed or deleted in between, and have to be looked at again
-	PerKey    map[string]int // how many rows each key seals, by id; "" for what the relay has not sealed
+	Key       string         // the id of the first key, which seals
+	Rows      int            // how many were seen
+	Resealed  int            // how many of them the first key seals now, and did not before
+	Overtaken int            // how many were changed or deleted meanwhile, for another pass to see
+	PerKey    map[string]int // how many rows each key seals, by its id; "" for what was not sealed by the relay
 	Unopened  []UnopenedRow  // left as they are, or forgotten
 	Forgotten int
-	Unused    []string // ids of keys of the ring that seal nothing, but for the first
+	Unused    []string // ids of keys that seal nothing, without the first
 }
 
-// Reseal goes once over all that is sealed and seals under the keyring's first key
-// what is sealed under another. Others may use and change the rows meanwhile: a row
-// is written only if it is still sealed as it was read, and a few at a time. So it
-// may be killed at any moment, and run again. It may miss what others seal at the
-// same time: all is done when a pass changes nothing.
+// Reseal reads all that is sealed, and seals with the first key of the ring what another key
+// has sealed. Others may use and change the rows meanwhile: a row is written only if it still
+// holds the value that was read (no two seals are the same bytes), and a few at a time. No
+// mark says how far it is, so it may be killed at any moment and run again. It may miss what
+// is sealed meanwhile: all is done when a pass changes nothing.
 func (s *Store) Reseal(ctx context.Context, options ResealOptions) (ResealPass, error) {
-	pass := ResealPass{Key: s.db.keys.first, PerKey: map[string]int{}}
+	pass := ResealPass{Key: s.db.keys.First(), PerKey: map[string]int{}}
 	for _, table := range sealedTables() {
 		err := table.walk(ctx, s.reader(), func(values []sealedValue) error {
-			changes := s.db.keys.resealAll(table, values, options.Forget, &pass)
+			changes := s.resealAll(table, values, options.Forget, &pass)
 			written, err := s.swap(ctx, table, changes)
 			if err != nil {
 				return err
@@ -67,7 +71,7 @@ func (s *Store) Reseal(ctx context.Context, options ResealOptions) (ResealPass, 
 			return pass, fmt.Errorf("re-seal %s: %w", table.name, err)
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(s.db.keys.keys)) {
+	for _, id := range s.db.keys.IDs() {
 		if id != pass.Key && pass.PerKey[id] == 0 {
 			pass.Unused = append(pass.Unused, id)
 		}
@@ -75,22 +79,22 @@ func (s *Store) Reseal(ctx context.Context, options ResealOptions) (ResealPass, 
 	return pass, nil
 }
 
-// change is what is to take the place of a sealed value.
+// change replaces a sealed value.
 type change struct {
 	sealedValue
 
 	next []byte
 }
 
-// resealAll is what is to be changed of a table's values. It counts the others.
-func (k *Keyring) resealAll(table sealedTable, values []sealedValue, forget bool, pass *ResealPass) []change {
+// resealAll returns the changes of a table's values, and counts the values that need none.
+func (s *Store) resealAll(table sealedTable, values []sealedValue, forget bool, pass *ResealPass) []change {
 	var changes []change
 	for _, v := range values {
 		if len(v.sealed) == 0 {
 			continue // forgotten
 		}
 		pass.Rows++
-		next, err := k.reseal(table.place(v.key), v.sealed)
+		next, err := s.db.keys.Reseal(table.place(v.key), v.sealed)
 		if err != nil {
 			pass.Unopened = append(pass.Unopened, UnopenedRow{table.row(v), err})
 			if next = v.sealed; forget && table.forgettable {
@@ -98,7 +102,7 @@ func (k *Keyring) resealAll(table sealedTable, values []sealedValue, forget bool
 			}
 		}
 		if bytes.Equal(next, v.sealed) {
-			pass.PerKey[sealedWith(v.sealed)]++
+			pass.PerKey[seal.SealedWith(v.sealed)]++
 			continue
 		}
 		changes = append(changes, change{v, next})
@@ -106,18 +110,8 @@ func (k *Keyring) resealAll(table sealedTable, values []sealedValue, forget bool
 	return changes
 }
 
-// reseal is the value sealed under the first key: itself, if it is so already.
-func (k *Keyring) reseal(additional string, sealed []byte) ([]byte, error) {
-	plain, err := k.Open(additional, sealed)
-	if err != nil || sealedWith(sealed) == k.first {
-		return sealed, err
-	}
-	return k.Seal(additional, plain)
-}
-
-// swap writes the values in whose place nobody has written meanwhile, and says
-// which. It goes row by row in the order of the key, and so keeps to the order of
-// locks.
+// swap writes the new values where the old ones still stand, and says where. It goes by the
+// order of the key, which is that of locks.
 func (s *Store) swap(ctx context.Context, table sealedTable, changes []change) (written []bool, err error) {
 	if len(changes) == 0 {
 		return nil, nil
@@ -125,14 +119,14 @@ func (s *Store) swap(ctx context.Context, table sealedTable, changes []change) (
 	err = s.write(ctx, func(tx *transaction) error {
 		written = make([]bool, len(changes))
 		for i, c := range changes {
-			var args arguments
-			set := table.column + ` = ` + args.add(c.next)
-			where := []string{table.column + ` = ` + args.add(c.sealed)}
+			var args sqldb.Args
+			set := table.column + ` = ` + args.Add(c.next)
+			where := []string{table.column + ` = ` + args.Add(c.sealed)}
 			for j, column := range table.key {
-				where = append(where, column+` = `+args.add(c.key[j]))
+				where = append(where, column+` = `+args.Add(c.key[j]))
 			}
 			query := `UPDATE ` + table.name + ` SET ` + set + ` WHERE ` + strings.Join(where, ` AND `)
-			n, err := execCount(ctx, tx, query, args...)
+			n, err := sqldb.ExecCount(ctx, tx, query, args...)
 			if err != nil {
 				return err
 			}
@@ -155,4 +149,136 @@ func (p *ResealPass) count(changes []change, written []bool) {
 			p.PerKey[p.Key]++
 		}
 	}
+}
+
+// resealChunk is how many rows are read and written at a time: so few that nobody waits long
+// for them.
+const resealChunk = 100
+
+// sealedTable is a table with a column of sealed values. All of them are in sealedTables.
+type sealedTable struct {
+	name   string
+	key    []string // the columns of the primary key
+	column string
+	where  string // which rows have one
+	place  func(key []string) string
+	// forgettable says that a row may stay without its secret, to be deleted.
+	forgettable bool
+}
+
+func sealedTables() []sealedTable {
+	byID := func(place func(id string) string) func([]string) string {
+		return func(key []string) string { return place(key[0]) }
+	}
+	return []sealedTable{
+		{
+			name: "credentials", key: []string{"id"}, column: "secret", where: "deleted_at IS NULL",
+			place: byID(credentialSecret), forgettable: true,
+		},
+		{
+			name: "destinations", key: []string{"id"}, column: "secret", where: "deleted_at IS NULL",
+			place: byID(destinationSecret), forgettable: true,
+		},
+		{
+			name: "idempotency_keys", key: []string{"tenant_id", "key"}, column: "answer", where: "answer IS NOT NULL",
+			place: func(key []string) string { return answerSeal(IdempotencyKey{TenantID: key[0], Key: key[1]}) },
+		},
+	}
+}
+
+// sealedValue is a value with the key of its row.
+type sealedValue struct {
+	key    []string
+	sealed []byte
+}
+
+// row names a row in errors. An idempotency key is the client's own text, so it is quoted.
+func (t sealedTable) row(v sealedValue) SealedRow {
+	id := v.key[0]
+	if len(v.key) > 1 {
+		id += fmt.Sprintf(" %q", v.key[1])
+	}
+	return SealedRow{t.name, id}
+}
+
+// walk reads the table in the order of its key, a chunk at a time.
+func (t sealedTable) walk(ctx context.Context, q sqldb.Querier, each func([]sealedValue) error) error {
+	columns := strings.Join(t.key, ", ")
+	scan := func(row sqldb.Row) (sealedValue, error) {
+		v := sealedValue{key: make([]string, len(t.key))}
+		into := make([]any, 0, len(t.key)+1)
+		for i := range v.key {
+			into = append(into, &v.key[i])
+		}
+		err := row.Scan(append(into, &v.sealed)...)
+		return v, err
+	}
+	for after := make([]string, len(t.key)); ; {
+		var args sqldb.Args
+		values, err := sqldb.All(ctx, q, scan, `SELECT `+columns+`, `+t.column+` FROM `+t.name+
+			` WHERE `+t.where+` AND (`+columns+`) > (`+args.List(after)+`) ORDER BY `+columns+
+			` LIMIT `+args.Add(resealChunk), args...)
+		if err != nil || len(values) == 0 {
+			return err
+		}
+		if err := each(values); err != nil {
+			return err
+		}
+		after = values[len(values)-1].key
+	}
+}
+
+// checkedKey is what opening all that a key has sealed shows of it.
+type checkedKey struct {
+	opened bool
+	failed []string // rows
+	err    error
+}
+
+// CheckKeys is an error that names the keys that are missing or wrong, and some rows that they
+// sealed. A key that opens one of its rows is right: the others are damaged, which matters
+// only where they are used. Answers, which are kept for a day, are left out.
+func (s *Store) CheckKeys(ctx context.Context) error {
+	keys := map[string]*checkedKey{}
+	for _, table := range sealedTables() {
+		if !table.forgettable {
+			continue
+		}
+		err := table.walk(ctx, s.reader(), func(values []sealedValue) error {
+			for _, v := range values {
+				id := seal.SealedWith(v.sealed)
+				if keys[id] == nil {
+					keys[id] = &checkedKey{opened: id == ""} // "": damaged or forgotten
+				}
+				if _, err := s.db.keys.Open(table.place(v.key), v.sealed); err != nil {
+					keys[id].failed, keys[id].err = append(keys[id].failed, table.row(v).String()), err
+				} else {
+					keys[id].opened = true
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("check the encryption keys: %w", err)
+		}
+	}
+	var faults []error
+	for _, id := range slices.Sorted(maps.Keys(keys)) {
+		if k := keys[id]; !k.opened {
+			faults = append(faults, fmt.Errorf("%w (%s)", k.err, few(k.failed)))
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return fmt.Errorf("the encryption keys do not open what the database holds: %w", err)
+	}
+	return nil
+}
+
+// few names the first of the rows, and how many more there are.
+func few(rows []string) string {
+	const most = 3
+	if len(rows) <= most {
+		return strings.Join(rows, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(rows[:most], ", "), len(rows)-most)
 }

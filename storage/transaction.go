@@ -2,92 +2,64 @@ package storage
 
 import (
 	"context"
-	"database/sql"
-	"database/sql/driver"
 	"errors"
-	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
+
+	"oprelay/storage/sqldb"
 )
 
-// maxTries bounds how often a transaction is tried that conflicts with others.
-const maxTries = 5
+// lockPatience is how long a transaction of a hasty [Store] waits for a lock: longer than
+// most transactions hold theirs.
+const lockPatience = 100 * time.Millisecond
 
-// answerTime is how long a transaction, or a single read, may take until the
-// database counts as unavailable. A connection can die without a word (a failover,
-// a firewall that drops its state), and nobody may wait for it forever.
-const answerTime = 10 * time.Second
-
-// idleInTransaction is how long PostgreSQL lets a transaction of ours stand still
-// between two statements: ours never wait for anything there.
-const idleInTransaction = 5 * time.Second
-
-// executor is a connection, a pool or a transaction.
-type executor interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-}
-
-// querier is a pool or a transaction.
-type querier interface {
-	executor
-
-	// query has each called with the rows of a statement.
-	query(ctx context.Context, each func(scanner) error, query string, args ...any) error
-}
-
-// transaction is one transaction, and what it makes due.
+// transaction is one transaction, with the groups that it makes due.
 //
-// To keep transactions from deadlocking, each locks rows in this order, and
-// rows of one table in the order of their ids: steady_clock, credentials,
-// destinations, operations, watches, tenants, events, deliveries, slack_messages,
-// budgets, work_groups.
+// So that no two transactions wait for each other, each locks rows in this order, and rows of
+// one table in the order of their ids: credentials, destinations, operations (see
+// operationOrder), tenants, slack_messages, idempotency_keys, budgets, work_groups. Watches
+// are locked by the holder of their operation, deliveries by that of their destination. A
+// claim of polls locks its budget before operations, but waits for none of these.
+// TestLockOrder asks PostgreSQL after each statement which rows are locked.
 type transaction struct {
-	wire wire
+	*sqldb.Tx
 
-	ctx    context.Context //nolint:containedctx // bounds every statement of the transaction, see answerTime
-	db     *database
-	failed error // what went wrong inside; it must not be committed
-	due    map[Group]time.Time
+	db       *database
+	failed   error // a change in it failed, so it must not be committed
+	due      map[Group]time.Time
+	unpaused map[Group]time.Time // groups whose pause ends, and when
 
-	// For the tally, after the commit:
-	registered int      // watches
-	ended      []string // what watches have become
+	// For the counters, after the commit:
+	registered int // watches
+	ended      []EndedWatch
+	recorded   map[GroupKind]int // results
+
+	changes Changes
 }
 
-// ExecContext runs a statement within the transaction's own time.
-func (tx *transaction) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
-	n, err := tx.wire.query(tx.ctx, nil, query, tx.db.dialect.planned(args))
-	return driver.RowsAffected(n), err
-}
-
-// query runs a query within the transaction's own time.
-func (tx *transaction) query(_ context.Context, each func(scanner) error, query string, args ...any) error {
-	_, err := tx.wire.query(tx.ctx, each, query, tx.db.dialect.planned(args))
-	return err
-}
-
-// later runs a statement by the time of the commit, and before whatever is queried.
-func (tx *transaction) later(_ context.Context, query string, args ...any) error {
-	return tx.wire.later(tx.ctx, statement{query: query, args: tx.db.dialect.planned(args)})
-}
-
-// markDue notes that rows of the group are due at a time; the group's own row
-// is brought up to date just before the commit.
+// markDue notes that rows of the group are due at a time. wake writes that into the row of the
+// group just before the commit.
 func (tx *transaction) markDue(group Group, at time.Time) {
 	if known, ok := tx.due[group]; !ok || at.Before(known) {
 		tx.due[group] = at
 	}
 }
 
-// reader is where to read: in the transaction, if there is one.
-func (s *Store) reader() querier {
+// unpause makes the group due now, whatever pause a receiver or an upstream has asked for.
+func (tx *transaction) unpause(group Group) {
+	now := tx.db.steady()
+	tx.markDue(group, now)
+	tx.unpaused[group] = now
+}
+
+// reader is what to read from: the transaction, if there is one.
+func (s *Store) reader() sqldb.Querier {
 	if s.tx != nil {
 		return s.tx
 	}
-	return s.db.read
+	return s.db
 }
 
 // write runs do in a transaction, or joins the one there is.
@@ -99,93 +71,39 @@ func (s *Store) write(ctx context.Context, do func(tx *transaction) error) error
 		}
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	for try := 1; ; try++ {
-		due, err := s.db.commit(ctx, do)
-		if err == nil {
-			s.db.announce(due)
-			return nil
-		}
-		if try == maxTries || !s.db.dialect.retryable(err) || !pause(ctx, try) {
-			return err
-		}
+	var lockWait time.Duration
+	if s.hasty {
+		lockWait = lockPatience
 	}
-}
-
-// writeOnce runs one statement that makes nothing due, and says how many rows it
-// changed. By itself it is a transaction, for a third of the round trips. An error
-// after it was sent says as little of what became of it as one of a commit.
-func (s *Store) writeOnce(ctx context.Context, query string, args ...any) (n int, err error) {
-	if s.tx != nil {
-		err := s.write(ctx, func(tx *transaction) error {
-			n, err = execCount(ctx, tx, query, args...)
-			return err
-		})
-		return n, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	end, err := s.db.write.turn(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("begin: %w", err)
-	}
-	defer end()
-	conn, err := s.db.write.Conn(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("begin: %w", err)
-	}
-	defer func() { _ = conn.Close() }() // gives it back to the pool
-	for try := 1; ; try++ {
-		n, err = execCount(ctx, conn, query, args...)
-		switch {
-		case err == nil:
-			return n, nil
-		case s.db.dialect.unanswered(err):
-			return 0, errors.Join(ErrOutcomeUnknown, err)
-		case try == maxTries || !s.db.dialect.retryable(err) || !pause(ctx, try):
-			return 0, err
-		}
-	}
-}
-
-// pause waits before the next try, longer each time; false if ctx ended.
-func pause(ctx context.Context, try int) bool {
-	step := 10 * time.Millisecond << try
-	timer := time.NewTimer(step/2 + rand.N(step))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
-// commit runs do in one transaction and returns the groups it made due now.
-func (db *database) commit(ctx context.Context, do func(tx *transaction) error) ([]Group, error) {
-	end, err := db.write.turn(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("begin: %w", err)
-	}
-	defer end()
-	conn, err := db.write.Conn(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("begin: %w", err)
-	}
-	defer func() { _ = conn.Close() }() // gives it back to the pool
-	tx := &transaction{ctx: ctx, db: db, due: map[Group]time.Time{}}
-	if err := db.transact(ctx, conn, func(w wire) error {
-		tx.wire = w
+	var tx *transaction
+	err := s.db.Transact(ctx, lockWait, func(inner *sqldb.Tx) error {
+		tx = &transaction{Tx: inner, db: s.db, due: map[Group]time.Time{}, unpaused: map[Group]time.Time{}, recorded: map[GroupKind]int{}}
 		return tx.run(do)
-	}); err != nil {
-		return nil, err
+	})
+	if err != nil {
+		return err
 	}
-	db.tally.add(tx)
-	return tx.dueNow(), nil
+	s.db.counters.add(tx)
+	s.db.tellEnded(tx.ended)
+	s.db.tellRecorded(tx.recorded)
+	s.db.tellChanges(tx.changes)
+	s.db.announce(tx.dueNow())
+	return nil
 }
 
-// run does it, and commits unless anything went wrong.
+// writeOnce runs one statement that makes nothing due, and says how many rows it changed.
+func (s *Store) writeOnce(ctx context.Context, query string, args ...any) (n int, err error) {
+	if s.tx == nil {
+		return s.db.Once(ctx, query, args...)
+	}
+	err = s.write(ctx, func(tx *transaction) error {
+		n, err = sqldb.ExecCount(ctx, tx, query, args...)
+		return err
+	})
+	return n, err
+}
+
+// run runs do, and wakes the groups that it made due.
 func (tx *transaction) run(do func(tx *transaction) error) error {
 	if err := do(tx); err != nil {
 		return err
@@ -193,53 +111,51 @@ func (tx *transaction) run(do func(tx *transaction) error) error {
 	if tx.failed != nil {
 		return tx.failed
 	}
-	if err := tx.wake(); err != nil {
-		return err
-	}
-	if err := tx.ctx.Err(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	if err := tx.wire.commit(tx.ctx); err != nil {
-		if tx.db.dialect.unanswered(err) {
-			err = errors.Join(ErrOutcomeUnknown, err)
-		}
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
+	return tx.wake()
 }
 
-// wake brings the rows of the groups forward to what became due. The order of
-// the values is the order of the locks; a row that is early enough is locked
-// all the same, so that a ReleaseGroup at the same time sees our rows.
+// wake brings the rows of the groups forward to what became due, in the order of locks. A row
+// that is early enough is locked as well: so a ReleaseGroup at the same time either comes
+// later and sees our rows, or has written the row that is brought forward here.
 func (tx *transaction) wake() error {
 	rows := make([][]any, 0, len(tx.due))
 	for _, group := range slices.SortedFunc(maps.Keys(tx.due), compareGroups) {
 		rows = append(rows, []any{string(group.Kind), group.ID, tx.due[group].UnixMicro()})
 	}
-	for chunk := range slices.Chunk(rows, tx.db.dialect.rowsAtOnce(3)) {
-		var args arguments
-		query := `INSERT INTO work_groups (kind, id, due_at)` + tx.db.dialect.insertion(&args, chunk) + `
-			ON CONFLICT (kind, id) DO UPDATE SET due_at = ` + tx.db.dialect.greatest + `(excluded.due_at, work_groups.not_before)
-			WHERE work_groups.due_at IS NULL OR work_groups.due_at > excluded.due_at
-			RETURNING kind, id, due_at`
-		if err := tx.wire.later(tx.ctx, statement{query: query, args: args, each: tx.noteBroughtForward}); err != nil {
+	err := tx.Upsert(`INSERT INTO work_groups (kind, id, due_at)`,
+		` ON CONFLICT (kind, id) DO UPDATE SET due_at = `+tx.Greatest+`(excluded.due_at, work_groups.not_before)
+		WHERE work_groups.due_at IS NULL OR work_groups.due_at > excluded.due_at
+		RETURNING kind, id, due_at`, rows, tx.noteBroughtForward)
+	if err != nil {
+		return err
+	}
+	return tx.forgetPauses()
+}
+
+// forgetPauses ends the pauses that unpause has noted. The rows are locked already.
+func (tx *transaction) forgetPauses() error {
+	for group, at := range tx.unpaused {
+		forget := `UPDATE work_groups SET not_before = 0, due_at = ` + tx.Least + `(due_at, $1)
+			WHERE kind = $2 AND id = $3 RETURNING kind, id, due_at`
+		err := tx.LaterScan(tx.noteBroughtForward, forget, at.UnixMicro(), string(group.Kind), group.ID)
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// noteBroughtForward notes when a group is due that is not to be worked on yet: nobody
-// needs to be told of it now, however much is registered for a budget that rests.
-func (tx *transaction) noteBroughtForward(row scanner) error {
+// noteBroughtForward notes when a group is due that pauses: no worker needs to be told of it
+// now, however much is registered for a budget that pauses.
+func (tx *transaction) noteBroughtForward(row sqldb.Row) error {
 	var group Group
 	var due time.Time
-	err := row.Scan(&group.Kind, &group.ID, timeColumn{&due})
+	err := row.Scan(&group.Kind, &group.ID, sqldb.Time(&due))
 	tx.due[group] = due
 	return err
 }
 
-// dueNow is the groups that have work now.
+// dueNow returns the groups that have work now.
 func (tx *transaction) dueNow() []Group {
 	now := tx.db.steady()
 	groups := make([]Group, 0, len(tx.due))
@@ -267,7 +183,7 @@ func (db *database) announce(due []Group) {
 
 // holdLease fails with ErrLeaseLost unless owner holds the group's lease now.
 func (tx *transaction) holdLease(ctx context.Context, group Group, owner string) error {
-	_, err := queryOne(ctx, tx, scanInt, `SELECT 1 FROM work_groups
+	_, err := sqldb.One(ctx, tx, sqldb.Int, `SELECT 1 FROM work_groups
 		WHERE kind = $1 AND id = $2 AND owner = $3 AND leased_until > $4`,
 		string(group.Kind), group.ID, owner, tx.db.steady().UnixMicro())
 	if errors.Is(err, ErrNotFound) {

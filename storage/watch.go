@@ -2,8 +2,9 @@ package storage
 
 import (
 	"context"
-	"fmt"
 	"time"
+
+	"oprelay/storage/sqldb"
 )
 
 // The states of a watch. It leaves WatchWatching once, for good.
@@ -33,10 +34,12 @@ type Watch struct {
 	CredentialID   string
 	DestinationIDs []string
 	Events         []string
+	Name           string // for people; "" for none
 	Metadata       map[string]string
 	Polls          int
 	LastPolledAt   time.Time
 	NextPollAt     time.Time // zero unless watching
+	HeldBy         string    // why that is later than the operation's own interval: a HeldBy..., or ""
 	LastPollError  string
 	ExpiresAt      time.Time
 	CreatedAt      time.Time
@@ -44,54 +47,78 @@ type Watch struct {
 	EventID        string
 }
 
-// WatchFilter narrows a list of watches; an empty field does not.
-type WatchFilter struct {
-	TenantID    string // required
-	Status      string
-	OperationID string
-	AccountID   string
+// What the next poll of an operation may wait for.
+const (
+	HeldByBudget    = "budget"             // which has to last for all operations that share it
+	HeldByRateLimit = "rate_limited"       // of the upstream
+	HeldByRefusal   = "credential_refused" // polls of one operation show when it is accepted again
+)
+
+const selectWatch = `SELECT w.id, w.tenant_id, w.status, w.credential_id, w.events, w.name, w.metadata, w.expires_at,
+	w.created_at, w.finished_at, w.event_id, o.polls, o.last_polled_at, o.problem, o.due_at, o.held,
+	c.refused_since IS NOT NULL, ` + closedUntil + `,
+	CASE WHEN g.owner = '' THEN g.due_at END, ` + operationColumns + `
+	FROM watches w JOIN operations o ON o.id = w.operation_ref JOIN credentials c ON c.id = o.credential_id
+	LEFT JOIN budgets b ON b.id = o.budget_id LEFT JOIN work_groups g ON g.kind = 'poll' AND g.id = o.budget_id `
+
+// closedUntil is until when the upstream allows no request of the budget b.
+const closedUntil = `CASE WHEN b.hint_remaining = 0 AND b.hint_until > b.parked_until THEN b.hint_until ELSE b.parked_until END`
+
+// nextPollOf is what is known of an operation's next poll.
+type nextPollOf struct {
+	due    time.Time
+	held   bool      // by its budget
+	refuse bool      // its credential is refused
+	closed time.Time // until then the upstream allows no request
+	group  time.Time // when its budget is worked on next; zero if it is now
 }
 
-const selectWatch = `SELECT w.id, w.tenant_id, w.status, w.credential_id, w.events, w.metadata, w.expires_at,
-	w.created_at, w.finished_at, w.event_id, o.source, o.account_id, o.operation_id, o.status, o.error,
-	o.completed_at, o.polls, o.last_polled_at, o.problem, o.due_at, b.parked_until
-	FROM watches w JOIN operations o ON o.id = w.operation_ref LEFT JOIN budgets b ON b.id = o.budget_id `
-
-func (db *database) scanWatch(row scanner) (Watch, error) {
+func (db *database) scanWatch(row sqldb.Row) (Watch, error) {
 	var w Watch
-	var due, parked time.Time
-	err := row.Scan(&w.ID, &w.TenantID, &w.Status, &w.CredentialID, jsonColumn{&w.Events}, jsonColumn{&w.Metadata},
-		timeColumn{&w.ExpiresAt}, timeColumn{&w.CreatedAt}, timeColumn{&w.FinishedAt}, textColumn{&w.EventID},
-		&w.Operation.Source, &w.Operation.AccountID, &w.Operation.ID, &w.Operation.Status, &w.Operation.Error,
-		timeColumn{&w.Operation.CompletedAt}, &w.Polls, timeColumn{&w.LastPolledAt}, &w.LastPollError,
-		timeColumn{&due}, timeColumn{&parked})
-	db.datePolls(&w, due, parked)
+	var next nextPollOf
+	err := row.Scan(append([]any{
+		&w.ID, &w.TenantID, &w.Status, &w.CredentialID, sqldb.JSON(&w.Events), sqldb.Text(&w.Name), sqldb.JSON(&w.Metadata),
+		sqldb.Time(&w.ExpiresAt), sqldb.Time(&w.CreatedAt), sqldb.Time(&w.FinishedAt), sqldb.Text(&w.EventID),
+		&w.Polls, sqldb.Time(&w.LastPolledAt), &w.LastPollError,
+		sqldb.Time(&next.due), &next.held, &next.refuse, sqldb.Time(&next.closed), sqldb.Time(&next.group),
+	}, w.Operation.columns()...)...)
+	db.datePolls(&w, next)
 	return w, err
 }
 
-// datePolls dates the last poll and, while the watch goes on, the next: when it is due,
-// or its budget is no longer parked.
-func (db *database) datePolls(w *Watch, due, parked time.Time) {
+// datePolls dates the last poll and, while the watch goes on, the next.
+func (db *database) datePolls(w *Watch, next nextPollOf) {
 	w.LastPolledAt = db.dated(w.LastPolledAt)
-	if w.Status == WatchWatching {
-		w.NextPollAt = db.dated(due)
-		if parked.After(due) {
-			w.NextPollAt = db.dated(parked)
-		}
+	if w.Status != WatchWatching {
+		return
 	}
+	now, at := db.steady(), next.due
+	waits := !at.After(now) && next.group.After(now) // what is due, for a budget that is spent
+	switch {
+	case next.closed.After(now):
+		w.HeldBy = HeldByRateLimit
+	case next.refuse:
+		w.HeldBy = HeldByRefusal
+	case next.held || waits:
+		w.HeldBy = HeldByBudget
+	}
+	if next.closed.After(at) {
+		at = next.closed
+	}
+	if !at.After(now) && waits {
+		at = next.group
+	}
+	w.NextPollAt = db.dated(at)
 }
 
 // Watch returns one watch of the tenant.
-func (s *Store) Watch(ctx context.Context, tenantID, id string) (Watch, error) {
-	w, err := s.db.readWatch(ctx, s.reader(), tenantID, id)
-	if err != nil {
-		return Watch{}, fmt.Errorf("watch %s: %w", id, err)
-	}
-	return w, nil
+func (s *Store) Watch(ctx context.Context, tenantID, id string) (_ Watch, err error) {
+	defer wrapf(&err, "watch %s", id)
+	return s.db.readWatch(ctx, s.reader(), tenantID, id)
 }
 
-func (db *database) readWatch(ctx context.Context, q querier, tenantID, id string) (Watch, error) {
-	w, err := queryOne(ctx, q, db.scanWatch, selectWatch+`WHERE w.tenant_id = $1 AND w.id = $2`, tenantID, id)
+func (db *database) readWatch(ctx context.Context, q sqldb.Querier, tenantID, id string) (Watch, error) {
+	w, err := sqldb.One(ctx, q, db.scanWatch, selectWatch+`WHERE w.tenant_id = $1 AND w.id = $2`, tenantID, id)
 	if err != nil {
 		return Watch{}, err
 	}
@@ -101,9 +128,9 @@ func (db *database) readWatch(ctx context.Context, q querier, tenantID, id strin
 }
 
 // readWatches returns the watches of the ids, by id.
-func (db *database) readWatches(ctx context.Context, q querier, ids []string) (map[string]Watch, error) {
-	var args arguments
-	watches, err := queryAll(ctx, q, db.scanWatch, selectWatch+`WHERE `+db.dialect.in(&args, "w.id", ids), args...)
+func (db *database) readWatches(ctx context.Context, q sqldb.Querier, ids []string) (map[string]Watch, error) {
+	var args sqldb.Args
+	watches, err := sqldb.All(ctx, q, db.scanWatch, selectWatch+`WHERE `+db.In(&args, "w.id", ids), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -117,39 +144,23 @@ func (db *database) readWatches(ctx context.Context, q querier, ids []string) (m
 	return byID, nil
 }
 
-// addDestinations fills in the DestinationIDs, in the order of the request.
-func (db *database) addDestinations(ctx context.Context, q querier, watches []Watch) error {
+// addDestinations fills in the DestinationIDs, in the order of the request, without those
+// that were deleted since.
+func (db *database) addDestinations(ctx context.Context, q sqldb.Querier, watches []Watch) error {
 	index := make(map[string]*Watch, len(watches))
 	ids := make([]string, len(watches))
 	for i := range watches {
 		index[watches[i].ID], ids[i] = &watches[i], watches[i].ID
 	}
-	var args arguments
-	_, err := queryAll(ctx, q, func(row scanner) (struct{}, error) {
+	var args sqldb.Args
+	_, err := q.Query(ctx, func(row sqldb.Row) error {
 		var watchID, destinationID string
 		err := row.Scan(&watchID, &destinationID)
 		if w := index[watchID]; w != nil {
 			w.DestinationIDs = append(w.DestinationIDs, destinationID)
 		}
-		return struct{}{}, err
-	}, `SELECT watch_id, destination_id FROM watch_destinations
-		WHERE `+db.dialect.in(&args, "watch_id", ids)+` ORDER BY watch_id, position`, args...)
+		return err
+	}, `SELECT wd.watch_id, wd.destination_id FROM watch_destinations wd JOIN destinations d ON d.id = wd.destination_id
+		WHERE `+db.In(&args, "wd.watch_id", ids)+` AND d.deleted_at IS NULL ORDER BY wd.watch_id, wd.position`, args...)
 	return err
-}
-
-// Watches lists the tenant's watches, newest first.
-func (s *Store) Watches(ctx context.Context, f WatchFilter, page Page) (List[Watch], error) {
-	watches, err := queryPage(ctx, s.reader(), pageQuery[Watch]{
-		selection: selectWatch + `WHERE TRUE`, scan: s.db.scanWatch, id: func(w Watch) string { return w.ID },
-		idColumn: "w.id", tenant: filter{column: "w.tenant_id", value: f.TenantID}, page: page, filters: []filter{
-			{"w.status", f.Status, ""}, {"w.operation_id", f.OperationID, ""}, {"w.account_id", f.AccountID, ""},
-		},
-	})
-	if err == nil {
-		err = s.db.addDestinations(ctx, s.reader(), watches.Data)
-	}
-	if err != nil {
-		return List[Watch]{}, fmt.Errorf("list watches: %w", err)
-	}
-	return watches, nil
 }

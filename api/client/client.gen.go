@@ -18,14 +18,29 @@ import (
 
 // Defines values for CredentialAuth.
 const (
-	AuthAPIKey   CredentialAuth = "api_key"
-	AuthAPIToken CredentialAuth = "api_token"
+	AuthAPIKey               CredentialAuth = "api_key"
+	AuthAPIToken             CredentialAuth = "api_token"
+	AuthBasic                CredentialAuth = "basic"
+	AuthGoogleServiceAccount CredentialAuth = "google_service_account"
+	AuthNone                 CredentialAuth = "none"
+	AuthOAuth2Client         CredentialAuth = "oauth2_client"
 )
 
 // Defines values for CredentialStatus.
 const (
 	CredentialActive   CredentialStatus = "active"
+	CredentialRefused  CredentialStatus = "refused"
 	CredentialRejected CredentialStatus = "rejected"
+)
+
+// Defines values for CredentialRejectedBodyType.
+const (
+	TypeCredentialRejected CredentialRejectedBodyType = "credential.rejected"
+)
+
+// Defines values for DeliveryFailedBodyType.
+const (
+	TypeDeliveryFailed DeliveryFailedBodyType = "delivery.failed"
 )
 
 // Defines values for DeliveryStatus.
@@ -42,6 +57,7 @@ const (
 	DisabledByUser   DestinationDisabledReason = "by_user"
 	DisabledFailing  DestinationDisabledReason = "failing"
 	DisabledGone     DestinationDisabledReason = "gone"
+	DisabledNull     DestinationDisabledReason = "<nil>"
 	DisabledRejected DestinationDisabledReason = "rejected"
 )
 
@@ -49,6 +65,23 @@ const (
 const (
 	Disabled DestinationStatus = "disabled"
 	Enabled  DestinationStatus = "enabled"
+)
+
+// Defines values for DestinationDisabledBodyType.
+const (
+	TypeDestinationDisabled DestinationDisabledBodyType = "destination.disabled"
+)
+
+// Defines values for DestinationDisabledDataReason.
+const (
+	ReasonFailing  DestinationDisabledDataReason = "failing"
+	ReasonGone     DestinationDisabledDataReason = "gone"
+	ReasonRejected DestinationDisabledDataReason = "rejected"
+)
+
+// Defines values for DestinationTestBodyType.
+const (
+	TypeDestinationTest DestinationTestBodyType = "destination.test"
 )
 
 // Defines values for DestinationType.
@@ -60,6 +93,7 @@ const (
 // Defines values for EventType.
 const (
 	EventCredentialRejected    EventType = "credential.rejected"
+	EventDeliveryFailed        EventType = "delivery.failed"
 	EventDestinationDisabled   EventType = "destination.disabled"
 	EventDestinationTest       EventType = "destination.test"
 	EventOperationCompleted    EventType = "operation.completed"
@@ -70,7 +104,32 @@ const (
 
 // Defines values for HealthStatus.
 const (
-	Ok HealthStatus = "ok"
+	HealthStatusOk HealthStatus = "ok"
+)
+
+// Defines values for HeldBy.
+const (
+	HeldByBudget    HeldBy = "budget"
+	HeldByNull      HeldBy = "<nil>"
+	HeldByRateLimit HeldBy = "rate_limited"
+	HeldByRefusal   HeldBy = "credential_refused"
+)
+
+// Defines values for OperationStatus.
+const (
+	OperationStatusCompleted OperationStatus = "completed"
+	OperationStatusFailed    OperationStatus = "failed"
+	OperationStatusNull      OperationStatus = "<nil>"
+	OperationStatusPending   OperationStatus = "pending"
+	OperationStatusRunning   OperationStatus = "running"
+)
+
+// Defines values for OperationEventDataReason.
+const (
+	ReasonCredentialRejected OperationEventDataReason = "credential_rejected"
+	ReasonDeadline           OperationEventDataReason = "deadline"
+	ReasonNotFound           OperationEventDataReason = "not_found"
+	ReasonNull               OperationEventDataReason = "<nil>"
 )
 
 // Defines values for OperationEventType.
@@ -81,12 +140,16 @@ const (
 	OperationUnobservable OperationEventType = "operation.unobservable"
 )
 
-// Defines values for OperationStatus.
+// Defines values for ReadinessStatus.
 const (
-	OperationStatusCompleted OperationStatus = "completed"
-	OperationStatusFailed    OperationStatus = "failed"
-	OperationStatusPending   OperationStatus = "pending"
-	OperationStatusRunning   OperationStatus = "running"
+	ReadinessStatusDegraded ReadinessStatus = "degraded"
+	ReadinessStatusOk       ReadinessStatus = "ok"
+)
+
+// Defines values for ReadinessPartStatus.
+const (
+	ReadinessPartStatusAway ReadinessPartStatus = "away"
+	ReadinessPartStatusOk   ReadinessPartStatus = "ok"
 )
 
 // Defines values for Scope.
@@ -105,6 +168,17 @@ const (
 	WatchStatusUnobservable WatchStatus = "unobservable"
 	WatchStatusWatching     WatchStatus = "watching"
 )
+
+// APIKey The global API key of that email.
+type APIKey = string
+
+// APIToken An API token; sent as a bearer token, or in the header that the upstream names.
+type APIToken = string
+
+// AccountID A Cloudflare account.
+//
+// Example: 4da8780eeb215e6cb7f48dd981c4ea02
+type AccountID = string
 
 // Attempt One try of a delivery.
 type Attempt struct {
@@ -128,32 +202,69 @@ type Attempt struct {
 // BotToken A bot token of Slack's, with `chat:write`.
 type BotToken = string
 
+// BudgetState What the relay may ask with the credential, and with all others of the same token or user. Only
+// where one credential is asked for.
+type BudgetState struct {
+	// Lag The share of its age that an operation waits between polls, which is RELAY_POLL_LAG where the
+	// budget affords it. An end is noticed about half as late on average.
+	Lag float32 `json:"lag"`
+
+	// Limit Requests in any window.
+	Limit int `json:"limit"`
+
+	// Remaining Requests that may be made now.
+	Remaining int `json:"remaining"`
+
+	// ResetsAt When all of it is there again if nothing more is asked; null if it is.
+	ResetsAt      *time.Time `json:"resets_at"`
+	WindowSeconds float32    `json:"window_seconds"`
+}
+
 // Channel The channel's id (best) or its name.
 type Channel = string
 
-// Credential defines model for Credential.
+// Credential Example: {"auth":"api_token","created_at":"2026-11-23T09:50:00.123456Z","id":"credential_01jd8p5kzve6wbdq8rfg0m3c7x","last_error":null,"name":"production","refused_since":null,"status":"active","upstream":"cloudflare"}
 type Credential struct {
-	Auth      CredentialAuth `json:"auth"`
-	CreatedAt time.Time      `json:"created_at"`
+	// Auth Which of its fields were given.
+	Auth CredentialAuth `json:"auth"`
+
+	// Budget What the relay may ask with the credential, and with all others of the same token or user. Only
+	// where one credential is asked for.
+	Budget    *BudgetState `json:"budget,omitempty"`
+	CreatedAt time.Time    `json:"created_at"`
 
 	// ID A credential's id.
 	//
 	// Example: credential_01jd8p5kzve6wbdq8rfg0m3c7x
 	ID CredentialID `json:"id"`
 
+	// LastError The upstream's words of the last refusal, which may be over; null if this secret was never
+	// refused.
+	LastError *string `json:"last_error"`
+
 	// Name For people; need not be unique.
 	//
 	// Example: production
 	Name Name `json:"name"`
 
-	// Status `rejected`: Cloudflare has refused it for longer than the grace period.
+	// RefusedSince Since when the upstream refuses it; null while it does not.
+	RefusedSince *time.Time `json:"refused_since"`
+
+	// Status `refused`: the upstream refuses it now, within the grace period. `rejected`: for longer
+	// than that, so its watches have ended.
 	Status CredentialStatus `json:"status"`
+
+	// Upstream Whose credential it is, one of those that `GET /v1/sources` names; `cloudflare` where a request does not say.
+	//
+	// Example: cloudflare
+	Upstream Upstream `json:"upstream"`
 }
 
-// CredentialAuth defines model for Credential.Auth.
+// CredentialAuth Which of its fields were given.
 type CredentialAuth string
 
-// CredentialStatus `rejected`: Cloudflare has refused it for longer than the grace period.
+// CredentialStatus `refused`: the upstream refuses it now, within the grace period. `rejected`: for longer
+// than that, so its watches have ended.
 type CredentialStatus string
 
 // CredentialID A credential's id.
@@ -169,7 +280,57 @@ type CredentialList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// Delivery defines model for Delivery.
+// CredentialPatch A new secret is what a new credential of the same upstream takes.
+type CredentialPatch struct {
+	// APIKey The global API key of that email.
+	APIKey *APIKey `json:"api_key,omitempty"`
+
+	// APIToken An API token; sent as a bearer token, or in the header that the upstream names.
+	APIToken     *APIToken   `json:"api_token,omitempty"`
+	ClientID     *SecretText `json:"client_id,omitempty"`
+	ClientSecret *SecretText `json:"client_secret,omitempty"`
+
+	// Email The account's email; sent with `api_key`.
+	Email *Email `json:"email,omitempty"`
+
+	// Name For people; need not be unique.
+	//
+	// Example: production
+	Name     *Name       `json:"name,omitempty"`
+	Password *SecretText `json:"password,omitempty"`
+
+	// ServiceAccount The key of a Google service account, the text of its JSON file.
+	ServiceAccount *ServiceAccount `json:"service_account,omitempty"`
+	Username       *Username       `json:"username,omitempty"`
+}
+
+// CredentialRejectedBody The upstream has refused a credential for longer than the grace period, so its watches have
+// ended. To destinations with `alerts`.
+type CredentialRejectedBody struct {
+	Data CredentialRejectedData `json:"data"`
+
+	// Timestamp When the event was made.
+	Timestamp time.Time                  `json:"timestamp"`
+	Type      CredentialRejectedBodyType `json:"type"`
+}
+
+// CredentialRejectedBodyType defines model for CredentialRejectedBody.Type.
+type CredentialRejectedBodyType string
+
+// CredentialRejectedData defines model for CredentialRejectedData.
+type CredentialRejectedData struct {
+	// CredentialID A credential's id.
+	//
+	// Example: credential_01jd8p5kzve6wbdq8rfg0m3c7x
+	CredentialID CredentialID `json:"credential_id"`
+
+	// Name The credential's.
+	Name         string    `json:"name"`
+	RefusedSince time.Time `json:"refused_since"`
+	RejectedAt   time.Time `json:"rejected_at"`
+}
+
+// Delivery Example: {"attempts_made":1,"created_at":"2026-11-23T10:00:00.123456Z","destination_id":"destination_01jd8p5kzve6wbdq8rfg0m3c7x","event_id":"event_01jd8p5kzve6wbdq8rfg0m3c7x","event_type":"operation.failed","finished_at":null,"id":"delivery_01jd8p5kzve6wbdq8rfg0m3c7x","next_attempt_at":"2026-11-23T10:00:05.9Z","status":"pending","watch_id":"watch_01jd8p5kzve6wbdq8rfg0m3c7x"}
 type Delivery struct {
 	// Attempts First to last. Only where one delivery is asked for, not in lists.
 	Attempts     *[]Attempt `json:"attempts,omitempty"`
@@ -186,23 +347,62 @@ type Delivery struct {
 	// Example: event_01jd8p5kzve6wbdq8rfg0m3c7x
 	EventID EventID `json:"event_id"`
 
-	// EventType What happened.
+	// EventType What happened. `delivery.failed`: deliveries to a destination have used up their schedule,
+	// and are not retried any more. It comes a few seconds after the first of them, so that a burst
+	// is one, and at most once an hour for each destination, to the other alerts destinations; its data has `destination_id`, `name`, `count`, `since` (when the
+	// oldest of these deliveries was made: recover from there) and `last_error`.
 	EventType  EventType  `json:"event_type"`
 	FinishedAt *time.Time `json:"finished_at"`
 
 	// ID A delivery's id.
 	//
 	// Example: delivery_01jd8p5kzve6wbdq8rfg0m3c7x
-	ID            DeliveryID `json:"id"`
+	ID DeliveryID `json:"id"`
+
+	// NextAttemptAt Of a pending delivery. Not before the end of the pause that its destination has asked for,
+	// with 429, or with 502, 503 or 504 and `Retry-After`.
 	NextAttemptAt *time.Time `json:"next_attempt_at"`
 
-	// Status `pending`: will be attempted at `next_attempt_at`. `held`: its destination is disabled.
+	// Status `pending`: will be attempted from `next_attempt_at` on. `held`: its destination is disabled.
 	// `succeeded`: accepted. `failed`: the schedule is exhausted. `canceled`: its destination
 	// was deleted.
 	Status DeliveryStatus `json:"status"`
 
 	// WatchID Null for an event that is about no watch.
 	WatchID *string `json:"watch_id"`
+}
+
+// DeliveryFailedBody Deliveries of a destination have used up their schedule; one an hour at most for each
+// destination. To the others with `alerts`.
+type DeliveryFailedBody struct {
+	Data DeliveryFailedData `json:"data"`
+
+	// Timestamp When the event was made.
+	Timestamp time.Time              `json:"timestamp"`
+	Type      DeliveryFailedBodyType `json:"type"`
+}
+
+// DeliveryFailedBodyType defines model for DeliveryFailedBody.Type.
+type DeliveryFailedBodyType string
+
+// DeliveryFailedData defines model for DeliveryFailedData.
+type DeliveryFailedData struct {
+	// Count How many since the last such event.
+	Count int `json:"count"`
+
+	// DestinationID A destination's id.
+	//
+	// Example: destination_01jd8p5kzve6wbdq8rfg0m3c7x
+	DestinationID DestinationID `json:"destination_id"`
+
+	// LastError Why the last attempt failed.
+	LastError *string `json:"last_error"`
+
+	// Name The destination's.
+	Name string `json:"name"`
+
+	// Since When the oldest of them was made; what to recover from.
+	Since time.Time `json:"since"`
 }
 
 // DeliveryID A delivery's id.
@@ -218,12 +418,12 @@ type DeliveryList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// DeliveryStatus `pending`: will be attempted at `next_attempt_at`. `held`: its destination is disabled.
+// DeliveryStatus `pending`: will be attempted from `next_attempt_at` on. `held`: its destination is disabled.
 // `succeeded`: accepted. `failed`: the schedule is exhausted. `canceled`: its destination
 // was deleted.
 type DeliveryStatus string
 
-// Destination defines model for Destination.
+// Destination Example: {"alerts":false,"created_at":"2026-11-23T09:55:00.123456Z","disabled_reason":null,"failing_since":null,"headers":{"X-Team":"••••"},"id":"destination_01jd8p5kzve6wbdq8rfg0m3c7x","last_error":null,"last_success_at":null,"max_in_flight":20,"name":"deploys","rate_limit":0,"status":"enabled","type":"webhook","url":"https://hooks.example.com/relay"}
 type Destination struct {
 	Alerts bool `json:"alerts"`
 
@@ -235,6 +435,9 @@ type Destination struct {
 	// Slack refuses for good. `by_user`: by request. Null while enabled.
 	DisabledReason *DestinationDisabledReason `json:"disabled_reason"`
 
+	// FailingSince When the first attempt failed since it last accepted one; null while none has.
+	FailingSince *time.Time `json:"failing_since"`
+
 	// Headers Of a webhook; the values are masked.
 	//
 	// Example: {"X-Team":"••••"}
@@ -245,7 +448,13 @@ type Destination struct {
 	// Example: destination_01jd8p5kzve6wbdq8rfg0m3c7x
 	ID DestinationID `json:"id"`
 
-	// MaxInFlight At most so many attempts at once.
+	// LastError Why the last attempt failed that did, also when later ones were accepted; null if none has.
+	LastError *string `json:"last_error"`
+
+	// LastSuccessAt When it last accepted something, to the second; null if it never did.
+	LastSuccessAt *time.Time `json:"last_success_at"`
+
+	// MaxInFlight At most so many attempts at once. A new destination has 20 if not told.
 	MaxInFlight MaxInFlight `json:"max_in_flight"`
 
 	// Name For people; need not be unique.
@@ -253,7 +462,7 @@ type Destination struct {
 	// Example: production
 	Name Name `json:"name"`
 
-	// RateLimit At most so many attempts per second; 0 is no limit.
+	// RateLimit At most so many attempts per second; 0 is no limit. A new destination has 0 if not told.
 	RateLimit RateLimit `json:"rate_limit"`
 
 	// Secret The signing secret of a webhook. Only in the answers that make the destination and that
@@ -267,6 +476,10 @@ type Destination struct {
 
 	// URL Of a webhook. Slack's URLs are secret and never shown.
 	URL *string `json:"url,omitempty"`
+
+	// Waiting How many of its deliveries are pending or held. Only where one destination is asked for,
+	// not in lists.
+	Waiting *int `json:"waiting,omitempty"`
 }
 
 // DestinationDisabledReason `gone`: it answered 410. `failing`: nothing but failures for too long. `rejected`:
@@ -275,6 +488,39 @@ type DestinationDisabledReason string
 
 // DestinationStatus defines model for Destination.Status.
 type DestinationStatus string
+
+// DestinationDisabledBody The relay has disabled a destination; none of a person's doing. To the others with `alerts`.
+type DestinationDisabledBody struct {
+	Data DestinationDisabledData `json:"data"`
+
+	// Timestamp When the event was made.
+	Timestamp time.Time                   `json:"timestamp"`
+	Type      DestinationDisabledBodyType `json:"type"`
+}
+
+// DestinationDisabledBodyType defines model for DestinationDisabledBody.Type.
+type DestinationDisabledBodyType string
+
+// DestinationDisabledData defines model for DestinationDisabledData.
+type DestinationDisabledData struct {
+	// DestinationID A destination's id.
+	//
+	// Example: destination_01jd8p5kzve6wbdq8rfg0m3c7x
+	DestinationID DestinationID `json:"destination_id"`
+	DisabledAt    time.Time     `json:"disabled_at"`
+
+	// LastError Why the last attempt failed.
+	LastError *string `json:"last_error"`
+
+	// Name The destination's.
+	Name string `json:"name"`
+
+	// Reason As `disabled_reason` of a destination.
+	Reason DestinationDisabledDataReason `json:"reason"`
+}
+
+// DestinationDisabledDataReason As `disabled_reason` of a destination.
+type DestinationDisabledDataReason string
 
 // DestinationID A destination's id.
 //
@@ -304,7 +550,7 @@ type DestinationPatch struct {
 	// of anything but printable ASCII.
 	Headers *Headers `json:"headers,omitempty"`
 
-	// MaxInFlight At most so many attempts at once.
+	// MaxInFlight At most so many attempts at once. A new destination has 20 if not told.
 	MaxInFlight *MaxInFlight `json:"max_in_flight,omitempty"`
 
 	// Name For people; need not be unique.
@@ -312,7 +558,7 @@ type DestinationPatch struct {
 	// Example: production
 	Name *Name `json:"name,omitempty"`
 
-	// RateLimit At most so many attempts per second; 0 is no limit.
+	// RateLimit At most so many attempts per second; 0 is no limit. A new destination has 0 if not told.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 
 	// URL An http or https URL on a public address, without user and password.
@@ -322,26 +568,62 @@ type DestinationPatch struct {
 	WebhookURL *URL `json:"webhook_url,omitempty"`
 }
 
+// DestinationTestBody Somebody asked for a test. To the destination that is tested.
+type DestinationTestBody struct {
+	Data DestinationTestData `json:"data"`
+
+	// Timestamp When the event was made.
+	Timestamp time.Time               `json:"timestamp"`
+	Type      DestinationTestBodyType `json:"type"`
+}
+
+// DestinationTestBodyType defines model for DestinationTestBody.Type.
+type DestinationTestBodyType string
+
+// DestinationTestData defines model for DestinationTestData.
+type DestinationTestData struct {
+	// DestinationID A destination's id.
+	//
+	// Example: destination_01jd8p5kzve6wbdq8rfg0m3c7x
+	DestinationID DestinationID `json:"destination_id"`
+
+	// Name The destination's.
+	Name string `json:"name"`
+}
+
 // DestinationType defines model for DestinationType.
 type DestinationType string
 
+// Email The account's email; sent with `api_key`.
+type Email = string
+
 // Event An immutable fact.
+//
+// Example: {"body":{"data":{"metadata":{"deploy":"42"},"name":"deploy 42","observed_at":"2026-11-23T10:00:00.1Z","operation":{"account_id":"023e105f4ecef8ad9ca31a8372d0c353","completed_at":"2026-11-23T09:59:58Z","error":"This list is at the maximum number of items","id":"4da8780eeb215e6cb7f48dd981c4ea02","params":{"account_id":"023e105f4ecef8ad9ca31a8372d0c353"},"source":"cloudflare.lists","status":"failed","upstream_status":"failed"},"polls":7,"reason":null,"watch_id":"watch_01jd8p5kzve6wbdq8rfg0m3c7x"},"timestamp":"2026-11-23T10:00:00.123456Z","type":"operation.failed"},"created_at":"2026-11-23T10:00:00.123456Z","id":"event_01jd8p5kzve6wbdq8rfg0m3c7x","type":"operation.failed","watch_id":"watch_01jd8p5kzve6wbdq8rfg0m3c7x"}
 type Event struct {
-	// Body The body that webhooks receive.
-	Body      json.RawMessage `json:"body"`
-	CreatedAt time.Time       `json:"created_at"`
+	// Body The body that webhooks receive, byte for byte. `type` says which of these it is. Fields, and
+	// types, may be added to it.
+	Body      EventBody `json:"body"`
+	CreatedAt time.Time `json:"created_at"`
 
 	// ID An event's id, and the `webhook-id` of its messages.
 	//
 	// Example: event_01jd8p5kzve6wbdq8rfg0m3c7x
 	ID EventID `json:"id"`
 
-	// Type What happened.
+	// Type What happened. `delivery.failed`: deliveries to a destination have used up their schedule,
+	// and are not retried any more. It comes a few seconds after the first of them, so that a burst
+	// is one, and at most once an hour for each destination, to the other alerts destinations; its data has `destination_id`, `name`, `count`, `since` (when the
+	// oldest of these deliveries was made: recover from there) and `last_error`.
 	Type EventType `json:"type"`
 
 	// WatchID The watch that it is about.
 	WatchID *string `json:"watch_id"`
 }
+
+// EventBody The body that webhooks receive, byte for byte. `type` says which of these it is. Fields, and
+// types, may be added to it.
+type EventBody = json.RawMessage
 
 // EventID An event's id, and the `webhook-id` of its messages.
 //
@@ -356,7 +638,10 @@ type EventList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// EventType What happened.
+// EventType What happened. `delivery.failed`: deliveries to a destination have used up their schedule,
+// and are not retried any more. It comes a few seconds after the first of them, so that a burst
+// is one, and at most once an hour for each destination, to the other alerts destinations; its data has `destination_id`, `name`, `count`, `since` (when the
+// oldest of these deliveries was made: recover from there) and `last_error`.
 type EventType string
 
 // Fault One wrong value.
@@ -385,7 +670,13 @@ type Health struct {
 // HealthStatus defines model for Health.Status.
 type HealthStatus string
 
-// Key defines model for Key.
+// HeldBy What the next poll waits for beyond the operation's own interval; null for nothing. `budget`: the
+// credential's budget has to last for all that is watched with it. `rate_limited`: the upstream
+// lets nothing be asked with the credential for now. `credential_refused`: the upstream refuses
+// the credential, so one of its operations asks for all.
+type HeldBy string
+
+// Key Example: {"created_at":"2026-11-23T09:45:00.123456Z","id":"key_01jd8p5kzve6wbdq8rfg0m3c7x","last_used_at":null,"name":"ci","scopes":["write"]}
 type Key struct {
 	CreatedAt time.Time `json:"created_at"`
 
@@ -422,7 +713,7 @@ type KeyList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// MaxInFlight At most so many attempts at once.
+// MaxInFlight At most so many attempts at once. A new destination has 20 if not told.
 type MaxInFlight = int
 
 // Metadata Strings of your own, passed on in the event: at most 50 keys of 1 to 255 characters, at most
@@ -437,27 +728,43 @@ type Metadata map[string]string
 // Example: production
 type Name = string
 
-// NewCredential Either `api_token`, or `email` and `api_key`.
+// NewCredential With what one of the upstream's ways to authenticate takes, see `auth` of `GET /v1/sources`:
+// `bearer` and `header:NAME` take `api_token`; `cloudflare_key` takes `email` and `api_key`; `basic`
+// takes `username` and `password`; `oauth2_client` takes `client_id` and `client_secret`;
+// `google_service_account` takes `service_account`; `none` takes nothing.
 type NewCredential struct {
 	// APIKey The global API key of that email.
-	APIKey *string `json:"api_key,omitempty"`
+	APIKey *APIKey `json:"api_key,omitempty"`
 
-	// APIToken An API token; sent as a bearer token.
-	APIToken *string `json:"api_token,omitempty"`
+	// APIToken An API token; sent as a bearer token, or in the header that the upstream names.
+	APIToken     *APIToken   `json:"api_token,omitempty"`
+	ClientID     *SecretText `json:"client_id,omitempty"`
+	ClientSecret *SecretText `json:"client_secret,omitempty"`
 
 	// Email The account's email; sent with `api_key`.
-	Email *string `json:"email,omitempty"`
+	Email *Email `json:"email,omitempty"`
 
 	// Name For people; need not be unique.
 	//
 	// Example: production
-	Name Name `json:"name"`
+	Name     Name        `json:"name"`
+	Password *SecretText `json:"password,omitempty"`
+
+	// ServiceAccount The key of a Google service account, the text of its JSON file.
+	ServiceAccount *ServiceAccount `json:"service_account,omitempty"`
+
+	// Upstream Whose credential it is, one of those that `GET /v1/sources` names; `cloudflare` where a request does not say.
+	//
+	// Example: cloudflare
+	Upstream *Upstream `json:"upstream,omitempty"`
+	Username *Username `json:"username,omitempty"`
 }
 
 // NewDestination `webhook` takes `url`, `headers`, `secret`; `slack` takes either `webhook_url`, or
 // `bot_token` and `channel`. The other fields are for both.
 type NewDestination struct {
-	// Alerts Also receives `destination.disabled` and `credential.rejected` of this tenant.
+	// Alerts Also receives `destination.disabled`, `credential.rejected` and `delivery.failed` of this
+	// tenant; not without it. None is about the destination itself.
 	Alerts *bool `json:"alerts,omitempty"`
 
 	// BotToken A bot token of Slack's, with `chat:write`.
@@ -471,7 +778,7 @@ type NewDestination struct {
 	// of anything but printable ASCII.
 	Headers *Headers `json:"headers,omitempty"`
 
-	// MaxInFlight At most so many attempts at once.
+	// MaxInFlight At most so many attempts at once. A new destination has 20 if not told.
 	MaxInFlight *MaxInFlight `json:"max_in_flight,omitempty"`
 
 	// Name For people; need not be unique.
@@ -479,7 +786,7 @@ type NewDestination struct {
 	// Example: production
 	Name Name `json:"name"`
 
-	// RateLimit At most so many attempts per second; 0 is no limit.
+	// RateLimit At most so many attempts per second; 0 is no limit. A new destination has 0 if not told.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 
 	// Secret A signing secret of your own: `whsec_` and the base64 of 24 to 64 bytes. Without it one
@@ -503,19 +810,19 @@ type NewKey struct {
 	Scopes []Scope `json:"scopes"`
 }
 
-// NewWatch Example: {"account_id":"023e105f4ecef8ad9ca31a8372d0c353","credential_id":"credential_01jd8p5kzve6wbdq8rfg0m3c7x","destination_ids":["destination_01jd8p5kzve6wbdq8rfg0m3c7x"],"metadata":{"deploy":"42"},"operation_id":"4da8780eeb215e6cb7f48dd981c4ea02"}
+// NewWatch Example: {"account_id":"023e105f4ecef8ad9ca31a8372d0c353","credential_id":"credential_01jd8p5kzve6wbdq8rfg0m3c7x","destination_ids":["destination_01jd8p5kzve6wbdq8rfg0m3c7x"],"metadata":{"deploy":"42"},"name":"deploy 42","operation_id":"4da8780eeb215e6cb7f48dd981c4ea02"}
 type NewWatch struct {
-	// AccountID An id of Cloudflare's.
+	// AccountID A Cloudflare account.
 	//
 	// Example: 4da8780eeb215e6cb7f48dd981c4ea02
-	AccountID UpstreamID `json:"account_id"`
+	AccountID *AccountID `json:"account_id,omitempty"`
 
 	// CredentialID A credential's id.
 	//
 	// Example: credential_01jd8p5kzve6wbdq8rfg0m3c7x
 	CredentialID CredentialID `json:"credential_id"`
 
-	// DestinationIds Who is told.
+	// DestinationIds Who is told; nobody, if it is empty.
 	DestinationIds []DestinationID `json:"destination_ids"`
 
 	// Events Which ends they are told of. Without it all four.
@@ -529,24 +836,39 @@ type NewWatch struct {
 	// Example: {"deploy":"42"}
 	Metadata *Metadata `json:"metadata,omitempty"`
 
-	// OperationID An id of Cloudflare's.
+	// Name For people; need not be unique.
+	//
+	// Example: production
+	Name *Name `json:"name,omitempty"`
+
+	// OperationID The other API's id of the operation, as its source says.
 	//
 	// Example: 4da8780eeb215e6cb7f48dd981c4ea02
-	OperationID UpstreamID `json:"operation_id"`
+	OperationID OperationID `json:"operation_id"`
 
-	// TimeoutSeconds How long to watch, from a minute to 30 days.
+	// Params What the source asks for beside the operation's id; see `GET /v1/sources`.
+	//
+	// Example: {"account_id":"023e105f4ecef8ad9ca31a8372d0c353"}
+	Params *Params `json:"params,omitempty"`
+
+	// Source The name of a source.
+	//
+	// Example: cloudflare.lists
+	Source *SourceName `json:"source,omitempty"`
+
+	// TimeoutSeconds How long to watch, from a minute to 30 days; without it a day (86400).
 	TimeoutSeconds *int `json:"timeout_seconds,omitempty"`
 }
 
-// NewWatches defines model for NewWatches.
+// NewWatches Example: {"watches":[{"account_id":"023e105f4ecef8ad9ca31a8372d0c353","credential_id":"credential_01jd8p5kzve6wbdq8rfg0m3c7x","destination_ids":["destination_01jd8p5kzve6wbdq8rfg0m3c7x"],"operation_id":"4da8780eeb215e6cb7f48dd981c4ea02"}]}
 type NewWatches struct {
 	Watches []NewWatch `json:"watches"`
 }
 
 // Operation The external operation, as last seen.
 type Operation struct {
-	// AccountID The Cloudflare account.
-	AccountID string `json:"account_id"`
+	// AccountID The Cloudflare account, which `params` has too; null for an operation of another API.
+	AccountID *string `json:"account_id"`
 
 	// CompletedAt When it ended.
 	CompletedAt *time.Time `json:"completed_at"`
@@ -554,23 +876,89 @@ type Operation struct {
 	// Error Why it failed.
 	Error *string `json:"error"`
 
-	// ID Cloudflare's id of it.
+	// ID The other API's id of it.
 	ID string `json:"id"`
+
+	// Params What the source asks for beside the operation's id; see `GET /v1/sources`.
+	//
+	// Example: {"account_id":"023e105f4ecef8ad9ca31a8372d0c353"}
+	Params Params `json:"params"`
 
 	// Source Where it runs.
 	//
 	// Example: cloudflare.lists
 	Source string `json:"source"`
 
-	// Status What Cloudflare said last; null until it has said something.
+	// Status What that means; null until something was said.
 	Status *OperationStatus `json:"status"`
+
+	// UpstreamStatus Its status in the other API's own word; null until it has said one.
+	UpstreamStatus *string `json:"upstream_status"`
 }
+
+// OperationStatus What that means; null until something was said.
+type OperationStatus string
+
+// OperationEventBody A watch has ended, as its type says. To the destinations of the watch.
+type OperationEventBody struct {
+	// Data How the watch has ended.
+	Data OperationEventData `json:"data"`
+
+	// Timestamp When the event was made.
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type How a watch can end.
+	Type OperationEventType `json:"type"`
+}
+
+// OperationEventData How the watch has ended.
+type OperationEventData struct {
+	// Metadata Strings of your own, passed on in the event: at most 50 keys of 1 to 255 characters, at most
+	// 8 KiB in all (keys and values, in UTF-8). Control characters are refused; values may hold
+	// tabs and line breaks.
+	//
+	//
+	// Example: {"deploy":"42"}
+	Metadata Metadata `json:"metadata"`
+
+	// Name The watch's.
+	Name *string `json:"name"`
+
+	// ObservedAt When the relay saw it.
+	ObservedAt time.Time `json:"observed_at"`
+
+	// Operation The external operation, as last seen.
+	Operation Operation `json:"operation"`
+
+	// Polls How often the operation was asked for.
+	Polls int `json:"polls"`
+
+	// Reason Why there is no end of the operation: `deadline` of `operation.expired`; `not_found` or
+	// `credential_rejected` of `operation.unobservable`. Null of the others.
+	Reason *OperationEventDataReason `json:"reason"`
+
+	// WatchID A watch's id.
+	//
+	// Example: watch_01jd8p5kzve6wbdq8rfg0m3c7x
+	WatchID WatchID `json:"watch_id"`
+}
+
+// OperationEventDataReason Why there is no end of the operation: `deadline` of `operation.expired`; `not_found` or
+// `credential_rejected` of `operation.unobservable`. Null of the others.
+type OperationEventDataReason string
 
 // OperationEventType How a watch can end.
 type OperationEventType string
 
-// OperationStatus What Cloudflare said last.
-type OperationStatus string
+// OperationID The other API's id of the operation, as its source says.
+//
+// Example: 4da8780eeb215e6cb7f48dd981c4ea02
+type OperationID = string
+
+// Params What the source asks for beside the operation's id; see `GET /v1/sources`.
+//
+// Example: {"account_id":"023e105f4ecef8ad9ca31a8372d0c353"}
+type Params map[string]string
 
 // Problem An error, as RFC 9457 has it.
 type Problem struct {
@@ -595,19 +983,47 @@ type Problem struct {
 	Type string `json:"type"`
 }
 
-// RateLimit At most so many attempts per second; 0 is no limit.
+// RateLimit At most so many attempts per second; 0 is no limit. A new destination has 0 if not told.
 type RateLimit = int
 
-// Recovered defines model for Recovered.
+// Readiness defines model for Readiness.
+type Readiness struct {
+	// Parts Each part by its name, `database` and `redis`.
+	Parts map[string]ReadinessPart `json:"parts"`
+
+	// Status `degraded` while a part is away that the work goes on without.
+	Status ReadinessStatus `json:"status"`
+}
+
+// ReadinessStatus `degraded` while a part is away that the work goes on without.
+type ReadinessStatus string
+
+// ReadinessPart defines model for ReadinessPart.
+type ReadinessPart struct {
+	// Detail What is wrong with it; left out if nothing is.
+	Detail *string             `json:"detail,omitempty"`
+	Status ReadinessPartStatus `json:"status"`
+}
+
+// ReadinessPartStatus defines model for ReadinessPart.Status.
+type ReadinessPartStatus string
+
+// Recovered Example: {"count":12}
 type Recovered struct {
 	// Count How many deliveries.
 	Count int `json:"count"`
 }
 
-// Recovery Example: {"since":"2026-11-23T10:00:00Z"}
+// Recovery Example: {"dry_run":true,"since":"2026-11-23T10:00:00Z","types":["operation.failed"]}
 type Recovery struct {
+	// DryRun Count only; nothing is sent. Without it false.
+	DryRun *bool `json:"dry_run,omitempty"`
+
 	// Since Events made from then on.
 	Since time.Time `json:"since"`
+
+	// Types Only events of these types; without it all.
+	Types *[]EventType `json:"types,omitempty"`
 
 	// Until Up to then; without it up to now.
 	Until *time.Time `json:"until,omitempty"`
@@ -618,19 +1034,91 @@ type Scope string
 
 // SecretRotation Example: {"overlap_seconds":3600}
 type SecretRotation struct {
-	// OverlapSeconds How long the old secret signs too; at most 7 days.
+	// OverlapSeconds How long the old secret signs too, at most 7 days; without it a day (86400).
 	OverlapSeconds *int `json:"overlap_seconds,omitempty"`
 }
+
+// SecretText defines model for SecretText.
+type SecretText = string
+
+// ServiceAccount The key of a Google service account, the text of its JSON file.
+type ServiceAccount = string
+
+// Source A kind of operation that can be watched.
+//
+// Example: {"auth":["bearer","cloudflare_key"],"docs":"https://developers.cloudflare.com/api/","name":"cloudflare.lists","operation_id":{"example":"4da8780eeb215e6cb7f48dd981c4ea02","pattern":"[0-9a-f]{32}"},"params":[{"example":"023e105f4ecef8ad9ca31a8372d0c353","name":"account_id","pattern":"[0-9a-f]{32}","required":true}],"title":"Lists bulk operation","upstream":"cloudflare"}
+type Source struct {
+	// Auth How a credential may authenticate, see `POST /v1/credentials`.
+	Auth []string `json:"auth"`
+
+	// Docs Where the other API documents it; may be empty.
+	Docs string `json:"docs"`
+
+	// Name The name of a source.
+	//
+	// Example: cloudflare.lists
+	Name        SourceName        `json:"name"`
+	OperationID SourceOperationID `json:"operation_id"`
+
+	// Params What a watch gives in `params` (`account_id` may stand beside them).
+	Params []SourceParam `json:"params"`
+
+	// Title Example: Lists bulk operation
+	Title string `json:"title"`
+
+	// Upstream Whose credential it is, one of those that `GET /v1/sources` names; `cloudflare` where a request does not say.
+	//
+	// Example: cloudflare
+	Upstream Upstream `json:"upstream"`
+}
+
+// SourceOperationID defines model for Source.operation_id.
+type SourceOperationID struct {
+	// Example May be empty.
+	Example string `json:"example"`
+
+	// Pattern A regular expression for all of it.
+	Pattern string `json:"pattern"`
+}
+
+// SourceList Example: {"data":[{"auth":["bearer","cloudflare_key"],"docs":"https://developers.cloudflare.com/api/","name":"cloudflare.lists","operation_id":{"example":"4da8780eeb215e6cb7f48dd981c4ea02","pattern":"[0-9a-f]{32}"},"params":[{"example":"023e105f4ecef8ad9ca31a8372d0c353","name":"account_id","pattern":"[0-9a-f]{32}","required":true}],"title":"Lists bulk operation","upstream":"cloudflare"},{"auth":["bearer"],"docs":"https://docs.github.com/rest/actions/workflow-runs","name":"github.run","operation_id":{"example":"30433642","pattern":"[0-9]{1,20}"},"params":[{"example":"octocat","name":"owner","pattern":"[A-Za-z0-9-]{1,39}","required":true},{"example":"hello-world","name":"repo","pattern":"[A-Za-z0-9._-]{1,100}","required":true}],"title":"Actions workflow run","upstream":"github"}]}
+type SourceList struct {
+	Data []Source `json:"data"`
+}
+
+// SourceName The name of a source.
+//
+// Example: cloudflare.lists
+type SourceName = string
+
+// SourceParam defines model for SourceParam.
+type SourceParam struct {
+	// Example May be empty.
+	Example string `json:"example"`
+	Name    string `json:"name"`
+
+	// Pattern A regular expression for the whole value.
+	Pattern  string `json:"pattern"`
+	Required bool   `json:"required"`
+}
+
+// Time Example: 2026-11-23T10:00:00Z
+type Time = time.Time
 
 // URL An http or https URL on a public address, without user and password.
 type URL = string
 
-// UpstreamID An id of Cloudflare's.
+// Upstream Whose credential it is, one of those that `GET /v1/sources` names; `cloudflare` where a request does not say.
 //
-// Example: 4da8780eeb215e6cb7f48dd981c4ea02
-type UpstreamID = string
+// Example: cloudflare
+type Upstream = string
+
+// Username defines model for Username.
+type Username = string
 
 // Watch A standing request to tell destinations how an operation ended.
+//
+// Example: {"created_at":"2026-11-23T09:59:30.123456Z","credential_id":"credential_01jd8p5kzve6wbdq8rfg0m3c7x","destination_ids":["destination_01jd8p5kzve6wbdq8rfg0m3c7x"],"event_id":null,"events":["operation.completed","operation.failed","operation.expired","operation.unobservable"],"expires_at":"2026-11-24T09:59:30.123456Z","finished_at":null,"held_by":null,"id":"watch_01jd8p5kzve6wbdq8rfg0m3c7x","last_poll_error":null,"last_polled_at":"2026-11-23T09:59:57.2Z","metadata":{"deploy":"42"},"name":"deploy 42","next_poll_at":"2026-11-23T10:00:00Z","operation":{"account_id":"023e105f4ecef8ad9ca31a8372d0c353","completed_at":null,"error":null,"id":"4da8780eeb215e6cb7f48dd981c4ea02","params":{"account_id":"023e105f4ecef8ad9ca31a8372d0c353"},"source":"cloudflare.lists","status":"running","upstream_status":"running"},"polls":6,"status":"watching"}
 type Watch struct {
 	CreatedAt time.Time `json:"created_at"`
 
@@ -645,6 +1133,12 @@ type Watch struct {
 	Events     []OperationEventType `json:"events"`
 	ExpiresAt  time.Time            `json:"expires_at"`
 	FinishedAt *time.Time           `json:"finished_at"`
+
+	// HeldBy What the next poll waits for beyond the operation's own interval; null for nothing. `budget`: the
+	// credential's budget has to last for all that is watched with it. `rate_limited`: the upstream
+	// lets nothing be asked with the credential for now. `credential_refused`: the upstream refuses
+	// the credential, so one of its operations asks for all.
+	HeldBy *HeldBy `json:"held_by"`
 
 	// ID A watch's id.
 	//
@@ -663,18 +1157,22 @@ type Watch struct {
 	// Example: {"deploy":"42"}
 	Metadata Metadata `json:"metadata"`
 
-	// NextPollAt Not before this; null when it has ended.
+	// Name The title in Slack and the console.
+	Name *string `json:"name"`
+
+	// NextPollAt When the next poll is planned; null when the watch has ended.
 	NextPollAt *time.Time `json:"next_poll_at"`
 
 	// Operation The external operation, as last seen.
 	Operation Operation `json:"operation"`
 
-	// Polls How often Cloudflare was asked.
+	// Polls How often the other API was asked.
 	Polls int `json:"polls"`
 
 	// Status `watching`, then exactly one of the others, for ever: `completed`, `failed`, `expired` (no
-	// end was seen before `expires_at`), `unobservable` (Cloudflare refuses the credential or
-	// does not know the operation, for longer than the grace period), `canceled`.
+	// end was seen before `expires_at`), `unobservable` (the other API refuses the credential or
+	// does not know the operation, for longer than the grace period, or until `expires_at` if no
+	// poll has ever seen the operation), `canceled`.
 	Status WatchStatus `json:"status"`
 }
 
@@ -692,14 +1190,21 @@ type WatchList struct {
 }
 
 // WatchStatus `watching`, then exactly one of the others, for ever: `completed`, `failed`, `expired` (no
-// end was seen before `expires_at`), `unobservable` (Cloudflare refuses the credential or
-// does not know the operation, for longer than the grace period), `canceled`.
+// end was seen before `expires_at`), `unobservable` (the other API refuses the credential or
+// does not know the operation, for longer than the grace period, or until `expires_at` if no
+// poll has ever seen the operation), `canceled`.
 type WatchStatus string
 
 // Watches defines model for Watches.
 type Watches struct {
 	Data []Watch `json:"data"`
 }
+
+// CreatedAfter Example: 2026-11-23T10:00:00Z
+type CreatedAfter = Time
+
+// CreatedBefore Example: 2026-11-23T10:00:00Z
+type CreatedBefore = Time
 
 // Cursor defines model for Cursor.
 type Cursor = string
@@ -770,8 +1275,17 @@ type ListDeliveriesParams struct {
 	// EventID Only deliveries of this event.
 	EventID *EventID `form:"event_id,omitempty" json:"event_id,omitempty"`
 
+	// EventType Only deliveries of events of this type.
+	EventType *EventType `form:"event_type,omitempty" json:"event_type,omitempty"`
+
 	// Status Only deliveries of this status.
 	Status *DeliveryStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// CreatedAfter Only what was made after this time.
+	CreatedAfter *CreatedAfter `form:"created_after,omitempty" json:"created_after,omitempty"`
+
+	// CreatedBefore Only what was made before this time.
+	CreatedBefore *CreatedBefore `form:"created_before,omitempty" json:"created_before,omitempty"`
 
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -801,6 +1315,12 @@ type CreateDestinationParams struct {
 	// IdempotencyKey 1 to 255 printable ASCII characters, of your choice, one per thing to be done. With it the
 	// request can be repeated safely for 24 hours.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// DeleteDestinationParams defines parameters for DeleteDestination.
+type DeleteDestinationParams struct {
+	// Force Delete it although watches name it: these go on, and their ends are not told there.
+	Force *bool `form:"force,omitempty" json:"force,omitempty"`
 }
 
 // DisableDestinationParams defines parameters for DisableDestination.
@@ -840,15 +1360,40 @@ type TestDestinationParams struct {
 
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
-	// After Only events after this one; 422 if there is no such event. Not together with `cursor`:
-	// begin with `after`, go on with `cursor`.
+	// After Only events after this one; 422 if there is no such event. A `cursor` beside it goes on from there.
 	After *EventID `form:"after,omitempty" json:"after,omitempty"`
+
+	// Since Begins with the first event that was made at this time or later. Not together with
+	// `after`. A `cursor` beside it goes on from there.
+	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
+
+	// Type Only events of this type. Give it with each `cursor` too.
+	Type *EventType `form:"type,omitempty" json:"type,omitempty"`
 
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The `next_cursor` of the page before, of the same list. Opaque.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// StreamEventsParams defines parameters for StreamEvents.
+type StreamEventsParams struct {
+	// After The same for a client that cannot set the header.
+	After *EventID `form:"after,omitempty" json:"after,omitempty"`
+
+	// Type Only events of this type.
+	Type *EventType `form:"type,omitempty" json:"type,omitempty"`
+
+	// Progress Also tells of watches as they are: `event` is `watch`, `data` the answer of
+	// `GET /v1/watches/{id}` in one line, whenever a watch begins, its operation moves on or it
+	// ends. These have no `id`. They are hints: one may stand for several changes, and a reader
+	// that is slow, or comes back, is not told of those it missed.
+	Progress *bool `form:"progress,omitempty" json:"progress,omitempty"`
+
+	// LastEventID Only events after this one; 422 if there is no such event. Browsers send it when they
+	// connect again; it goes before `after`.
+	LastEventID *EventID `json:"Last-Event-ID,omitempty"`
 }
 
 // ListKeysParams defines parameters for ListKeys.
@@ -869,14 +1414,30 @@ type CreateKeyParams struct {
 
 // ListWatchesParams defines parameters for ListWatches.
 type ListWatchesParams struct {
-	// Status Only watches of this status.
-	Status *WatchStatus `form:"status,omitempty" json:"status,omitempty"`
+	// Status Only watches of this status, or of these (`failed,expired`).
+	Status *[]WatchStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Source Only watches of operations of this source.
+	Source *SourceName `form:"source,omitempty" json:"source,omitempty"`
 
 	// OperationID Only watches of this operation.
-	OperationID *UpstreamID `form:"operation_id,omitempty" json:"operation_id,omitempty"`
+	OperationID *OperationID `form:"operation_id,omitempty" json:"operation_id,omitempty"`
 
 	// AccountID Only watches of this Cloudflare account.
-	AccountID *UpstreamID `form:"account_id,omitempty" json:"account_id,omitempty"`
+	AccountID *AccountID `form:"account_id,omitempty" json:"account_id,omitempty"`
+
+	// DestinationID Only watches that tell this destination.
+	DestinationID *DestinationID `form:"destination_id,omitempty" json:"destination_id,omitempty"`
+
+	// Metadata Only watches whose metadata has this value, `metadata[deploy]=42`, and each of them if
+	// several are given. A key that has `[` or `]` in it cannot be asked for.
+	Metadata *map[string]string `json:"metadata,omitempty"`
+
+	// CreatedAfter Only what was made after this time.
+	CreatedAfter *CreatedAfter `form:"created_after,omitempty" json:"created_after,omitempty"`
+
+	// CreatedBefore Only what was made before this time.
+	CreatedBefore *CreatedBefore `form:"created_before,omitempty" json:"created_before,omitempty"`
 
 	// Limit How many rows at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -909,6 +1470,9 @@ type GetWatchParams struct {
 
 // CreateCredentialJSONRequestBody defines body for CreateCredential for application/json ContentType.
 type CreateCredentialJSONRequestBody = NewCredential
+
+// UpdateCredentialJSONRequestBody defines body for UpdateCredential for application/json ContentType.
+type UpdateCredentialJSONRequestBody = CredentialPatch
 
 // CreateDestinationJSONRequestBody defines body for CreateDestination for application/json ContentType.
 type CreateDestinationJSONRequestBody = NewDestination
@@ -1007,23 +1571,31 @@ type ClientInterface interface {
 
 	// GetHealth Does the process live?
 	//
+	// Answers while the process lives, whatever else is away.
+	//
 	// Corresponds with GET /healthz (the `GetHealth` operationId).
 	GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetReadiness Do the database and Redis answer?
+	// GetReadiness Can the process do its work?
+	//
+	// It can while the database answers, takes writes and has every migration; else the answer is 503 and says why.
+	// Redis away is `degraded`: registrations and deliveries go on without it, up to a second later.
 	//
 	// Corresponds with GET /readyz (the `GetReadiness` operationId).
 	GetReadiness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListCredentials List credentials
 	//
+	// Those of this tenant, without their secrets.
+	//
 	// Corresponds with GET /v1/credentials (the `ListCredentials` operationId).
 	ListCredentials(ctx context.Context, params *ListCredentialsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateCredentialWithBody Store a credential
 	//
-	// Either an `api_token`, or an `email` with its global `api_key`. The permission needed is
-	// Account Filter Lists Read.
+	// For an upstream, with what one of its ways to authenticate takes: `auth` of `GET /v1/sources`
+	// names the ways. `cloudflare`, for which it is without `upstream`, takes an `api_token` with
+	// the permission Account Filter Lists Read, or an `email` with its global `api_key`.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1032,8 +1604,9 @@ type ClientInterface interface {
 
 	// CreateCredential Store a credential
 	//
-	// Either an `api_token`, or an `email` with its global `api_key`. The permission needed is
-	// Account Filter Lists Read.
+	// For an upstream, with what one of its ways to authenticate takes: `auth` of `GET /v1/sources`
+	// names the ways. `cloudflare`, for which it is without `upstream`, takes an `api_token` with
+	// the permission Account Filter Lists Read, or an `email` with its global `api_key`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1049,15 +1622,48 @@ type ClientInterface interface {
 
 	// GetCredential Show a credential
 	//
+	// It shows whether the other API still takes it, and never the secret.
+	//
 	// Corresponds with GET /v1/credentials/{credential_id} (the `GetCredential` operationId).
 	GetCredential(ctx context.Context, credentialID CredentialID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// UpdateCredentialWithBody Change a credential
+	//
+	// Only what is given changes. A new secret (an `api_token`, or an `email` with its `api_key`,
+	// whichever it was before) replaces the old one at once, and its refusal is forgotten: the
+	// status is `active`, and its watches go on. Watches that have ended stay as they are. Requests
+	// made with the old secret still count towards that secret's budget alone.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /v1/credentials/{credential_id} (the `UpdateCredential` operationId).
+	UpdateCredentialWithBody(ctx context.Context, credentialID CredentialID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateCredential Change a credential
+	//
+	// Only what is given changes. A new secret (an `api_token`, or an `email` with its `api_key`,
+	// whichever it was before) replaces the old one at once, and its refusal is forgotten: the
+	// status is `active`, and its watches go on. Watches that have ended stay as they are. Requests
+	// made with the old secret still count towards that secret's budget alone.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /v1/credentials/{credential_id} (the `UpdateCredential` operationId).
+	UpdateCredential(ctx context.Context, credentialID CredentialID, body UpdateCredentialJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListDeliveries List deliveries
+	//
+	// Those of this tenant, without their attempts; the filters all have to match. For
+	// `event_type`, or several filters, the relay looks through at most some 4,000 deliveries for
+	// a request: a page may then be short, or empty, and yet have a `next_cursor`. Follow it until
+	// it is `null`.
 	//
 	// Corresponds with GET /v1/deliveries (the `ListDeliveries` operationId).
 	ListDeliveries(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetDelivery Show a delivery and its attempts
+	//
+	// Each attempt tells what was answered, or why nothing was.
 	//
 	// Corresponds with GET /v1/deliveries/{delivery_id} (the `GetDelivery` operationId).
 	GetDelivery(ctx context.Context, deliveryID DeliveryID, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1072,6 +1678,8 @@ type ClientInterface interface {
 
 	// ListDestinations List destinations
 	//
+	// Those of this tenant, without their secrets.
+	//
 	// Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
 	ListDestinations(ctx context.Context, params *ListDestinationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
@@ -1079,7 +1687,12 @@ type ClientInterface interface {
 	//
 	// - `webhook`: a `url`, optionally `headers` and a signing `secret` (one is made if absent).
 	// - `slack`: either a `webhook_url` (one message at the end of each watch), or a `bot_token`
-	//   with a `channel` (one message per watch, updated as the operation moves on).
+	//   with a `channel` (one message per watch, updated as the operation moves on). Where more
+	//   than 10 new messages wait for a channel, alerts and tests among them, they become one, a
+	//   digest: the counts by result, the first 10 in a line each, failures first, and links to
+	//   the console. Messages that stand in the channel already are still updated. A watch whose
+	//   beginning a digest told of has no message of its own: its end is told anew, and if it is
+	//   canceled, or its `events` leave its end out, nothing more is said of it.
 	//
 	// An address that is not public is refused unless the operator has allowed it
 	// (`RELAY_EGRESS_ALLOW`).
@@ -1093,7 +1706,12 @@ type ClientInterface interface {
 	//
 	// - `webhook`: a `url`, optionally `headers` and a signing `secret` (one is made if absent).
 	// - `slack`: either a `webhook_url` (one message at the end of each watch), or a `bot_token`
-	//   with a `channel` (one message per watch, updated as the operation moves on).
+	//   with a `channel` (one message per watch, updated as the operation moves on). Where more
+	//   than 10 new messages wait for a channel, alerts and tests among them, they become one, a
+	//   digest: the counts by result, the first 10 in a line each, failures first, and links to
+	//   the console. Messages that stand in the channel already are still updated. A watch whose
+	//   beginning a digest told of has no message of its own: its end is told anew, and if it is
+	//   canceled, or its `events` leave its end out, nothing more is said of it.
 	//
 	// An address that is not public is refused unless the operator has allowed it
 	// (`RELAY_EGRESS_ALLOW`).
@@ -1105,12 +1723,17 @@ type ClientInterface interface {
 
 	// DeleteDestination Delete a destination
 	//
-	// Its deliveries that are pending or held are canceled.
+	// Refused with 409 while watches that are still watching name it, unless `force` is true. What
+	// waits for it is canceled: its deliveries that are pending or held, those of watches that have
+	// ended too (`waiting` of the destination counts them), and updates of Slack messages. No watch
+	// lists it any more.
 	//
 	// Corresponds with DELETE /v1/destinations/{destination_id} (the `DeleteDestination` operationId).
-	DeleteDestination(ctx context.Context, destinationID DestinationID, reqEditors ...RequestEditorFn) (*http.Response, error)
+	DeleteDestination(ctx context.Context, destinationID DestinationID, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetDestination Show a destination
+	//
+	// It shows whether it is disabled and why, and never a secret.
 	//
 	// Corresponds with GET /v1/destinations/{destination_id} (the `GetDestination` operationId).
 	GetDestination(ctx context.Context, destinationID DestinationID, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1152,7 +1775,7 @@ type ClientInterface interface {
 	// RecoverDestinationWithBody Redeliver what was not accepted
 	//
 	// Every event made in the time span that this destination has not accepted goes out again,
-	// those never attempted too.
+	// those never attempted too. With `dry_run` they are only counted.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1162,7 +1785,7 @@ type ClientInterface interface {
 	// RecoverDestination Redeliver what was not accepted
 	//
 	// Every event made in the time span that this destination has not accepted goes out again,
-	// those never attempted too.
+	// those never attempted too. With `dry_run` they are only counted.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1202,17 +1825,39 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/events (the `ListEvents` operationId).
 	ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// StreamEvents Follow the feed of events
+	//
+	// The feed as [server-sent events](https://html.spec.whatwg.org/multipage/server-sent-events.html):
+	// `id` is the event's id, `event` its type, `data` the answer of `GET /v1/events/{id}` in one
+	// line. It begins with the events to come, or after the event that `Last-Event-ID` or `after`
+	// names, and misses none from there. A first block with an `id` and no `data` says where it
+	// begins, so that a reader who has received nothing yet can go on from there as well.
+	//
+	// While nothing comes there is a comment every 15 seconds. The stream ends when its API key
+	// is revoked, when the relay stops, and when its reader takes too long to read what was
+	// sent. Go on with the last `id`. The last `id` of a feed without events stands for its
+	// beginning.
+	//
+	// Corresponds with GET /v1/events/stream (the `StreamEvents` operationId).
+	StreamEvents(ctx context.Context, params *StreamEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetEvent Show an event
+	//
+	// The body is, byte for byte, what webhooks receive.
 	//
 	// Corresponds with GET /v1/events/{event_id} (the `GetEvent` operationId).
 	GetEvent(ctx context.Context, eventID EventID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListKeys List API keys
 	//
+	// Those of this tenant, without their values.
+	//
 	// Corresponds with GET /v1/keys (the `ListKeys` operationId).
 	ListKeys(ctx context.Context, params *ListKeysParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateKeyWithBody Make an API key
+	//
+	// It belongs to the tenant of the key that asks.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1220,6 +1865,8 @@ type ClientInterface interface {
 	CreateKeyWithBody(ctx context.Context, params *CreateKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateKey Make an API key
+	//
+	// It belongs to the tenant of the key that asks.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1233,7 +1880,26 @@ type ClientInterface interface {
 	// Corresponds with DELETE /v1/keys/{key_id} (the `RevokeKey` operationId).
 	RevokeKey(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListSources List the sources
+	//
+	// All at once, by name. An operator can add sources to those that are built in.
+	//
+	// Corresponds with GET /v1/sources (the `ListSources` operationId).
+	ListSources(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetSource Get a source
+	//
+	// What a watch of it has to give, and how a credential may authenticate.
+	//
+	// Corresponds with GET /v1/sources/{source_name} (the `GetSource` operationId).
+	GetSource(ctx context.Context, sourceName SourceName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListWatches List watches
+	//
+	// Those of this tenant, watching or ended; the filters all have to match. `operation_id`,
+	// `account_id`, `status`, `created_after` and `created_before` are found at once. For the
+	// others the relay looks through the tenant's watches, at most some 4,000 for a request: a
+	// page may then be short, or empty, and yet have a `next_cursor`. Follow it until it is `null`.
 	//
 	// Corresponds with GET /v1/watches (the `ListWatches` operationId).
 	ListWatches(ctx context.Context, params *ListWatchesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1287,11 +1953,15 @@ type ClientInterface interface {
 
 	// GetWatch Show a watch, or wait for its end
 	//
+	// With what the other API said last of its operation.
+	//
 	// Corresponds with GET /v1/watches/{watch_id} (the `GetWatch` operationId).
 	GetWatch(ctx context.Context, watchID WatchID, params *GetWatchParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // GetHealth Does the process live?
+//
+// Answers while the process lives, whatever else is away.
 //
 // Corresponds with GET /healthz (the `GetHealth` operationId).
 func (c *Client) GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1306,7 +1976,10 @@ func (c *Client) GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (
 	return c.Client.Do(req)
 }
 
-// GetReadiness Do the database and Redis answer?
+// GetReadiness Can the process do its work?
+//
+// It can while the database answers, takes writes and has every migration; else the answer is 503 and says why.
+// Redis away is `degraded`: registrations and deliveries go on without it, up to a second later.
 //
 // Corresponds with GET /readyz (the `GetReadiness` operationId).
 func (c *Client) GetReadiness(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1323,6 +1996,8 @@ func (c *Client) GetReadiness(ctx context.Context, reqEditors ...RequestEditorFn
 
 // ListCredentials List credentials
 //
+// Those of this tenant, without their secrets.
+//
 // Corresponds with GET /v1/credentials (the `ListCredentials` operationId).
 func (c *Client) ListCredentials(ctx context.Context, params *ListCredentialsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListCredentialsRequest(c.Server, params)
@@ -1338,8 +2013,9 @@ func (c *Client) ListCredentials(ctx context.Context, params *ListCredentialsPar
 
 // CreateCredentialWithBody Store a credential
 //
-// Either an `api_token`, or an `email` with its global `api_key`. The permission needed is
-// Account Filter Lists Read.
+// For an upstream, with what one of its ways to authenticate takes: `auth` of `GET /v1/sources`
+// names the ways. `cloudflare`, for which it is without `upstream`, takes an `api_token` with
+// the permission Account Filter Lists Read, or an `email` with its global `api_key`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1358,8 +2034,9 @@ func (c *Client) CreateCredentialWithBody(ctx context.Context, params *CreateCre
 
 // CreateCredential Store a credential
 //
-// Either an `api_token`, or an `email` with its global `api_key`. The permission needed is
-// Account Filter Lists Read.
+// For an upstream, with what one of its ways to authenticate takes: `auth` of `GET /v1/sources`
+// names the ways. `cloudflare`, for which it is without `upstream`, takes an `api_token` with
+// the permission Account Filter Lists Read, or an `email` with its global `api_key`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1395,6 +2072,8 @@ func (c *Client) DeleteCredential(ctx context.Context, credentialID CredentialID
 
 // GetCredential Show a credential
 //
+// It shows whether the other API still takes it, and never the secret.
+//
 // Corresponds with GET /v1/credentials/{credential_id} (the `GetCredential` operationId).
 func (c *Client) GetCredential(ctx context.Context, credentialID CredentialID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetCredentialRequest(c.Server, credentialID)
@@ -1408,7 +2087,56 @@ func (c *Client) GetCredential(ctx context.Context, credentialID CredentialID, r
 	return c.Client.Do(req)
 }
 
+// UpdateCredentialWithBody Change a credential
+//
+// Only what is given changes. A new secret (an `api_token`, or an `email` with its `api_key`,
+// whichever it was before) replaces the old one at once, and its refusal is forgotten: the
+// status is `active`, and its watches go on. Watches that have ended stay as they are. Requests
+// made with the old secret still count towards that secret's budget alone.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /v1/credentials/{credential_id} (the `UpdateCredential` operationId).
+func (c *Client) UpdateCredentialWithBody(ctx context.Context, credentialID CredentialID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateCredentialRequestWithBody(c.Server, credentialID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateCredential Change a credential
+//
+// Only what is given changes. A new secret (an `api_token`, or an `email` with its `api_key`,
+// whichever it was before) replaces the old one at once, and its refusal is forgotten: the
+// status is `active`, and its watches go on. Watches that have ended stay as they are. Requests
+// made with the old secret still count towards that secret's budget alone.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /v1/credentials/{credential_id} (the `UpdateCredential` operationId).
+func (c *Client) UpdateCredential(ctx context.Context, credentialID CredentialID, body UpdateCredentialJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateCredentialRequest(c.Server, credentialID, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListDeliveries List deliveries
+//
+// Those of this tenant, without their attempts; the filters all have to match. For
+// `event_type`, or several filters, the relay looks through at most some 4,000 deliveries for
+// a request: a page may then be short, or empty, and yet have a `next_cursor`. Follow it until
+// it is `null`.
 //
 // Corresponds with GET /v1/deliveries (the `ListDeliveries` operationId).
 func (c *Client) ListDeliveries(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1424,6 +2152,8 @@ func (c *Client) ListDeliveries(ctx context.Context, params *ListDeliveriesParam
 }
 
 // GetDelivery Show a delivery and its attempts
+//
+// Each attempt tells what was answered, or why nothing was.
 //
 // Corresponds with GET /v1/deliveries/{delivery_id} (the `GetDelivery` operationId).
 func (c *Client) GetDelivery(ctx context.Context, deliveryID DeliveryID, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1458,6 +2188,8 @@ func (c *Client) Redeliver(ctx context.Context, deliveryID DeliveryID, params *R
 
 // ListDestinations List destinations
 //
+// Those of this tenant, without their secrets.
+//
 // Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
 func (c *Client) ListDestinations(ctx context.Context, params *ListDestinationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListDestinationsRequest(c.Server, params)
@@ -1475,7 +2207,12 @@ func (c *Client) ListDestinations(ctx context.Context, params *ListDestinationsP
 //
 //   - `webhook`: a `url`, optionally `headers` and a signing `secret` (one is made if absent).
 //   - `slack`: either a `webhook_url` (one message at the end of each watch), or a `bot_token`
-//     with a `channel` (one message per watch, updated as the operation moves on).
+//     with a `channel` (one message per watch, updated as the operation moves on). Where more
+//     than 10 new messages wait for a channel, alerts and tests among them, they become one, a
+//     digest: the counts by result, the first 10 in a line each, failures first, and links to
+//     the console. Messages that stand in the channel already are still updated. A watch whose
+//     beginning a digest told of has no message of its own: its end is told anew, and if it is
+//     canceled, or its `events` leave its end out, nothing more is said of it.
 //
 // An address that is not public is refused unless the operator has allowed it
 // (`RELAY_EGRESS_ALLOW`).
@@ -1499,7 +2236,12 @@ func (c *Client) CreateDestinationWithBody(ctx context.Context, params *CreateDe
 //
 //   - `webhook`: a `url`, optionally `headers` and a signing `secret` (one is made if absent).
 //   - `slack`: either a `webhook_url` (one message at the end of each watch), or a `bot_token`
-//     with a `channel` (one message per watch, updated as the operation moves on).
+//     with a `channel` (one message per watch, updated as the operation moves on). Where more
+//     than 10 new messages wait for a channel, alerts and tests among them, they become one, a
+//     digest: the counts by result, the first 10 in a line each, failures first, and links to
+//     the console. Messages that stand in the channel already are still updated. A watch whose
+//     beginning a digest told of has no message of its own: its end is told anew, and if it is
+//     canceled, or its `events` leave its end out, nothing more is said of it.
 //
 // An address that is not public is refused unless the operator has allowed it
 // (`RELAY_EGRESS_ALLOW`).
@@ -1521,11 +2263,14 @@ func (c *Client) CreateDestination(ctx context.Context, params *CreateDestinatio
 
 // DeleteDestination Delete a destination
 //
-// Its deliveries that are pending or held are canceled.
+// Refused with 409 while watches that are still watching name it, unless `force` is true. What
+// waits for it is canceled: its deliveries that are pending or held, those of watches that have
+// ended too (`waiting` of the destination counts them), and updates of Slack messages. No watch
+// lists it any more.
 //
 // Corresponds with DELETE /v1/destinations/{destination_id} (the `DeleteDestination` operationId).
-func (c *Client) DeleteDestination(ctx context.Context, destinationID DestinationID, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewDeleteDestinationRequest(c.Server, destinationID)
+func (c *Client) DeleteDestination(ctx context.Context, destinationID DestinationID, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteDestinationRequest(c.Server, destinationID, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1537,6 +2282,8 @@ func (c *Client) DeleteDestination(ctx context.Context, destinationID Destinatio
 }
 
 // GetDestination Show a destination
+//
+// It shows whether it is disabled and why, and never a secret.
 //
 // Corresponds with GET /v1/destinations/{destination_id} (the `GetDestination` operationId).
 func (c *Client) GetDestination(ctx context.Context, destinationID DestinationID, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1628,7 +2375,7 @@ func (c *Client) EnableDestination(ctx context.Context, destinationID Destinatio
 // RecoverDestinationWithBody Redeliver what was not accepted
 //
 // Every event made in the time span that this destination has not accepted goes out again,
-// those never attempted too.
+// those never attempted too. With `dry_run` they are only counted.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1648,7 +2395,7 @@ func (c *Client) RecoverDestinationWithBody(ctx context.Context, destinationID D
 // RecoverDestination Redeliver what was not accepted
 //
 // Every event made in the time span that this destination has not accepted goes out again,
-// those never attempted too.
+// those never attempted too. With `dry_run` they are only counted.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1738,7 +2485,35 @@ func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEd
 	return c.Client.Do(req)
 }
 
+// StreamEvents Follow the feed of events
+//
+// The feed as [server-sent events](https://html.spec.whatwg.org/multipage/server-sent-events.html):
+// `id` is the event's id, `event` its type, `data` the answer of `GET /v1/events/{id}` in one
+// line. It begins with the events to come, or after the event that `Last-Event-ID` or `after`
+// names, and misses none from there. A first block with an `id` and no `data` says where it
+// begins, so that a reader who has received nothing yet can go on from there as well.
+//
+// While nothing comes there is a comment every 15 seconds. The stream ends when its API key
+// is revoked, when the relay stops, and when its reader takes too long to read what was
+// sent. Go on with the last `id`. The last `id` of a feed without events stands for its
+// beginning.
+//
+// Corresponds with GET /v1/events/stream (the `StreamEvents` operationId).
+func (c *Client) StreamEvents(ctx context.Context, params *StreamEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStreamEventsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetEvent Show an event
+//
+// The body is, byte for byte, what webhooks receive.
 //
 // Corresponds with GET /v1/events/{event_id} (the `GetEvent` operationId).
 func (c *Client) GetEvent(ctx context.Context, eventID EventID, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1755,6 +2530,8 @@ func (c *Client) GetEvent(ctx context.Context, eventID EventID, reqEditors ...Re
 
 // ListKeys List API keys
 //
+// Those of this tenant, without their values.
+//
 // Corresponds with GET /v1/keys (the `ListKeys` operationId).
 func (c *Client) ListKeys(ctx context.Context, params *ListKeysParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListKeysRequest(c.Server, params)
@@ -1769,6 +2546,8 @@ func (c *Client) ListKeys(ctx context.Context, params *ListKeysParams, reqEditor
 }
 
 // CreateKeyWithBody Make an API key
+//
+// It belongs to the tenant of the key that asks.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1786,6 +2565,8 @@ func (c *Client) CreateKeyWithBody(ctx context.Context, params *CreateKeyParams,
 }
 
 // CreateKey Make an API key
+//
+// It belongs to the tenant of the key that asks.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1819,7 +2600,46 @@ func (c *Client) RevokeKey(ctx context.Context, keyID KeyID, reqEditors ...Reque
 	return c.Client.Do(req)
 }
 
+// ListSources List the sources
+//
+// All at once, by name. An operator can add sources to those that are built in.
+//
+// Corresponds with GET /v1/sources (the `ListSources` operationId).
+func (c *Client) ListSources(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListSourcesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetSource Get a source
+//
+// What a watch of it has to give, and how a credential may authenticate.
+//
+// Corresponds with GET /v1/sources/{source_name} (the `GetSource` operationId).
+func (c *Client) GetSource(ctx context.Context, sourceName SourceName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetSourceRequest(c.Server, sourceName)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListWatches List watches
+//
+// Those of this tenant, watching or ended; the filters all have to match. `operation_id`,
+// `account_id`, `status`, `created_after` and `created_before` are found at once. For the
+// others the relay looks through the tenant's watches, at most some 4,000 for a request: a
+// page may then be short, or empty, and yet have a `next_cursor`. Follow it until it is `null`.
 //
 // Corresponds with GET /v1/watches (the `ListWatches` operationId).
 func (c *Client) ListWatches(ctx context.Context, params *ListWatchesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1932,6 +2752,8 @@ func (c *Client) CancelWatch(ctx context.Context, watchID WatchID, reqEditors ..
 }
 
 // GetWatch Show a watch, or wait for its end
+//
+// With what the other API said last of its operation.
 //
 // Corresponds with GET /v1/watches/{watch_id} (the `GetWatch` operationId).
 func (c *Client) GetWatch(ctx context.Context, watchID WatchID, params *GetWatchParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2189,6 +3011,53 @@ func NewGetCredentialRequest(server string, credentialID CredentialID) (*http.Re
 	return req, nil
 }
 
+// NewUpdateCredentialRequest calls the generic UpdateCredential builder with application/json body
+func NewUpdateCredentialRequest(server string, credentialID CredentialID, body UpdateCredentialJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUpdateCredentialRequestWithBody(server, credentialID, "application/json", bodyReader)
+}
+
+// NewUpdateCredentialRequestWithBody constructs an http.Request for the UpdateCredential method, with any body, and a specified content type
+func NewUpdateCredentialRequestWithBody(server string, credentialID CredentialID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "credential_id", credentialID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/credentials/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListDeliveriesRequest constructs an http.Request for the ListDeliveries method
 func NewListDeliveriesRequest(server string, params *ListDeliveriesParams) (*http.Request, error) {
 	var err error
@@ -2253,9 +3122,45 @@ func NewListDeliveriesRequest(server string, params *ListDeliveriesParams) (*htt
 
 		}
 
+		if params.EventType != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "event_type", *params.EventType, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Status != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", *params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CreatedAfter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "created_after", *params.CreatedAfter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CreatedBefore != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "created_before", *params.CreatedBefore, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -2508,7 +3413,7 @@ func NewCreateDestinationRequestWithBody(server string, params *CreateDestinatio
 }
 
 // NewDeleteDestinationRequest constructs an http.Request for the DeleteDestination method
-func NewDeleteDestinationRequest(server string, destinationID DestinationID) (*http.Request, error) {
+func NewDeleteDestinationRequest(server string, destinationID DestinationID, params *DeleteDestinationParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2531,6 +3436,33 @@ func NewDeleteDestinationRequest(server string, destinationID DestinationID) (*h
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Force != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "force", *params.Force, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
@@ -2933,6 +3865,30 @@ func NewListEventsRequest(server string, params *ListEventsParams) (*http.Reques
 
 		}
 
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Type != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "type", *params.Type, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Limit != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
@@ -2966,6 +3922,99 @@ func NewListEventsRequest(server string, params *ListEventsParams) (*http.Reques
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewStreamEventsRequest constructs an http.Request for the StreamEvents method
+func NewStreamEventsRequest(server string, params *StreamEventsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/events/stream")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Type != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "type", *params.Type, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Progress != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "progress", *params.Progress, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.LastEventID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Last-Event-ID", *params.LastEventID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Last-Event-ID", headerParam0)
+		}
+
 	}
 
 	return req, nil
@@ -3160,6 +4209,67 @@ func NewRevokeKeyRequest(server string, keyID KeyID) (*http.Request, error) {
 	return req, nil
 }
 
+// NewListSourcesRequest constructs an http.Request for the ListSources method
+func NewListSourcesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/sources")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetSourceRequest constructs an http.Request for the GetSource method
+func NewGetSourceRequest(server string, sourceName SourceName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "source_name", sourceName, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/sources/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListWatchesRequest constructs an http.Request for the ListWatches method
 func NewListWatchesRequest(server string, params *ListWatchesParams) (*http.Request, error) {
 	var err error
@@ -3190,7 +4300,19 @@ func NewListWatchesRequest(server string, params *ListWatchesParams) (*http.Requ
 
 		if params.Status != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", *params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "status", *params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Source != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "source", *params.Source, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3215,6 +4337,54 @@ func NewListWatchesRequest(server string, params *ListWatchesParams) (*http.Requ
 		if params.AccountID != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "account_id", *params.AccountID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.DestinationID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "destination_id", *params.DestinationID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Metadata != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("deepObject", true, "metadata", *params.Metadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "object", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CreatedAfter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "created_after", *params.CreatedAfter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CreatedBefore != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "created_before", *params.CreatedBefore, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3513,12 +4683,17 @@ type ClientWithResponsesInterface interface {
 
 	// GetHealthWithResponse Does the process live?
 	//
+	// Answers while the process lives, whatever else is away.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /healthz (the `GetHealth` operationId).
 	GetHealthWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetHealthResponse, error)
 
-	// GetReadinessWithResponse Do the database and Redis answer?
+	// GetReadinessWithResponse Can the process do its work?
+	//
+	// It can while the database answers, takes writes and has every migration; else the answer is 503 and says why.
+	// Redis away is `degraded`: registrations and deliveries go on without it, up to a second later.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -3527,6 +4702,8 @@ type ClientWithResponsesInterface interface {
 
 	// ListCredentialsWithResponse List credentials
 	//
+	// Those of this tenant, without their secrets.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/credentials (the `ListCredentials` operationId).
@@ -3534,8 +4711,9 @@ type ClientWithResponsesInterface interface {
 
 	// CreateCredentialWithBodyWithResponse Store a credential
 	//
-	// Either an `api_token`, or an `email` with its global `api_key`. The permission needed is
-	// Account Filter Lists Read.
+	// For an upstream, with what one of its ways to authenticate takes: `auth` of `GET /v1/sources`
+	// names the ways. `cloudflare`, for which it is without `upstream`, takes an `api_token` with
+	// the permission Account Filter Lists Read, or an `email` with its global `api_key`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -3544,8 +4722,9 @@ type ClientWithResponsesInterface interface {
 
 	// CreateCredentialWithResponse Store a credential
 	//
-	// Either an `api_token`, or an `email` with its global `api_key`. The permission needed is
-	// Account Filter Lists Read.
+	// For an upstream, with what one of its ways to authenticate takes: `auth` of `GET /v1/sources`
+	// names the ways. `cloudflare`, for which it is without `upstream`, takes an `api_token` with
+	// the permission Account Filter Lists Read, or an `email` with its global `api_key`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -3563,12 +4742,43 @@ type ClientWithResponsesInterface interface {
 
 	// GetCredentialWithResponse Show a credential
 	//
+	// It shows whether the other API still takes it, and never the secret.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/credentials/{credential_id} (the `GetCredential` operationId).
 	GetCredentialWithResponse(ctx context.Context, credentialID CredentialID, reqEditors ...RequestEditorFn) (*GetCredentialResponse, error)
 
+	// UpdateCredentialWithBodyWithResponse Change a credential
+	//
+	// Only what is given changes. A new secret (an `api_token`, or an `email` with its `api_key`,
+	// whichever it was before) replaces the old one at once, and its refusal is forgotten: the
+	// status is `active`, and its watches go on. Watches that have ended stay as they are. Requests
+	// made with the old secret still count towards that secret's budget alone.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/credentials/{credential_id} (the `UpdateCredential` operationId).
+	UpdateCredentialWithBodyWithResponse(ctx context.Context, credentialID CredentialID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateCredentialResponse, error)
+
+	// UpdateCredentialWithResponse Change a credential
+	//
+	// Only what is given changes. A new secret (an `api_token`, or an `email` with its `api_key`,
+	// whichever it was before) replaces the old one at once, and its refusal is forgotten: the
+	// status is `active`, and its watches go on. Watches that have ended stay as they are. Requests
+	// made with the old secret still count towards that secret's budget alone.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/credentials/{credential_id} (the `UpdateCredential` operationId).
+	UpdateCredentialWithResponse(ctx context.Context, credentialID CredentialID, body UpdateCredentialJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateCredentialResponse, error)
+
 	// ListDeliveriesWithResponse List deliveries
+	//
+	// Those of this tenant, without their attempts; the filters all have to match. For
+	// `event_type`, or several filters, the relay looks through at most some 4,000 deliveries for
+	// a request: a page may then be short, or empty, and yet have a `next_cursor`. Follow it until
+	// it is `null`.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -3576,6 +4786,8 @@ type ClientWithResponsesInterface interface {
 	ListDeliveriesWithResponse(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*ListDeliveriesResponse, error)
 
 	// GetDeliveryWithResponse Show a delivery and its attempts
+	//
+	// Each attempt tells what was answered, or why nothing was.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -3594,6 +4806,8 @@ type ClientWithResponsesInterface interface {
 
 	// ListDestinationsWithResponse List destinations
 	//
+	// Those of this tenant, without their secrets.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
@@ -3603,7 +4817,12 @@ type ClientWithResponsesInterface interface {
 	//
 	// - `webhook`: a `url`, optionally `headers` and a signing `secret` (one is made if absent).
 	// - `slack`: either a `webhook_url` (one message at the end of each watch), or a `bot_token`
-	//   with a `channel` (one message per watch, updated as the operation moves on).
+	//   with a `channel` (one message per watch, updated as the operation moves on). Where more
+	//   than 10 new messages wait for a channel, alerts and tests among them, they become one, a
+	//   digest: the counts by result, the first 10 in a line each, failures first, and links to
+	//   the console. Messages that stand in the channel already are still updated. A watch whose
+	//   beginning a digest told of has no message of its own: its end is told anew, and if it is
+	//   canceled, or its `events` leave its end out, nothing more is said of it.
 	//
 	// An address that is not public is refused unless the operator has allowed it
 	// (`RELAY_EGRESS_ALLOW`).
@@ -3617,7 +4836,12 @@ type ClientWithResponsesInterface interface {
 	//
 	// - `webhook`: a `url`, optionally `headers` and a signing `secret` (one is made if absent).
 	// - `slack`: either a `webhook_url` (one message at the end of each watch), or a `bot_token`
-	//   with a `channel` (one message per watch, updated as the operation moves on).
+	//   with a `channel` (one message per watch, updated as the operation moves on). Where more
+	//   than 10 new messages wait for a channel, alerts and tests among them, they become one, a
+	//   digest: the counts by result, the first 10 in a line each, failures first, and links to
+	//   the console. Messages that stand in the channel already are still updated. A watch whose
+	//   beginning a digest told of has no message of its own: its end is told anew, and if it is
+	//   canceled, or its `events` leave its end out, nothing more is said of it.
 	//
 	// An address that is not public is refused unless the operator has allowed it
 	// (`RELAY_EGRESS_ALLOW`).
@@ -3629,14 +4853,19 @@ type ClientWithResponsesInterface interface {
 
 	// DeleteDestinationWithResponse Delete a destination
 	//
-	// Its deliveries that are pending or held are canceled.
+	// Refused with 409 while watches that are still watching name it, unless `force` is true. What
+	// waits for it is canceled: its deliveries that are pending or held, those of watches that have
+	// ended too (`waiting` of the destination counts them), and updates of Slack messages. No watch
+	// lists it any more.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with DELETE /v1/destinations/{destination_id} (the `DeleteDestination` operationId).
-	DeleteDestinationWithResponse(ctx context.Context, destinationID DestinationID, reqEditors ...RequestEditorFn) (*DeleteDestinationResponse, error)
+	DeleteDestinationWithResponse(ctx context.Context, destinationID DestinationID, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*DeleteDestinationResponse, error)
 
 	// GetDestinationWithResponse Show a destination
+	//
+	// It shows whether it is disabled and why, and never a secret.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -3684,7 +4913,7 @@ type ClientWithResponsesInterface interface {
 	// RecoverDestinationWithBodyWithResponse Redeliver what was not accepted
 	//
 	// Every event made in the time span that this destination has not accepted goes out again,
-	// those never attempted too.
+	// those never attempted too. With `dry_run` they are only counted.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -3694,7 +4923,7 @@ type ClientWithResponsesInterface interface {
 	// RecoverDestinationWithResponse Redeliver what was not accepted
 	//
 	// Every event made in the time span that this destination has not accepted goes out again,
-	// those never attempted too.
+	// those never attempted too. With `dry_run` they are only counted.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -3738,7 +4967,27 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/events (the `ListEvents` operationId).
 	ListEventsWithResponse(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*ListEventsResponse, error)
 
+	// StreamEventsWithResponse Follow the feed of events
+	//
+	// The feed as [server-sent events](https://html.spec.whatwg.org/multipage/server-sent-events.html):
+	// `id` is the event's id, `event` its type, `data` the answer of `GET /v1/events/{id}` in one
+	// line. It begins with the events to come, or after the event that `Last-Event-ID` or `after`
+	// names, and misses none from there. A first block with an `id` and no `data` says where it
+	// begins, so that a reader who has received nothing yet can go on from there as well.
+	//
+	// While nothing comes there is a comment every 15 seconds. The stream ends when its API key
+	// is revoked, when the relay stops, and when its reader takes too long to read what was
+	// sent. Go on with the last `id`. The last `id` of a feed without events stands for its
+	// beginning.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/events/stream (the `StreamEvents` operationId).
+	StreamEventsWithResponse(ctx context.Context, params *StreamEventsParams, reqEditors ...RequestEditorFn) (*StreamEventsResponse, error)
+
 	// GetEventWithResponse Show an event
+	//
+	// The body is, byte for byte, what webhooks receive.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -3747,6 +4996,8 @@ type ClientWithResponsesInterface interface {
 
 	// ListKeysWithResponse List API keys
 	//
+	// Those of this tenant, without their values.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/keys (the `ListKeys` operationId).
@@ -3754,12 +5005,16 @@ type ClientWithResponsesInterface interface {
 
 	// CreateKeyWithBodyWithResponse Make an API key
 	//
+	// It belongs to the tenant of the key that asks.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/keys (the `CreateKey` operationId).
 	CreateKeyWithBodyWithResponse(ctx context.Context, params *CreateKeyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateKeyResponse, error)
 
 	// CreateKeyWithResponse Make an API key
+	//
+	// It belongs to the tenant of the key that asks.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -3775,7 +5030,30 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with DELETE /v1/keys/{key_id} (the `RevokeKey` operationId).
 	RevokeKeyWithResponse(ctx context.Context, keyID KeyID, reqEditors ...RequestEditorFn) (*RevokeKeyResponse, error)
 
+	// ListSourcesWithResponse List the sources
+	//
+	// All at once, by name. An operator can add sources to those that are built in.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/sources (the `ListSources` operationId).
+	ListSourcesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListSourcesResponse, error)
+
+	// GetSourceWithResponse Get a source
+	//
+	// What a watch of it has to give, and how a credential may authenticate.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/sources/{source_name} (the `GetSource` operationId).
+	GetSourceWithResponse(ctx context.Context, sourceName SourceName, reqEditors ...RequestEditorFn) (*GetSourceResponse, error)
+
 	// ListWatchesWithResponse List watches
+	//
+	// Those of this tenant, watching or ended; the filters all have to match. `operation_id`,
+	// `account_id`, `status`, `created_after` and `created_before` are found at once. For the
+	// others the relay looks through the tenant's watches, at most some 4,000 for a request: a
+	// page may then be short, or empty, and yet have a `next_cursor`. Follow it until it is `null`.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -3833,6 +5111,8 @@ type ClientWithResponsesInterface interface {
 
 	// GetWatchWithResponse Show a watch, or wait for its end
 	//
+	// With what the other API said last of its operation.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/watches/{watch_id} (the `GetWatch` operationId).
@@ -3871,7 +5151,7 @@ type GetReadinessResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *Health
+	JSON200 *Readiness
 	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
 	ApplicationProblemJSON503 *Unavailable
 	// Headers503 the parsed response headers for an HTTP 503 response
@@ -4154,6 +5434,72 @@ func (r GetCredentialResponse) Status() string {
 
 // StatusCode returns HTTPResponse.StatusCode
 func (r GetCredentialResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// UpdateCredentialResponse401Headers the declared response headers of an HTTP 401 response for UpdateCredential
+type UpdateCredentialResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// UpdateCredentialResponse429Headers the declared response headers of an HTTP 429 response for UpdateCredential
+type UpdateCredentialResponse429Headers struct {
+	RateLimit       *string
+	RateLimitPolicy *string
+	RetryAfter      int
+}
+
+// UpdateCredentialResponse503Headers the declared response headers of an HTTP 503 response for UpdateCredential
+type UpdateCredentialResponse503Headers struct {
+	RetryAfter *int
+}
+
+type UpdateCredentialResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Credential
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *NotJSON
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *NotJSONType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *TooManyRequests
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *UpdateCredentialResponse401Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *UpdateCredentialResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *UpdateCredentialResponse503Headers
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateCredentialResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateCredentialResponse) StatusCode() int {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.StatusCode
 	}
@@ -4504,6 +5850,11 @@ type DeleteDestinationResponse401Headers struct {
 	WWWAuthenticate string
 }
 
+// DeleteDestinationResponse409Headers the declared response headers of an HTTP 409 response for DeleteDestination
+type DeleteDestinationResponse409Headers struct {
+	RetryAfter *int
+}
+
 // DeleteDestinationResponse429Headers the declared response headers of an HTTP 429 response for DeleteDestination
 type DeleteDestinationResponse429Headers struct {
 	RateLimit       *string
@@ -4525,6 +5876,8 @@ type DeleteDestinationResponse struct {
 	ApplicationProblemJSON403 *Forbidden
 	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Conflict
 	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
 	ApplicationProblemJSON422 *Invalid
 	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
@@ -4535,6 +5888,8 @@ type DeleteDestinationResponse struct {
 	ApplicationProblemJSON503 *Unavailable
 	// Headers401 the parsed response headers for an HTTP 401 response
 	Headers401 *DeleteDestinationResponse401Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *DeleteDestinationResponse409Headers
 	// Headers429 the parsed response headers for an HTTP 429 response
 	Headers429 *DeleteDestinationResponse429Headers
 	// Headers503 the parsed response headers for an HTTP 503 response
@@ -5151,6 +6506,62 @@ func (r ListEventsResponse) StatusCode() int {
 	return 0
 }
 
+// StreamEventsResponse401Headers the declared response headers of an HTTP 401 response for StreamEvents
+type StreamEventsResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// StreamEventsResponse429Headers the declared response headers of an HTTP 429 response for StreamEvents
+type StreamEventsResponse429Headers struct {
+	RateLimit       *string
+	RateLimitPolicy *string
+	RetryAfter      int
+}
+
+// StreamEventsResponse503Headers the declared response headers of an HTTP 503 response for StreamEvents
+type StreamEventsResponse503Headers struct {
+	RetryAfter *int
+}
+
+type StreamEventsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *TooManyRequests
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *StreamEventsResponse401Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *StreamEventsResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *StreamEventsResponse503Headers
+}
+
+// Status returns HTTPResponse.Status
+func (r StreamEventsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StreamEventsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
 // GetEventResponse401Headers the declared response headers of an HTTP 401 response for GetEvent
 type GetEventResponse401Headers struct {
 	WWWAuthenticate string
@@ -5272,7 +6683,6 @@ func (r ListKeysResponse) StatusCode() int {
 // CreateKeyResponse201Headers the declared response headers of an HTTP 201 response for CreateKey
 type CreateKeyResponse201Headers struct {
 	IdempotencyReplayed *string
-	Location            *string
 }
 
 // CreateKeyResponse401Headers the declared response headers of an HTTP 401 response for CreateKey
@@ -5402,6 +6812,124 @@ func (r RevokeKeyResponse) Status() string {
 
 // StatusCode returns HTTPResponse.StatusCode
 func (r RevokeKeyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ListSourcesResponse401Headers the declared response headers of an HTTP 401 response for ListSources
+type ListSourcesResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// ListSourcesResponse429Headers the declared response headers of an HTTP 429 response for ListSources
+type ListSourcesResponse429Headers struct {
+	RateLimit       *string
+	RateLimitPolicy *string
+	RetryAfter      int
+}
+
+// ListSourcesResponse503Headers the declared response headers of an HTTP 503 response for ListSources
+type ListSourcesResponse503Headers struct {
+	RetryAfter *int
+}
+
+type ListSourcesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SourceList
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *TooManyRequests
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ListSourcesResponse401Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *ListSourcesResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *ListSourcesResponse503Headers
+}
+
+// Status returns HTTPResponse.Status
+func (r ListSourcesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListSourcesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// GetSourceResponse401Headers the declared response headers of an HTTP 401 response for GetSource
+type GetSourceResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// GetSourceResponse429Headers the declared response headers of an HTTP 429 response for GetSource
+type GetSourceResponse429Headers struct {
+	RateLimit       *string
+	RateLimitPolicy *string
+	RetryAfter      int
+}
+
+// GetSourceResponse503Headers the declared response headers of an HTTP 503 response for GetSource
+type GetSourceResponse503Headers struct {
+	RetryAfter *int
+}
+
+type GetSourceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Source
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *TooManyRequests
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *GetSourceResponse401Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *GetSourceResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *GetSourceResponse503Headers
+}
+
+// Status returns HTTPResponse.Status
+func (r GetSourceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetSourceResponse) StatusCode() int {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.StatusCode
 	}
@@ -5749,6 +7277,8 @@ func (r GetWatchResponse) StatusCode() int {
 
 // GetHealthWithResponse Does the process live?
 //
+// Answers while the process lives, whatever else is away.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /healthz (the `GetHealth` operationId).
@@ -5760,7 +7290,10 @@ func (c *ClientWithResponses) GetHealthWithResponse(ctx context.Context, reqEdit
 	return ParseGetHealthResponse(rsp)
 }
 
-// GetReadinessWithResponse Do the database and Redis answer?
+// GetReadinessWithResponse Can the process do its work?
+//
+// It can while the database answers, takes writes and has every migration; else the answer is 503 and says why.
+// Redis away is `degraded`: registrations and deliveries go on without it, up to a second later.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -5775,6 +7308,8 @@ func (c *ClientWithResponses) GetReadinessWithResponse(ctx context.Context, reqE
 
 // ListCredentialsWithResponse List credentials
 //
+// Those of this tenant, without their secrets.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/credentials (the `ListCredentials` operationId).
@@ -5788,8 +7323,9 @@ func (c *ClientWithResponses) ListCredentialsWithResponse(ctx context.Context, p
 
 // CreateCredentialWithBodyWithResponse Store a credential
 //
-// Either an `api_token`, or an `email` with its global `api_key`. The permission needed is
-// Account Filter Lists Read.
+// For an upstream, with what one of its ways to authenticate takes: `auth` of `GET /v1/sources`
+// names the ways. `cloudflare`, for which it is without `upstream`, takes an `api_token` with
+// the permission Account Filter Lists Read, or an `email` with its global `api_key`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -5804,8 +7340,9 @@ func (c *ClientWithResponses) CreateCredentialWithBodyWithResponse(ctx context.C
 
 // CreateCredentialWithResponse Store a credential
 //
-// Either an `api_token`, or an `email` with its global `api_key`. The permission needed is
-// Account Filter Lists Read.
+// For an upstream, with what one of its ways to authenticate takes: `auth` of `GET /v1/sources`
+// names the ways. `cloudflare`, for which it is without `upstream`, takes an `api_token` with
+// the permission Account Filter Lists Read, or an `email` with its global `api_key`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -5835,6 +7372,8 @@ func (c *ClientWithResponses) DeleteCredentialWithResponse(ctx context.Context, 
 
 // GetCredentialWithResponse Show a credential
 //
+// It shows whether the other API still takes it, and never the secret.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/credentials/{credential_id} (the `GetCredential` operationId).
@@ -5846,7 +7385,48 @@ func (c *ClientWithResponses) GetCredentialWithResponse(ctx context.Context, cre
 	return ParseGetCredentialResponse(rsp)
 }
 
+// UpdateCredentialWithBodyWithResponse Change a credential
+//
+// Only what is given changes. A new secret (an `api_token`, or an `email` with its `api_key`,
+// whichever it was before) replaces the old one at once, and its refusal is forgotten: the
+// status is `active`, and its watches go on. Watches that have ended stay as they are. Requests
+// made with the old secret still count towards that secret's budget alone.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/credentials/{credential_id} (the `UpdateCredential` operationId).
+func (c *ClientWithResponses) UpdateCredentialWithBodyWithResponse(ctx context.Context, credentialID CredentialID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateCredentialResponse, error) {
+	rsp, err := c.UpdateCredentialWithBody(ctx, credentialID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateCredentialResponse(rsp)
+}
+
+// UpdateCredentialWithResponse Change a credential
+//
+// Only what is given changes. A new secret (an `api_token`, or an `email` with its `api_key`,
+// whichever it was before) replaces the old one at once, and its refusal is forgotten: the
+// status is `active`, and its watches go on. Watches that have ended stay as they are. Requests
+// made with the old secret still count towards that secret's budget alone.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/credentials/{credential_id} (the `UpdateCredential` operationId).
+func (c *ClientWithResponses) UpdateCredentialWithResponse(ctx context.Context, credentialID CredentialID, body UpdateCredentialJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateCredentialResponse, error) {
+	rsp, err := c.UpdateCredential(ctx, credentialID, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateCredentialResponse(rsp)
+}
+
 // ListDeliveriesWithResponse List deliveries
+//
+// Those of this tenant, without their attempts; the filters all have to match. For
+// `event_type`, or several filters, the relay looks through at most some 4,000 deliveries for
+// a request: a page may then be short, or empty, and yet have a `next_cursor`. Follow it until
+// it is `null`.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -5860,6 +7440,8 @@ func (c *ClientWithResponses) ListDeliveriesWithResponse(ctx context.Context, pa
 }
 
 // GetDeliveryWithResponse Show a delivery and its attempts
+//
+// Each attempt tells what was answered, or why nothing was.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -5890,6 +7472,8 @@ func (c *ClientWithResponses) RedeliverWithResponse(ctx context.Context, deliver
 
 // ListDestinationsWithResponse List destinations
 //
+// Those of this tenant, without their secrets.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
@@ -5905,7 +7489,12 @@ func (c *ClientWithResponses) ListDestinationsWithResponse(ctx context.Context, 
 //
 //   - `webhook`: a `url`, optionally `headers` and a signing `secret` (one is made if absent).
 //   - `slack`: either a `webhook_url` (one message at the end of each watch), or a `bot_token`
-//     with a `channel` (one message per watch, updated as the operation moves on).
+//     with a `channel` (one message per watch, updated as the operation moves on). Where more
+//     than 10 new messages wait for a channel, alerts and tests among them, they become one, a
+//     digest: the counts by result, the first 10 in a line each, failures first, and links to
+//     the console. Messages that stand in the channel already are still updated. A watch whose
+//     beginning a digest told of has no message of its own: its end is told anew, and if it is
+//     canceled, or its `events` leave its end out, nothing more is said of it.
 //
 // An address that is not public is refused unless the operator has allowed it
 // (`RELAY_EGRESS_ALLOW`).
@@ -5925,7 +7514,12 @@ func (c *ClientWithResponses) CreateDestinationWithBodyWithResponse(ctx context.
 //
 //   - `webhook`: a `url`, optionally `headers` and a signing `secret` (one is made if absent).
 //   - `slack`: either a `webhook_url` (one message at the end of each watch), or a `bot_token`
-//     with a `channel` (one message per watch, updated as the operation moves on).
+//     with a `channel` (one message per watch, updated as the operation moves on). Where more
+//     than 10 new messages wait for a channel, alerts and tests among them, they become one, a
+//     digest: the counts by result, the first 10 in a line each, failures first, and links to
+//     the console. Messages that stand in the channel already are still updated. A watch whose
+//     beginning a digest told of has no message of its own: its end is told anew, and if it is
+//     canceled, or its `events` leave its end out, nothing more is said of it.
 //
 // An address that is not public is refused unless the operator has allowed it
 // (`RELAY_EGRESS_ALLOW`).
@@ -5943,13 +7537,16 @@ func (c *ClientWithResponses) CreateDestinationWithResponse(ctx context.Context,
 
 // DeleteDestinationWithResponse Delete a destination
 //
-// Its deliveries that are pending or held are canceled.
+// Refused with 409 while watches that are still watching name it, unless `force` is true. What
+// waits for it is canceled: its deliveries that are pending or held, those of watches that have
+// ended too (`waiting` of the destination counts them), and updates of Slack messages. No watch
+// lists it any more.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with DELETE /v1/destinations/{destination_id} (the `DeleteDestination` operationId).
-func (c *ClientWithResponses) DeleteDestinationWithResponse(ctx context.Context, destinationID DestinationID, reqEditors ...RequestEditorFn) (*DeleteDestinationResponse, error) {
-	rsp, err := c.DeleteDestination(ctx, destinationID, reqEditors...)
+func (c *ClientWithResponses) DeleteDestinationWithResponse(ctx context.Context, destinationID DestinationID, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*DeleteDestinationResponse, error) {
+	rsp, err := c.DeleteDestination(ctx, destinationID, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -5957,6 +7554,8 @@ func (c *ClientWithResponses) DeleteDestinationWithResponse(ctx context.Context,
 }
 
 // GetDestinationWithResponse Show a destination
+//
+// It shows whether it is disabled and why, and never a secret.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -6034,7 +7633,7 @@ func (c *ClientWithResponses) EnableDestinationWithResponse(ctx context.Context,
 // RecoverDestinationWithBodyWithResponse Redeliver what was not accepted
 //
 // Every event made in the time span that this destination has not accepted goes out again,
-// those never attempted too.
+// those never attempted too. With `dry_run` they are only counted.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -6050,7 +7649,7 @@ func (c *ClientWithResponses) RecoverDestinationWithBodyWithResponse(ctx context
 // RecoverDestinationWithResponse Redeliver what was not accepted
 //
 // Every event made in the time span that this destination has not accepted goes out again,
-// those never attempted too.
+// those never attempted too. With `dry_run` they are only counted.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -6124,7 +7723,33 @@ func (c *ClientWithResponses) ListEventsWithResponse(ctx context.Context, params
 	return ParseListEventsResponse(rsp)
 }
 
+// StreamEventsWithResponse Follow the feed of events
+//
+// The feed as [server-sent events](https://html.spec.whatwg.org/multipage/server-sent-events.html):
+// `id` is the event's id, `event` its type, `data` the answer of `GET /v1/events/{id}` in one
+// line. It begins with the events to come, or after the event that `Last-Event-ID` or `after`
+// names, and misses none from there. A first block with an `id` and no `data` says where it
+// begins, so that a reader who has received nothing yet can go on from there as well.
+//
+// While nothing comes there is a comment every 15 seconds. The stream ends when its API key
+// is revoked, when the relay stops, and when its reader takes too long to read what was
+// sent. Go on with the last `id`. The last `id` of a feed without events stands for its
+// beginning.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/events/stream (the `StreamEvents` operationId).
+func (c *ClientWithResponses) StreamEventsWithResponse(ctx context.Context, params *StreamEventsParams, reqEditors ...RequestEditorFn) (*StreamEventsResponse, error) {
+	rsp, err := c.StreamEvents(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStreamEventsResponse(rsp)
+}
+
 // GetEventWithResponse Show an event
+//
+// The body is, byte for byte, what webhooks receive.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -6139,6 +7764,8 @@ func (c *ClientWithResponses) GetEventWithResponse(ctx context.Context, eventID 
 
 // ListKeysWithResponse List API keys
 //
+// Those of this tenant, without their values.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/keys (the `ListKeys` operationId).
@@ -6152,6 +7779,8 @@ func (c *ClientWithResponses) ListKeysWithResponse(ctx context.Context, params *
 
 // CreateKeyWithBodyWithResponse Make an API key
 //
+// It belongs to the tenant of the key that asks.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/keys (the `CreateKey` operationId).
@@ -6164,6 +7793,8 @@ func (c *ClientWithResponses) CreateKeyWithBodyWithResponse(ctx context.Context,
 }
 
 // CreateKeyWithResponse Make an API key
+//
+// It belongs to the tenant of the key that asks.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -6191,7 +7822,42 @@ func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, keyID K
 	return ParseRevokeKeyResponse(rsp)
 }
 
+// ListSourcesWithResponse List the sources
+//
+// All at once, by name. An operator can add sources to those that are built in.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/sources (the `ListSources` operationId).
+func (c *ClientWithResponses) ListSourcesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListSourcesResponse, error) {
+	rsp, err := c.ListSources(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListSourcesResponse(rsp)
+}
+
+// GetSourceWithResponse Get a source
+//
+// What a watch of it has to give, and how a credential may authenticate.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/sources/{source_name} (the `GetSource` operationId).
+func (c *ClientWithResponses) GetSourceWithResponse(ctx context.Context, sourceName SourceName, reqEditors ...RequestEditorFn) (*GetSourceResponse, error) {
+	rsp, err := c.GetSource(ctx, sourceName, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetSourceResponse(rsp)
+}
+
 // ListWatchesWithResponse List watches
+//
+// Those of this tenant, watching or ended; the filters all have to match. `operation_id`,
+// `account_id`, `status`, `created_after` and `created_before` are found at once. For the
+// others the relay looks through the tenant's watches, at most some 4,000 for a request: a
+// page may then be short, or empty, and yet have a `next_cursor`. Follow it until it is `null`.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -6285,6 +7951,8 @@ func (c *ClientWithResponses) CancelWatchWithResponse(ctx context.Context, watch
 
 // GetWatchWithResponse Show a watch, or wait for its end
 //
+// With what the other API said last of its operation.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/watches/{watch_id} (the `GetWatch` operationId).
@@ -6317,6 +7985,9 @@ func ParseGetHealthResponse(rsp *http.Response) (*GetHealthResponse, error) {
 		}
 		response.JSON200 = &dest
 
+	case rsp.StatusCode == 431:
+		break // No content-type
+
 	}
 
 	return response, nil
@@ -6337,11 +8008,14 @@ func ParseGetReadinessResponse(rsp *http.Response) (*GetReadinessResponse, error
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest Health
+		var dest Readiness
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	case rsp.StatusCode == 431:
+		break // No content-type
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
 		var dest Unavailable
@@ -6897,6 +8571,149 @@ func ParseGetCredentialResponse(rsp *http.Response) (*GetCredentialResponse, err
 		response.Headers429 = &headers
 	case rsp.StatusCode == 503:
 		var headers GetCredentialResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseUpdateCredentialResponse parses an HTTP response from a UpdateCredentialWithResponse call
+func ParseUpdateCredentialResponse(rsp *http.Response) (*UpdateCredentialResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateCredentialResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Credential
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest NotJSON
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest NotJSONType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest TooManyRequests
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers UpdateCredentialResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 429:
+		var headers UpdateCredentialResponse429Headers
+		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RateLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Policy"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Policy", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitPolicy = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers UpdateCredentialResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
@@ -7640,6 +9457,13 @@ func ParseDeleteDestinationResponse(rsp *http.Response) (*DeleteDestinationRespo
 		}
 		response.ApplicationProblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Invalid
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -7681,6 +9505,16 @@ func ParseDeleteDestinationResponse(rsp *http.Response) (*DeleteDestinationRespo
 			headers.WWWAuthenticate = value
 		}
 		response.Headers401 = &headers
+	case rsp.StatusCode == 409:
+		var headers DeleteDestinationResponse409Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers409 = &headers
 	case rsp.StatusCode == 429:
 		var headers DeleteDestinationResponse429Headers
 		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
@@ -8950,6 +10784,114 @@ func ParseListEventsResponse(rsp *http.Response) (*ListEventsResponse, error) {
 	return response, nil
 }
 
+// ParseStreamEventsResponse parses an HTTP response from a StreamEventsWithResponse call
+func ParseStreamEventsResponse(rsp *http.Response) (*StreamEventsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StreamEventsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest TooManyRequests
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers StreamEventsResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 429:
+		var headers StreamEventsResponse429Headers
+		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RateLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Policy"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Policy", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitPolicy = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers StreamEventsResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseGetEventResponse parses an HTTP response from a GetEventWithResponse call
 func ParseGetEventResponse(rsp *http.Response) (*GetEventResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -9290,13 +11232,6 @@ func ParseCreateKeyResponse(rsp *http.Response) (*CreateKeyResponse, error) {
 			}
 			headers.IdempotencyReplayed = &value
 		}
-		if values := rsp.Header.Values("Location"); len(values) > 0 {
-			var value string
-			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			}
-			headers.Location = &value
-		}
 		response.Headers201 = &headers
 	case rsp.StatusCode == 401:
 		var headers CreateKeyResponse401Headers
@@ -9462,6 +11397,243 @@ func ParseRevokeKeyResponse(rsp *http.Response) (*RevokeKeyResponse, error) {
 		response.Headers429 = &headers
 	case rsp.StatusCode == 503:
 		var headers RevokeKeyResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListSourcesResponse parses an HTTP response from a ListSourcesWithResponse call
+func ParseListSourcesResponse(rsp *http.Response) (*ListSourcesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListSourcesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SourceList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest TooManyRequests
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers ListSourcesResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 429:
+		var headers ListSourcesResponse429Headers
+		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RateLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Policy"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Policy", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitPolicy = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers ListSourcesResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetSourceResponse parses an HTTP response from a GetSourceWithResponse call
+func ParseGetSourceResponse(rsp *http.Response) (*GetSourceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetSourceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Source
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest TooManyRequests
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers GetSourceResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 429:
+		var headers GetSourceResponse429Headers
+		if values := rsp.Header.Values("RateLimit"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RateLimit = &value
+		}
+		if values := rsp.Header.Values("RateLimit-Policy"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "RateLimit-Policy", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RateLimitPolicy = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers GetSourceResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {

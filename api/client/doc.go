@@ -1,5 +1,5 @@
 // Package client is the Go client of the relay's API, generated from
-// api/openapi.yaml.
+// api/openapi.yaml. OpenStream reads the stream of events, which a generator cannot.
 //
 // NewClientWithResponses takes the relay's address; give it WithAPIKey to
 // carry a key. Each call has a ...WithResponse method that decodes the answer

@@ -9,8 +9,8 @@ import (
 const (
 	// patience is how long a count may take; beyond it Redis counts as away.
 	patience = 500 * time.Millisecond
-	// pause is for how long a Redis that is away is not asked again, so that an
-	// outage slows one request in that time and not each.
+	// pause is how long a Redis that is away is left alone, so that an outage slows
+	// one request in that time and not each.
 	pause = 5 * time.Second
 )
 
@@ -22,7 +22,7 @@ type outage struct {
 	askAt atomic.Int64
 }
 
-// mayAsk is true while Redis answers, and else for one caller in each pause.
+// mayAsk is true while Redis answers, and otherwise for one caller in each pause.
 func (o *outage) mayAsk() bool {
 	at := o.askAt.Load()
 	if at == 0 {

@@ -1,5 +1,6 @@
 // Package ratelimit counts what callers do against a rate: in Redis, for all
-// processes together, and while Redis does not answer in this process alone.
+// processes together, and while Redis does not answer in this process alone. An
+// outage of Redis neither refuses everybody nor lifts the limits.
 package ratelimit
 
 import (
@@ -14,8 +15,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// maxLocal bounds how many callers are counted in this process at once: past it
-// the one unheard of for longest starts afresh.
+// maxLocal bounds how many callers are counted in this process at once: beyond it
+// the one that was quiet for longest starts afresh.
 const maxLocal = 10_000
 
 // Rate allows N at once, and N in each Per from then on. The zero Rate is none.
@@ -46,14 +47,15 @@ func (r Rate) state(allowed bool, remaining int, reset time.Duration) State {
 	}
 }
 
-// Counter is where limiters count.
+// Counter is where limiters count. Redis takes one script with one key for each
+// count (GCRA), which works on a cluster too.
 type Counter struct {
 	redis *redis_rate.Limiter // nil for this process alone
 	outage
 }
 
-// New makes a Counter. The client stays the caller's; nil is for a process that
-// has nobody to count with.
+// New makes a Counter. The client stays the caller's. It is nil where the only
+// process has an embedded Redis, which would be slower than counting here.
 func New(client redis.UniversalClient, log *slog.Logger, now func() time.Time) *Counter {
 	c := &Counter{outage: outage{log: log, now: now}}
 	if client != nil {

@@ -15,7 +15,7 @@ import (
 
 	"oprelay/api/ratelimit"
 	"oprelay/deploy/testenv"
-	"oprelay/jobs"
+	"oprelay/jobs/wake"
 )
 
 // longEnough is a period in which no test gains a token.
@@ -33,7 +33,7 @@ type counted struct {
 
 func newCounted(t testing.TB, url string) *counted {
 	t.Helper()
-	client, err := jobs.OpenRedis(url)
+	client, err := wake.Open(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func eachRedis(t *testing.T, test func(t *testing.T, url string)) {
 	})
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		embedded, err := jobs.StartEmbeddedRedis()
+		embedded, err := wake.StartEmbedded()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -256,7 +256,7 @@ func TestCallersAreForgotten(t *testing.T) {
 
 // BenchmarkTake shows what counting costs where.
 func BenchmarkTake(b *testing.B) {
-	embedded, err := jobs.StartEmbeddedRedis()
+	embedded, err := wake.StartEmbedded()
 	if err != nil {
 		b.Fatal(err)
 	}

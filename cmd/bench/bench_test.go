@@ -190,7 +190,7 @@ func TestOperation(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	t.Parallel()
-	if o, err := parse([]string{"-only", "burst,polls", "-folder", "x"}, io.Discard); err != nil || len(o.only) != 2 || o.json != "x/results.json" {
+	if o, err := parse([]string{"-only", "burst,polls", "-folder", "x"}, io.Discard); err != nil || len(o.only) != 2 || o.folder != "x" {
 		t.Errorf("parsed %+v, %v", o, err)
 	}
 	for _, wrong := range []string{"-only=nothing", "-runs=0", "-operations=-1", "burst", "-what"} {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -31,7 +32,7 @@ func (b *bench) runBurst(ctx context.Context, s shape, destinations int) (*burst
 		return nil, err
 	}
 	burst := &burst{relay: r, size: b.operations, box: "burst"}
-	return burst, joined(burst.run(ctx, destinations), r.close(ctx))
+	return burst, errors.Join(burst.run(ctx, destinations), r.close(ctx))
 }
 
 func (u *burst) run(ctx context.Context, destinations int) error {
@@ -120,13 +121,47 @@ func (b *bench) burstRow(ctx context.Context, s shape) ([]sample, error) {
 		{Name: "deliveries, first arrival to last", Unit: perSecond, Value: u.rate},
 		{Name: "release to last record", Unit: "s", Value: u.took.Seconds()},
 	}
-	if s.embedded {
-		return append(all, used...), nil
+	if !s.embedded {
+		used[1].Target = atMost(0.5)
 	}
-	used[1].Target = atMost(0.5)
-	return append(append(all, used...),
-		sample{Name: "PostgreSQL syncs each", Value: u.cost.counts.Syncs / n},
-		sample{Name: "PostgreSQL log each", Unit: "KiB", Value: u.cost.counts.WALBytes / n / (1 << 10)},
-		sample{Name: "body", Unit: "B", Value: ratio(float64(u.inbox.Bytes), float64(u.inbox.Events))},
-	), nil
+	return append(all, used...), nil
+}
+
+// manyDestinations is how many the burst goes to, in this row: only one worker at a
+// time sends to a destination, so with one there would be nothing for the others.
+const manyDestinations = 16
+
+// rowWorkers is the burst to many destinations with one, two and four workers.
+func rowWorkers(ctx context.Context, b *bench) ([]sample, error) {
+	var all []sample
+	var one float64
+	for _, n := range []int{1, 2, 4} {
+		u, err := b.runBurst(ctx, shape{workers: n}, manyDestinations)
+		if err != nil {
+			return nil, err
+		}
+		if n == 1 {
+			one = u.rate
+		}
+		all = append(all, u.samples(n, ratio(u.rate, one))...)
+	}
+	return all, nil
+}
+
+// samples says what the burst with so many workers came to.
+func (u *burst) samples(workers int, ofOne float64) []sample {
+	named := fmt.Sprintf("%d workers: ", workers)
+	if workers == 1 {
+		named = "1 worker: "
+	}
+	all := []sample{
+		{Name: named + "deliveries", Unit: perSecond, Value: u.rate},
+		{Name: named + "of one worker's rate", Value: ofOne},
+	}
+	all = append(all, u.cost.brief(named, float64(u.size))...)
+	for _, m := range u.cost.memory() {
+		m.Name = named + m.Name
+		all = append(all, m)
+	}
+	return all
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 )
@@ -16,7 +17,7 @@ func rowIdle(ctx context.Context, b *bench) ([]sample, error) {
 		return nil, err
 	}
 	samples, err := r.idle(ctx)
-	return samples, joined(err, r.close(ctx))
+	return samples, errors.Join(err, r.close(ctx))
 }
 
 func (r *relay) idle(ctx context.Context) ([]sample, error) {

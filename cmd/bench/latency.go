@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -76,7 +77,7 @@ func rowLatency(ctx context.Context, b *bench) ([]sample, error) {
 		return nil, err
 	}
 	samples, err := r.latency(ctx)
-	return samples, joined(err, r.close(ctx))
+	return samples, errors.Join(err, r.close(ctx))
 }
 
 func (r *relay) latency(ctx context.Context) ([]sample, error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -107,7 +108,7 @@ func (b *bench) plainRate(ctx context.Context, kind string, n int) (float64, err
 		return 0, err
 	}
 	err = b.receiver.ask(ctx, "GET", "events/plain/"+strconv.Itoa(n), nil)
-	if err := joined(err, sender.Close()); err != nil {
+	if err := errors.Join(err, sender.Close()); err != nil {
 		return 0, err
 	}
 	report, err := b.inbox(ctx, "plain")
@@ -135,7 +136,7 @@ func (b *bench) drainGets(ctx context.Context) (float64, error) {
 	}
 	first, err := b.awaitAsked(ctx, b.operations)
 	took := time.Since(first)
-	return rateOf(b.operations, took), joined(err, sender.Close())
+	return rateOf(b.operations, took), errors.Join(err, sender.Close())
 }
 
 // awaitAsked returns when the upstream was asked about so many operations, and says

@@ -14,7 +14,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -33,8 +32,6 @@ type options struct {
 	watches    int
 	program    string // the relay's; "" builds it
 	folder     string
-	json       string
-	strict     bool
 }
 
 // row is something that is measured, by the name that -only takes.
@@ -90,7 +87,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	rec, err := b.measure(ctx, rows())
-	return joined(b.report(ctx, stdout, rec), err, b.close())
+	return errors.Join(b.report(ctx, stdout, rec), err, b.close())
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -105,13 +102,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.watches, "watches", 100_000, "how far the row million goes")
 	flags.StringVar(&o.program, "relay", "", "the relay's program; it is built if none is given")
 	flags.StringVar(&o.folder, "folder", ".bin/bench", "where results and logs go")
-	flags.StringVar(&o.json, "json", "", "file for the results (default: results.json in the folder)")
-	flags.BoolVar(&o.strict, "strict", false, "exit 1 if a target is missed")
 	if err := flags.Parse(args); err != nil {
 		return o, err
-	}
-	if o.json == "" {
-		o.json = filepath.Join(o.folder, "results.json")
 	}
 	o.only = names()
 	if only != "" {
@@ -177,7 +169,7 @@ func (b *bench) measure(ctx context.Context, rows []row) (rec *record, err error
 			rec.measures = rec.measures.with(r.name, samples)
 		}
 	}
-	return rec, joined(append(faults, context.Cause(ctx))...)
+	return rec, errors.Join(append(faults, context.Cause(ctx))...)
 }
 
 // one runs a row within its limit.
@@ -186,7 +178,7 @@ func (b *bench) one(ctx context.Context, r row) ([]sample, error) {
 	defer cancel()
 	samples, err := r.run(ctx, b)
 	if err != nil {
-		return nil, joined(context.Cause(ctx), err)
+		return nil, errors.Join(context.Cause(ctx), err)
 	}
 	return samples, nil
 }
@@ -195,6 +187,3 @@ func (b *bench) one(ctx context.Context, r row) ([]sample, error) {
 func (b *bench) scaled(d time.Duration) time.Duration {
 	return d * time.Duration(b.operations) / fullSize
 }
-
-// joined is all that went wrong.
-func joined(faults ...error) error { return errors.Join(faults...) }

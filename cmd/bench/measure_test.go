@@ -130,16 +130,3 @@ func TestLull(t *testing.T) {
 		}
 	}
 }
-
-// What fills the machine is whoever has the largest share of it, idleness as well.
-func TestFilled(t *testing.T) {
-	t.Parallel()
-	u := burst{size: 1000, rate: 10, cost: cost{
-		cpu:     cpu{"api": 1, "worker": 2, "PostgreSQL": 4, "Redis": 1},
-		machine: cpu{"user": 9, "idle": 2, "iowait": 1},
-	}}
-	samples := u.filled(2, 1)
-	if last := samples[len(samples)-1]; last.Note != "PostgreSQL" || last.Value < 33 || last.Value > 34 {
-		t.Errorf("it is filled by %+v", last)
-	}
-}

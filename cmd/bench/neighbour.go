@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -20,7 +21,7 @@ func rowNeighbour(ctx context.Context, b *bench) ([]sample, error) {
 		return nil, err
 	}
 	samples, err := r.neighbour(ctx)
-	return samples, joined(err, r.close(ctx))
+	return samples, errors.Join(err, r.close(ctx))
 }
 
 func (r *relay) neighbour(ctx context.Context) ([]sample, error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 )
@@ -18,7 +19,7 @@ func rowPolls(ctx context.Context, b *bench) ([]sample, error) {
 		return nil, err
 	}
 	samples, err := r.polls(ctx, bare)
-	return samples, joined(err, r.close(ctx))
+	return samples, errors.Join(err, r.close(ctx))
 }
 
 func (r *relay) polls(ctx context.Context, bare float64) ([]sample, error) {

@@ -30,12 +30,11 @@ type inbox struct {
 
 // inboxReport is what a receiver knows of one path.
 type inboxReport struct {
-	Events     int   `json:"events"`      // different ones
-	Duplicates int   `json:"duplicates"`  // of an event that had arrived before
-	Unverified int   `json:"unverified"`  // whose signature is wrong
-	First      int64 `json:"first"`       // arrival, in nanoseconds
-	Last       int64 `json:"last"`        // arrival
-	Bytes      int   `json:"total_bytes"` // of the bodies
+	Events     int   `json:"events"`     // different ones
+	Duplicates int   `json:"duplicates"` // of an event that had arrived before
+	Unverified int   `json:"unverified"` // whose signature is wrong
+	First      int64 `json:"first"`      // arrival, in nanoseconds
+	Last       int64 `json:"last"`       // arrival
 	// Arrived is when an operation's first event arrived, by the operation's number.
 	Arrived map[int64]int64 `json:"arrived,omitempty"`
 }
@@ -77,15 +76,14 @@ func (r *receiver) inbox(name string) *inbox {
 
 // plain counts an arrival and looks no closer.
 func (r *receiver) plain(w http.ResponseWriter, req *http.Request) {
-	n, err := io.Copy(io.Discard, req.Body)
-	if err != nil {
+	if _, err := io.Copy(io.Discard, req.Body); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	box := r.inbox("plain")
-	box.stamp(time.Now().UnixNano(), int(n))
+	box.stamp(time.Now().UnixNano())
 	box.events.add()
 	w.WriteHeader(http.StatusNoContent)
 }
@@ -103,7 +101,7 @@ func (r *receiver) webhook(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	box := r.inbox(req.PathValue("name"))
-	box.stamp(at, len(body))
+	box.stamp(at)
 	switch {
 	case wrong != nil:
 		box.report.Unverified++
@@ -130,12 +128,11 @@ func operationIn(body []byte) (number int64, ok bool) {
 	return int64(o.number), err == nil
 }
 
-func (b *inbox) stamp(at int64, bytes int) {
+func (b *inbox) stamp(at int64) {
 	if b.report.First == 0 {
 		b.report.First = at
 	}
 	b.report.Last = max(b.report.Last, at)
-	b.report.Bytes += bytes
 }
 
 func (r *receiver) tell(w http.ResponseWriter, req *http.Request) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -15,7 +16,7 @@ func rowRegistration(ctx context.Context, b *bench) ([]sample, error) {
 		return nil, err
 	}
 	samples, err := r.registration(ctx)
-	return samples, joined(err, r.close(ctx))
+	return samples, errors.Join(err, r.close(ctx))
 }
 
 func (r *relay) registration(ctx context.Context) ([]sample, error) {

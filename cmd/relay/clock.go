@@ -4,6 +4,6 @@ package main
 
 import "time"
 
-// wallClock is the machine's. A build for the fault tests has another, whose steps
-// are told to it: see clock_chaos.go.
+// wallClock is the machine's clock. A build for the fault tests has one that can be
+// set: see clock_chaos.go.
 func wallClock() func() time.Time { return time.Now }

@@ -35,8 +35,8 @@ type steppedClock struct {
 	read time.Time
 }
 
-// now has no monotonic reading: a step changes the wall clock and not the time that
-// has gone by. What cannot be read, or is half written, changes nothing.
+// now has no monotonic reading: a step changes the wall clock alone. A file that cannot
+// be read, or is half written, changes nothing.
 func (c *steppedClock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -2,14 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
-	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
-	"time"
+	"unicode/utf8"
 
 	"oprelay/api/client"
 	"oprelay/deploy/testenv"
@@ -17,14 +19,16 @@ import (
 
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	r := spawn(t, t.TempDir(), nil, "version")
-	if code := r.Wait(startLimit); code != exitOK {
-		t.Errorf("exit code %d, want 0", code)
+	for _, way := range []string{"version", "--version"} {
+		r := spawn(t, t.TempDir(), nil, way)
+		if code := r.Wait(startLimit); code != exitOK {
+			t.Errorf("relay %s: exit code %d, want 0", way, code)
+		}
+		mention(t, r.Stdout.String(), "relay "+testVersion+"\n", "commit "+testCommit+"\n", runtime.Version())
 	}
-	mention(t, r.Stdout.String(), "relay "+testVersion+"\n", "commit "+testCommit+"\n", runtime.Version())
 }
 
-// Every command explains itself, and the root names every command.
+// Every command explains itself in lines that fit, and the root names every command.
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	root := call(t.Context(), nil, "--help")
@@ -41,7 +45,15 @@ func TestHelp(t *testing.T) {
 		"keys revoke":            {"ID"},
 		"keys new-encryption":    {"--file", "RELAY_ENCRYPTION_KEYS"},
 		"keys rotate-encryption": {"--forget-unopened", "Restart them all", "backups"},
-		"simulate":               {"--misbehave", "RELAY_CLOUDFLARE_URL", "not_found"},
+		"sources":                {"list", "show", "check", "try"},
+		"sources list":           {"RELAY_SOURCES"},
+		"sources show":           {"NAME"},
+		"sources check":          {"FILE:LINE"},
+		"sources try":            {"RELAY_TRY_TOKEN", "--token-file", "--param", "RELAY_UPSTREAM_URLS"},
+		"watch":                  {"OPERATION_ID", "--account", "--credential", "--destination", "--wait", "RELAY_API_KEY", "3 expired"},
+		"wait":                   {"WATCH_ID", "--timeout", "--json", "RELAY_URL", "4 unobservable", "6 if"},
+		"listen":                 {"--since", "--type", "--forward-to", "--receive", "--secret", "RELAY_EGRESS_ALLOW"},
+		"simulate":               {"--source", "status_missing", "--misbehave", "RELAY_CLOUDFLARE_URL", "not_found"},
 		"demo":                   {"--keep", "Exit 0 only if"},
 		"healthcheck":            {"RELAY_METRICS_LISTEN"},
 		"environment":            strings.Fields(call(t.Context(), nil, "config", "variables").stdout),
@@ -50,8 +62,27 @@ func TestHelp(t *testing.T) {
 		if help.code != exitOK || help.stderr != "" {
 			t.Errorf("relay %s --help: exit code %d, stderr %q", command, help.code, help.stderr)
 		}
-		mention(t, help.stdout, says...)
+		mention(t, strings.Join(strings.Fields(help.stdout), " "), says...)
 		mention(t, root.stdout, strings.Fields(command)[0]+" ")
+		checkWidth(t, help.stdout, 80)
+		for _, width := range []int{80, 100, 200} {
+			terminal := newTerminal(t, width, 24)
+			run(t.Context(), append(strings.Fields(command), "--help"), nil, terminal.tty, io.Discard)
+			checkWidth(t, terminal.all(), width)
+			if command == "serve" && (terminal.all() == help.stdout) != (width == 80) {
+				t.Errorf("a terminal of %d columns is not used", width)
+			}
+		}
+	}
+}
+
+// checkWidth fails the test for each line that is too long for the width.
+func checkWidth(t *testing.T, text string, width int) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > width {
+			t.Errorf("%d columns are too few for the %d of %q", width, n, line)
+		}
 	}
 }
 
@@ -91,9 +122,13 @@ func TestKeys(t *testing.T) {
 		}
 		return key
 	}
+	if made := call(t.Context(), env, "migrate", "up"); made.code != exitOK {
+		t.Fatalf("migrate up: %+v", made)
+	}
 	write := create("--tenant", "acme", "--name", "deploys", "--scope", "write")
 	read := create("--tenant", "acme", "--name", "eyes", "--scope", "read")
 	stranger := create("--tenant", "other", "--name", "all", "--scope", "read", "--scope", "admin")
+	create("--tenant", "other", "--name", "spare", "--scope", "read") // last used at null
 
 	list := call(t.Context(), env, "keys", "list")
 	mention(t, list.stdout, "TENANT", "acme", "deploys", "other", "never")
@@ -108,7 +143,7 @@ func TestKeys(t *testing.T) {
 		}
 		ids[key.Name] = key.ID
 	}
-	if len(ids) != 3 || strings.Contains(list.stdout, write) {
+	if len(ids) != 4 || strings.Contains(list.stdout, write) {
 		t.Errorf("the keys are\n%s", list.stdout)
 	}
 
@@ -125,6 +160,7 @@ func TestKeys(t *testing.T) {
 	want(t, http.StatusOK, err, seen)
 	seen, err = s.server.client(stranger).GetCredentialWithResponse(t.Context(), credential)
 	want(t, http.StatusNotFound, err, seen)
+	s.checkListedAsJSON(t, stranger, "other")
 	s.server.Stop()
 
 	if revoked := call(t.Context(), env, "keys", "revoke", ids["eyes"]); revoked.code != exitOK {
@@ -140,55 +176,67 @@ func TestKeys(t *testing.T) {
 	want(t, http.StatusUnauthorized, err, seen)
 }
 
-// The demo's output, its exit code, and that it leaves nothing behind.
-func TestDemo(t *testing.T) {
-	t.Parallel()
-	temporary := t.TempDir()
-	r := spawn(t, t.TempDir(), environment{"TMPDIR": temporary}, "demo")
-	if code := r.Wait(time.Minute); code != exitOK {
-		t.Errorf("exit code %d, want 0", code)
-	}
-	out := r.Stdout.String()
-	mention(t, out, "operation.completed", `operation.failed ("This list is at the maximum number of items")`,
-		"operation.expired (deadline)", "operation.unobservable (not_found)", "signature verified",
-		"refused it twice", "updated in place", "checks hold")
-	if strings.Contains(out, "\x1b") || strings.Contains(out, "MISSING") {
-		t.Errorf("in a pipe the demo prints\n%s", out)
-	}
-	if left, err := os.ReadDir(temporary); err != nil || len(left) > 0 {
-		t.Errorf("the demo leaves %v behind (%v)", left, err)
-	}
+// checkListedAsJSON holds relay keys list --json against the API's list, for the keys
+// of the tenant whose key is given: they differ in the tenant alone.
+func (s *system) checkListedAsJSON(t *testing.T, key, tenant string) {
+	t.Helper()
+	eventually(t, startLimit, "keys list --json is what the API shows", func() bool { // once all have noticed the keys' use
+		answer, err := s.server.client(key).ListKeysWithResponse(t.Context(), nil)
+		want(t, http.StatusOK, err, answer)
+		var shown struct{ Data []map[string]any }
+		if err := json.Unmarshal(answer.Body, &shown); err != nil {
+			t.Fatal(err)
+		}
+		var listed []map[string]any
+		for line := range strings.Lines(call(t.Context(), s.env, "keys", "list", "--json").stdout) {
+			var row map[string]any
+			if err := json.Unmarshal([]byte(line), &row); err != nil {
+				t.Fatal(err)
+			}
+			if row["tenant"] == tenant {
+				delete(row, "tenant")
+				listed = append(listed, row)
+			}
+		}
+		slices.Reverse(listed) // the API shows the newest first
+		return len(listed) == 2 && reflect.DeepEqual(listed, shown.Data)
+	})
 }
 
-// relay healthcheck asks the process whose settings it is given.
+// relay healthcheck asks the process whose settings it is given. Without Redis it is well, for
+// work goes on; without its database it is not.
 func TestHealthcheck(t *testing.T) {
 	t.Parallel()
-	redis := testenv.StartRedis(t)
-	s := startSeparate(t, newSurroundings(t), redis.URL, 1, "RELAY_METRICS_LISTEN", "127.0.0.1:0")
-	address := func(r *relay) string {
-		line, _ := r.Stderr.Find(`"msg":"metrics and health"`)
-		var up struct{ Listen string }
-		if err := json.Unmarshal([]byte(line), &up); err != nil {
-			t.Fatalf("%v in %q", err, line)
-		}
-		return up.Listen
-	}
+	redis, database := testenv.StartRedis(t), testenv.StartProxy(t, testenv.Postgres(t))
+	s := startSeparate(t, newSurroundings(t), redis.URL, 1, "RELAY_METRICS_LISTEN", "127.0.0.1:0", "RELAY_DATABASE_URL", database.URL)
 	check := func(env environment) int { return call(t.Context(), env, "healthcheck").code }
-	worker := environment{"RELAY_METRICS_LISTEN": address(s.workers[0])}
+	worker := environment{"RELAY_METRICS_LISTEN": s.workers[0].metricsAddress(t)}
 	ways := map[string]environment{
 		"the API":           {"RELAY_LISTEN": s.server.address},
-		"the API's metrics": {"RELAY_METRICS_LISTEN": address(s.server)},
+		"the API's metrics": {"RELAY_METRICS_LISTEN": s.server.metricsAddress(t)},
 		"the worker":        worker,
 	}
 	for name, env := range ways {
 		eventually(t, startLimit, name+" is ready", func() bool { return check(env) == exitOK })
 	}
 	redis.Kill()
-	for name, env := range ways {
-		eventually(t, startLimit, name+" is not ready without Redis", func() bool { return check(env) == exitError })
+	for _, address := range []string{s.server.address, s.server.metricsAddress(t), s.workers[0].metricsAddress(t)} {
+		eventually(t, startLimit, address+" is degraded without Redis", func() bool {
+			status, said := page(t, "http://"+address+"/readyz")
+			return status == http.StatusOK && strings.Contains(said, "degraded")
+		})
 	}
-	mention(t, call(t.Context(), worker, "healthcheck").stderr, "redis")
-	redis.Restart()
+	for name, env := range ways {
+		if code := check(env); code != exitOK {
+			t.Errorf("%s: exit code %d without Redis", name, code)
+		}
+	}
+	database.Refuse()
+	for name, env := range ways {
+		eventually(t, startLimit, name+" is not ready without its database", func() bool { return check(env) == exitError })
+	}
+	mention(t, call(t.Context(), worker, "healthcheck").stderr, "database")
+	database.Restore()
 	for name, env := range ways {
 		eventually(t, startLimit, name+" is ready again", func() bool { return check(env) == exitOK })
 	}

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,72 +15,62 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"oprelay/jobs"
+	"oprelay/jobs/cloudflare/simulator"
+	"oprelay/jobs/deliver"
+	"oprelay/jobs/source"
+	anysource "oprelay/jobs/source/simulator"
+	"oprelay/notifier/slacktest"
+	"oprelay/notifier/webhooktest"
 	"oprelay/storage"
 )
 
 const (
 	// demoLimit is when the demo gives up waiting for what should have arrived.
-	demoLimit = 30 * time.Second
-	demoLook  = 150 * time.Millisecond
+	demoLimit    = time.Minute
+	demoInterval = 150 * time.Millisecond
+
+	upstreamPath = "/client/v4"      // the simulator's
+	githubPath   = "/github"         // that of GitHub's stand-in
+	demoToken    = "xoxb-demo-token" //nolint:gosec // of the stand-in
 )
 
 func newDemo() *cobra.Command {
 	var keep bool
 	c := &cobra.Command{
 		Use: "demo", Args: cobra.NoArgs,
-		Short: "Show the whole relay at work, with nothing to install and nothing to set",
+		Short: "Show the whole relay at work, with nothing to install or set",
 		Long: `Runs the whole relay on a throwaway SQLite database and an embedded Redis, with
-stand-ins for Cloudflare and for Slack and two receivers that verify every
-signature with the Standard Webhooks library. It registers four watches, shows how
+stand-ins for Cloudflare, GitHub and Slack and two receivers that verify every
+signature with the Standard Webhooks library. It registers five watches, shows how
 they go on, and prints what arrived.
 
-Exit 0 only if every expected message arrived and verified. It takes about 15
+Exit 0 only if every expected message arrived and verified. It takes about 10
 seconds, leaves nothing behind, and sends nothing beyond this machine.`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return failed(runDemo(c.Context(), c.OutOrStdout(), c.ErrOrStderr(), keep))
+			return failed(runDemo(c.Context(), newDemoView(c.OutOrStdout(), c.ErrOrStderr()), keep))
 		},
 	}
-	c.Flags().BoolVar(&keep, "keep", false, "leave it running afterwards, until interrupted")
+	c.Flags().BoolVar(&keep, "keep", false, "leave it running afterwards, until interrupted, and print the console's address")
 	return c
 }
 
-// demoConfig is the relay's own configuration, quickened: an operation's end is
-// looked for every fraction of a second and a failed delivery tried again within
-// two.
-func demoConfig(dir string, s *stage) config {
-	return config{
-		listen:      "127.0.0.1:0",
-		databaseURL: "sqlite:" + filepath.Join(dir, "relay.db"),
-		redisURL:    embeddedRedis,
-
-		cloudflareURL: s.upstreamURL, slackURL: s.slackAPI,
-		pollMin: 400 * time.Millisecond, pollMax: 2 * time.Second, pollLag: 0.1,
-		pollBudget: storage.Budget{N: 120, Per: 5 * time.Minute}, egressBudget: storage.Budget{N: 180, Per: time.Second},
-		unobservableAfter: 5 * time.Second,
-
-		retrySchedule:   jobs.RetrySchedule{time.Second, 2 * time.Second, 3 * time.Second, 5 * time.Second},
-		deliveryTimeout: 5 * time.Second, disableAfter: time.Hour,
-		egressAllow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-		logFormat:   "text",
-	}
-}
-
 // runDemo is nil only if everything arrived and verified.
-func runDemo(ctx context.Context, out, logs io.Writer, keep bool) (err error) {
+func runDemo(ctx context.Context, v *demoView, keep bool) (err error) {
 	dir, err := os.MkdirTemp("", "relay-demo-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	set, err := raiseStage(ctx)
+	others, err := startStandIns(ctx)
 	if err != nil {
 		return err
 	}
-	defer set.close()
-	cfg := demoConfig(dir, set)
-	cfg.logLevel = demoLogLevel
-	relay, err := start(ctx, cfg, roles{api: true, worker: true}, newLogger(cfg, logs), io.Discard)
+	defer func() { err = errors.Join(err, others.server.Close()) }()
+	cfg := demoConfig(dir, others)
+	if err := cfg.loadSources(); err != nil {
+		return err
+	}
+	relay, err := start(ctx, cfg, roles{api: true, worker: true}, newLogger(cfg, v.logs), io.Discard)
 	if err != nil {
 		return err
 	}
@@ -86,23 +79,93 @@ func runDemo(ctx context.Context, out, logs io.Writer, keep bool) (err error) {
 		defer cancel()
 		err = errors.Join(err, relay.stop(stopCtx))
 	}()
-	p, err := rehearse(ctx, relay, set)
+	d, err := setUpDemo(ctx, relay, others)
 	if err != nil {
 		return err
 	}
-	v := newView(out)
-	v.opening(relay, set, p.scenes)
-	if err := p.run(ctx, v); err != nil {
+	v.begin(d.opening)
+	err = d.follow(ctx, v)
+	v.end()
+	if err != nil {
 		return err
 	}
-	report := p.report()
-	v.summary(report)
+	checks := d.checks()
+	v.summary(checks)
 	if keep {
-		v.kept(relay, p.key)
+		v.kept(d.invitation())
 		<-ctx.Done()
 	}
-	if !report.good() {
-		return fmt.Errorf("the demo failed: %d of %d checks did not hold", report.bad(), len(report.checks))
+	if n := failures(checks); n > 0 {
+		return fmt.Errorf("the demo failed: %d of %d checks did not hold", n, len(checks))
 	}
 	return nil
+}
+
+// demoConfig polls every fraction of a second and retries after a second.
+func demoConfig(dir string, others *standIns) config {
+	return config{
+		listen:      "127.0.0.1:0",
+		databaseURL: "sqlite:" + filepath.Join(dir, "relay.db"),
+		redisURL:    embeddedRedis,
+
+		cloudflareURL: others.url + upstreamPath, slackURL: others.url + slacktest.APIPath,
+		upstreamURLs: map[string]string{"github": others.url + githubPath},
+		pollMin:      400 * time.Millisecond, pollMax: 2 * time.Second, pollLag: 0.1,
+		pollBudget: storage.Budget{N: 120, Per: 5 * time.Minute}, egressBudget: storage.Budget{N: 180, Per: time.Second},
+		unobservableAfter: 5 * time.Second,
+
+		retrySchedule:   deliver.RetrySchedule{time.Second, 2 * time.Second, 3 * time.Second, 5 * time.Second},
+		deliveryTimeout: 5 * time.Second, disableAfter: time.Hour,
+		egressAllow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		logFormat:   "text", logLevel: slog.LevelError,
+	}
+}
+
+// standIns are what the relay has to do with, all on one HTTP server.
+type standIns struct {
+	url      string
+	upstream *simulator.Simulator  // at upstreamPath
+	github   *anysource.Simulator  // at githubPath; each run completes
+	slack    *slacktest.Server     // at slacktest.APIPath
+	steady   *webhooktest.Receiver // at /steady; accepts at once
+	flaky    *webhooktest.Receiver // at /flaky; refuses each event twice
+	server   *http.Server
+}
+
+// startStandIns serves them on a free loopback port until the server is closed.
+func startStandIns(ctx context.Context) (*standIns, error) {
+	upstream, err := simulator.New(simulator.Config{Default: &simulator.Plan{PendingFor: 2 * time.Second, RunningFor: 18 * time.Second}})
+	if err != nil {
+		return nil, err
+	}
+	definitions, err := source.Load(nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	github, err := anysource.New(anysource.Config{
+		Source: definitions.Source(demoRunSource), PendingFor: time.Second, RunningFor: 4 * time.Second,
+	})
+	if err != nil {
+		return nil, err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	s := &standIns{
+		url:      "http://" + listener.Addr().String(),
+		upstream: upstream, github: github,
+		slack:  slacktest.New(slacktest.Options{Token: demoToken}),
+		steady: webhooktest.New(), flaky: webhooktest.New(),
+		server: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second},
+	}
+	s.flaky.Respond(webhooktest.FirstAttempts(2, webhooktest.Answer{Status: http.StatusServiceUnavailable}))
+	mux.Handle(upstreamPath+"/", s.upstream)
+	mux.Handle(githubPath+"/", s.github)
+	mux.Handle(slacktest.APIPath, s.slack)
+	mux.Handle("/steady", s.steady)
+	mux.Handle("/flaky", s.flaky)
+	go func() { _ = s.server.Serve(listener) }()
+	return s, nil
 }

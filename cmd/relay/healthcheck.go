@@ -13,22 +13,21 @@ import (
 
 // newHealthcheck lets a container without a shell ask whether its process is
 // ready.
-func newHealthcheck(getenv func(string) string) *cobra.Command {
-	used := serverSettings()
+func newHealthcheck(env environment) *cobra.Command {
 	c := &cobra.Command{
 		Use: "healthcheck", Args: cobra.NoArgs,
-		Short: "Ask the relay on this machine whether it is ready: exit 0 if it is, else 1",
+		Short: "Ask the relay on this machine whether it is ready",
 		Long: "Asks /readyz at RELAY_METRICS_LISTEN, or at RELAY_LISTEN if that is not set:\n" +
 			"exit 0 if the process is ready, else 1.",
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := load(c, getenv, used)
+			cfg, err := load(c, env, serverSettings)
 			if err != nil {
 				return err
 			}
 			return failed(checkHealth(c, cfg))
 		},
 	}
-	addSettings(c, used)
+	addSettings(c, serverSettings)
 	return c
 }
 

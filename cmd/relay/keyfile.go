@@ -12,9 +12,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/gofrs/flock"
+	"oprelay/storage/seal"
 
-	"oprelay/storage"
+	"github.com/gofrs/flock"
 )
 
 // keyFile is where the encryption keys are when no setting gives them.
@@ -25,9 +25,9 @@ const lockPause = 10 * time.Millisecond
 
 // openKeyring reads the encryption keys of the configuration or, for SQLite, of
 // the key file beside the database, which is made where there is none.
-func openKeyring(cfg config, log *slog.Logger) (*storage.Keyring, error) {
+func openKeyring(cfg config, log *slog.Logger) (*seal.Keyring, error) {
 	if cfg.encryptionKeys != "" {
-		return storage.ParseKeyring(cfg.encryptionKeys)
+		return seal.ParseKeyring(cfg.encryptionKeys)
 	}
 	path := filepath.Join(filepath.Dir(strings.TrimPrefix(cfg.databaseURL, "sqlite:")), keyFile)
 	spec, err := readKeyFile(path)
@@ -38,7 +38,7 @@ func openKeyring(cfg config, log *slog.Logger) (*storage.Keyring, error) {
 		return nil, err
 	}
 	warnOfReaders(path, log)
-	return storage.ParseKeyring(spec)
+	return seal.ParseKeyring(spec)
 }
 
 // warnOfReaders does not refuse: a secret that a cluster mounts may have to be
@@ -57,7 +57,7 @@ func readKeyFile(path string) (spec string, err error) {
 		return "", fmt.Errorf("read the encryption keys: %w", err)
 	}
 	spec = strings.TrimSpace(string(text))
-	if _, err := storage.ParseKeyring(spec); err != nil {
+	if _, err := seal.ParseKeyring(spec); err != nil {
 		return "", fmt.Errorf("the key file %s: %w", path, err)
 	}
 	return spec, nil
@@ -65,17 +65,30 @@ func readKeyFile(path string) (spec string, err error) {
 
 // makeKeyFile refuses to make new keys for a database that exists: its secrets
 // could be opened by the lost keys only.
-func makeKeyFile(path string, cfg config, log *slog.Logger) (*storage.Keyring, error) {
-	if _, err := os.Stat(strings.TrimPrefix(cfg.databaseURL, "sqlite:")); err == nil {
-		return nil, fmt.Errorf("the database exists but its key file %s does not: restore it, or set RELAY_ENCRYPTION_KEYS", path)
+func makeKeyFile(path string, cfg config, log *slog.Logger) (*seal.Keyring, error) {
+	database := strings.TrimPrefix(cfg.databaseURL, "sqlite:")
+	if _, err := os.Stat(database); err == nil {
+		return nil, noKeyFile(database, path)
 	}
-	spec := storage.NewKey()
+	spec := seal.NewKey()
 	// Linked, so that a key that another process has made meanwhile is kept.
 	if err := writeAside(path, spec, func(temporary *os.File) error { return os.Link(temporary.Name(), path) }); err != nil {
 		return nil, fmt.Errorf("make the key file: %w", err)
 	}
 	log.Info("made a key file; back it up apart from the database: without it the stored secrets are lost", "path", path)
-	return storage.ParseKeyring(spec)
+	return seal.ParseKeyring(spec)
+}
+
+func noKeyFile(database, path string) error {
+	if info, err := os.Lstat(database); err == nil && info.Mode().Type() == fs.ModeSymlink {
+		target, err := filepath.EvalSymlinks(database)
+		if err != nil {
+			return fmt.Errorf("follow the link to the database: %w", err)
+		}
+		return fmt.Errorf("the database is a link to %s, and there is no key file %s beside the link: "+
+			"name the database itself with RELAY_DATABASE_URL, or link its key file there too", absolute(target), absolute(path))
+	}
+	return fmt.Errorf("the database exists but its key file %s does not: restore it, or set RELAY_ENCRYPTION_KEYS", absolute(path))
 }
 
 // addToKeyFile puts a new key before those of the file, and returns its id.
@@ -95,7 +108,7 @@ func addToKeyFile(ctx context.Context, path string) (id string, err error) {
 	if err != nil {
 		return "", err
 	}
-	fresh := storage.NewKey()
+	fresh := seal.NewKey()
 	err = writeAside(path, fresh+","+spec, func(temporary *os.File) error { return replaceKeyFile(path, temporary) })
 	if err != nil {
 		return "", fmt.Errorf("add a key to the key file: %w", err)

@@ -11,13 +11,13 @@ import (
 	"sync"
 	"testing"
 
-	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
 func TestNewEncryption(t *testing.T) {
 	t.Parallel()
 	made := call(t.Context(), nil, "keys", "new-encryption")
-	if _, err := storage.ParseKeyring(strings.TrimSpace(made.stdout)); err != nil || made.code != exitOK || made.stderr != "" {
+	if _, err := seal.ParseKeyring(strings.TrimSpace(made.stdout)); err != nil || made.code != exitOK || made.stderr != "" {
 		t.Errorf("%v: %+v", err, made)
 	}
 	file := filepath.Join(t.TempDir(), keyFile)
@@ -55,7 +55,7 @@ func TestNewEncryption(t *testing.T) {
 func newKeyFile(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), keyFile)
-	if err := os.WriteFile(file, []byte(storage.NewKey()+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(seal.NewKey()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file
@@ -83,7 +83,7 @@ func TestNewEncryptionAtTheSameTime(t *testing.T) {
 	}
 	added.Wait()
 	keys := readKeys(t, file)
-	if _, err := storage.ParseKeyring(keys); err != nil || strings.Count(keys, ",") != n || !strings.HasSuffix(keys, ","+first) {
+	if _, err := seal.ParseKeyring(keys); err != nil || strings.Count(keys, ",") != n || !strings.HasSuffix(keys, ","+first) {
 		t.Errorf("%d keys of %d are there (%v)", strings.Count(keys, ",")+1, n+1, err)
 	}
 	if info, err := os.Lstat(link); err != nil || info.Mode().Type() != fs.ModeSymlink {

@@ -14,16 +14,18 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"oprelay/api"
 	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
-// defaultTenant is whose the first key is.
+// defaultTenant owns the first key.
 const defaultTenant = "default"
 
 // createKey makes a key, and its tenant where there is none of that name.
 func createKey(
 	ctx context.Context, store *storage.Store, tenant, name string, scopes ...storage.Scope,
-) (storage.Tenant, storage.Secret, error) {
+) (storage.Tenant, seal.Secret, error) {
 	owner, err := store.EnsureTenant(ctx, tenant)
 	if err != nil {
 		return storage.Tenant{}, "", err
@@ -32,13 +34,13 @@ func createKey(
 	return owner, secret, err
 }
 
-func newKeys(getenv func(string) string) *cobra.Command {
+func newKeys(env environment) *cobra.Command {
 	return newGroup("keys", "Create, list and revoke API keys; change the encryption key",
-		newKeysCreate(getenv), newKeysList(getenv), newKeysRevoke(getenv),
-		newKeysNewEncryption(), newKeysRotateEncryption(getenv))
+		newKeysCreate(env), newKeysList(env), newKeysRevoke(env),
+		newKeysNewEncryption(), newKeysRotateEncryption(env))
 }
 
-func newKeysCreate(getenv func(string) string) *cobra.Command {
+func newKeysCreate(env environment) *cobra.Command {
 	var tenant, name string
 	var scopes []string
 	c := &cobra.Command{
@@ -47,12 +49,12 @@ func newKeysCreate(getenv func(string) string) *cobra.Command {
 		Long: "Creates an API key, and its tenant where there is none of that name. The key is\n" +
 			"printed once, alone on stdout; only its hash is kept.",
 		Example: "  relay keys create --tenant default --name deploys --scope write\n" +
-			"  export RELAY_API_KEY=$(relay keys create --tenant default --name me --scope admin)",
+			"  export RELAY_API_KEY=$(relay keys create --name me --scope admin)",
 		PreRunE: func(*cobra.Command, []string) error {
 			return errors.Join(checkName("--tenant", tenant), checkName("--name", name), checkScopes(scopes))
 		},
 	}
-	storeCommand(c, getenv, openMigrated, func(ctx context.Context, store *storage.Store, _ []string) error {
+	storeCommand(c, env, existing(openMigrated), func(ctx context.Context, store *storage.Store, _ []string) error {
 		granted := make([]storage.Scope, len(scopes))
 		for i, s := range scopes {
 			granted[i] = storage.Scope(s)
@@ -101,10 +103,10 @@ func checkScopes(scopes []string) error {
 	return errors.Join(faults...)
 }
 
-func newKeysList(getenv func(string) string) *cobra.Command {
+func newKeysList(env environment) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{Use: "list", Short: "List the API keys of all tenants", Args: cobra.NoArgs}
-	storeCommand(c, getenv, openMigrated, func(ctx context.Context, store *storage.Store, _ []string) error {
+	storeCommand(c, env, existing(openMigrated), func(ctx context.Context, store *storage.Store, _ []string) error {
 		keys, err := store.AllKeys(ctx)
 		if err != nil {
 			return err
@@ -128,14 +130,29 @@ func newKeysList(getenv func(string) string) *cobra.Command {
 func printKeysJSON(c *cobra.Command, keys []storage.Key) error {
 	out := json.NewEncoder(c.OutOrStdout())
 	for _, k := range keys {
-		if err := out.Encode(map[string]any{
-			"id": k.ID, "tenant": k.TenantName, "name": k.Name, "scopes": k.Scopes,
-			"created_at": timestamp(k.CreatedAt), "last_used_at": timestamp(k.LastUsedAt),
-		}); err != nil {
+		if err := out.Encode(shownKey(k)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tenantKey is a key as the API shows it, with its tenant, which the API need not name.
+type tenantKey struct {
+	api.Key
+
+	Tenant string `json:"tenant"`
+}
+
+func shownKey(k storage.Key) tenantKey {
+	shown := tenantKey{api.Key{ID: k.ID, Name: k.Name, Scopes: []api.Scope{}, CreatedAt: k.CreatedAt}, k.TenantName}
+	for _, s := range k.Scopes {
+		shown.Scopes = append(shown.Scopes, api.Scope(s))
+	}
+	if !k.LastUsedAt.IsZero() {
+		shown.LastUsedAt = &k.LastUsedAt
+	}
+	return shown
 }
 
 func joinScopes(scopes []storage.Scope) string {
@@ -153,9 +170,9 @@ func timestamp(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-func newKeysRevoke(getenv func(string) string) *cobra.Command {
+func newKeysRevoke(env environment) *cobra.Command {
 	c := &cobra.Command{Use: "revoke ID", Short: "Revoke an API key, from now on", Args: cobra.ExactArgs(1)}
-	return storeCommand(c, getenv, openMigrated, func(ctx context.Context, store *storage.Store, args []string) error {
+	return storeCommand(c, env, existing(openMigrated), func(ctx context.Context, store *storage.Store, args []string) error {
 		err := store.RevokeKey(ctx, "", args[0])
 		switch {
 		case errors.Is(err, storage.ErrNotFound) && strings.HasPrefix(args[0], "relay_"):

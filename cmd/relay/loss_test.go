@@ -47,7 +47,17 @@ func TestFlushedRedisLosesNothing(t *testing.T) {
 	ids = append(ids, s.operations(pending, simulator.Plan{RunningFor: 3 * time.Second})...)
 	s.watches(t, credential, s.webhook(t), ids[waiting:])
 
-	options, err := redis.ParseURL(server.URL)
+	flushAll(t, server.URL)
+	s.receiver.Respond(webhooktest.Always(webhooktest.Answer{}))
+
+	s.allAccepted(t, len(ids), time.Minute)
+	s.ended(t, ids)
+}
+
+// flushAll has the Redis at the URL forget everything.
+func flushAll(t *testing.T, url string) {
+	t.Helper()
+	options, err := redis.ParseURL(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,10 +66,6 @@ func TestFlushedRedisLosesNothing(t *testing.T) {
 	if err := flusher.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	s.receiver.Respond(webhooktest.Always(webhooktest.Answer{}))
-
-	s.allAccepted(t, len(ids), time.Minute)
-	s.ended(t, ids)
 }
 
 // operations makes as many of a kind known upstream.

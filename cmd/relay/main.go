@@ -18,31 +18,42 @@ import (
 	"go.opentelemetry.io/otel"
 )
 
-// The exit codes of every command.
+// The exit codes of every command; wait.go has those that tell how a watch ended.
 const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2 // the command line or the configuration is wrong; nothing was started
 )
 
-// collectAt is how much the heap has grown by, in percent, when garbage is collected.
-// A worker allocates much and keeps little: half of the collections are a tenth of its
-// processor time, for a fifth more memory at its most.
-const collectAt = 200
+// gcPercent is GOGC's default here. A worker allocates much and keeps little: half as
+// many collections save a tenth of its processor time, for a fifth more memory in a burst.
+// A memory limit instead would have a process that keeps more than it do nothing but collect.
+const gcPercent = 200
 
 func main() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectAt)
+		debug.SetGCPercent(gcPercent)
 	}
 	signal.Ignore(syscall.SIGPIPE)  // a reader that went away is an error of the write, so that deferred clean-up runs
 	redis.SetLogger(silence{})      // the relay logs an outage itself, once
 	otel.SetErrorHandler(silence{}) // and what becomes of its spans
 	otel.SetLogger(logr.Discard())
 	log.SetOutput(io.Discard) // net/http quotes there what a receiver sends unasked, which may be our own request
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
+	code := run(ctx, os.Args[1:], environmentOf(os.Environ()), os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
+}
+
+// stopSignals are those that stop the process once what is in flight has finished.
+// A process that nohup started with SIGHUP ignored goes on ignoring it. SIGQUIT is Go's:
+// it prints every goroutine's stack and ends the process at once.
+func stopSignals() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // silence takes what go-redis and OpenTelemetry would print on stderr, line by line.
@@ -54,19 +65,20 @@ func (silence) Handle(error) {}
 // Printf says nothing.
 func (silence) Printf(context.Context, string, ...any) {}
 
-// run is the program: args without its name, getenv for the configuration.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+// run is the program: args without its name, env for the configuration.
+func run(ctx context.Context, args []string, env environment, stdout, stderr io.Writer) int {
 	out := &checkedWriter{Writer: stdout}
-	root := newRoot(getenv)
+	root := newRoot(env, out, stderr)
 	root.SetArgs(args)
-	root.SetOut(out)
-	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err == nil && out.err != nil {
 		err = failed(fmt.Errorf("write the output: %w", out.err))
 	}
 	if err == nil {
 		return exitOK
+	}
+	if code := exitCodeError(0); errors.As(err, &code) {
+		return int(code)
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = failed(errors.New("interrupted"))
@@ -93,6 +105,11 @@ func (w *checkedWriter) Write(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// exitCodeError is the error of a command that has said all there is to say.
+type exitCodeError int
+
+func (c exitCodeError) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
 // failedError marks an error of a command that was called rightly. Every other
 // error is about the command line or the configuration.

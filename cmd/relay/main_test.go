@@ -40,9 +40,6 @@ func buildRelay(name string, arguments ...string) (path string, err error) {
 	return path, testenv.Build(path, arguments...)
 }
 
-// environment is what a relay under test has of it: nothing else gets through.
-type environment map[string]string
-
 // with is the environment with other values for some names.
 func (e environment) with(pairs ...string) environment {
 	both := maps.Clone(e)
@@ -64,7 +61,7 @@ func call(ctx context.Context, env environment, args ...string) answer {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	code := run(ctx, args, func(name string) string { return env[name] }, &stdout, &stderr)
+	code := run(ctx, args, env, &stdout, &stderr)
 	return answer{code, stdout.String(), stderr.String()}
 }
 

@@ -9,17 +9,17 @@ import (
 	"oprelay/storage"
 )
 
-func newMigrate(getenv func(string) string) *cobra.Command {
-	return newGroup("migrate", "Apply or show the database's migrations", newMigrateUp(getenv), newMigrateStatus(getenv))
+func newMigrate(env environment) *cobra.Command {
+	return newGroup("migrate", "Apply or show the database's migrations", newMigrateUp(env), newMigrateStatus(env))
 }
 
-func newMigrateUp(getenv func(string) string) *cobra.Command {
+func newMigrateUp(env environment) *cobra.Command {
 	c := &cobra.Command{
 		Use: "up", Short: "Apply the migrations that are pending", Args: cobra.NoArgs,
 		Long: "Applies the migrations that are pending. Two at once do no harm: one waits.\n" +
 			"Run it before a new version of relay api and relay worker starts.",
 	}
-	return storeCommand(c, getenv, openStore, func(ctx context.Context, store *storage.Store, _ []string) error {
+	return storeCommand(c, env, openStore, func(ctx context.Context, store *storage.Store, _ []string) error {
 		schema, err := store.MigrationStatus(ctx)
 		if err == nil && schema.Newer {
 			err = newerSchema(schema)
@@ -38,9 +38,9 @@ func newMigrateUp(getenv func(string) string) *cobra.Command {
 	})
 }
 
-func newMigrateStatus(getenv func(string) string) *cobra.Command {
+func newMigrateStatus(env environment) *cobra.Command {
 	c := &cobra.Command{Use: "status", Short: "Show the schema's version and what is pending", Args: cobra.NoArgs}
-	return storeCommand(c, getenv, openStore, func(ctx context.Context, store *storage.Store, _ []string) error {
+	return storeCommand(c, env, existing(openStore), func(ctx context.Context, store *storage.Store, _ []string) error {
 		schema, err := store.MigrationStatus(ctx)
 		if err != nil {
 			return err

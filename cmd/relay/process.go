@@ -19,9 +19,14 @@ import (
 	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"oprelay/api"
+	"oprelay/api/console"
 	"oprelay/api/ratelimit"
 	"oprelay/jobs"
-	"oprelay/jobs/cloudflare"
+	"oprelay/jobs/deliver"
+	"oprelay/jobs/loglimit"
+	"oprelay/jobs/poll"
+	"oprelay/jobs/source"
+	"oprelay/jobs/wake"
 	"oprelay/notifier"
 	"oprelay/notifier/egress"
 	"oprelay/storage"
@@ -33,7 +38,7 @@ type process struct {
 	log     *slog.Logger
 	store   *storage.Store
 	redis   redis.UniversalClient
-	waker   *jobs.Waker
+	waker   *wake.Waker
 	metrics *prometheus.Registry
 	tracer  oteltrace.Tracer // nil for no traces
 	// addr is where the API listens, "" without one.
@@ -48,6 +53,7 @@ type process struct {
 func start(ctx context.Context, cfg config, r roles, log *slog.Logger, stderr io.Writer) (*process, error) {
 	p := &process{cfg: cfg, log: log, metrics: prometheus.NewRegistry(), broken: make(chan error, 3)}
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	warnOfFewFiles(maxFiles(), log)
 	for _, step := range []func(context.Context) error{
 		func(ctx context.Context) error { return p.startTracing(ctx, r) },
 		p.claimFile,
@@ -84,13 +90,18 @@ func (p *process) stop(ctx context.Context) error {
 func (p *process) onStop(undo func(context.Context) error) { p.stops = append(p.stops, undo) }
 
 // claimFile makes this process the only relay on a SQLite database, until it ends
-// in whatever way.
+// in whatever way. The lock is beside the file that all links lead to: on the file itself it
+// would meet SQLite's own locks on some systems. A second name by a hard link is refused by storage.
 func (p *process) claimFile(context.Context) error {
 	path, ok := strings.CutPrefix(p.cfg.databaseURL, "sqlite:")
 	if !ok {
 		return nil
 	}
-	lock := flock.New(path + ".lock")
+	file, err := storage.SQLiteFile(path)
+	if err != nil {
+		return fmt.Errorf("claim the database: %w", err)
+	}
+	lock := flock.New(file + ".lock")
 	switch claimed, err := lock.TryLock(); {
 	case err != nil:
 		return fmt.Errorf("claim the database: %w", err)
@@ -106,6 +117,9 @@ func (p *process) openStore(ctx context.Context) (err error) {
 		return err
 	}
 	p.onStop(func(context.Context) error { return p.store.Close() })
+	ended := loglimit.NewEnded(p.log)
+	p.store.SetOnEnded(ended.Ended)
+	p.onStop(func(context.Context) error { ended.Flush(); return nil })
 	if err := p.store.CheckKeys(ctx); err != nil {
 		return err
 	}
@@ -139,21 +153,20 @@ func (p *process) firstKey(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(stderr, "\nThe API key of tenant %q, scope admin. It is shown only now:\n\n    %s\n\n", tenant.Name, string(secret))
-	return err
+	return printFirstKey(ctx, p.cfg, stderr, tenant.Name, string(secret))
 }
 
 func (p *process) openRedis(context.Context) error {
 	url := p.cfg.redisURL
 	if url == embeddedRedis {
-		embedded, err := jobs.StartEmbeddedRedis()
+		embedded, err := wake.StartEmbedded()
 		if err != nil {
 			return err
 		}
 		p.onStop(func(context.Context) error { embedded.Close(); return nil })
 		url = embedded.URL()
 	}
-	client, err := jobs.OpenRedis(url)
+	client, err := wake.Open(url)
 	if err != nil {
 		return err
 	}
@@ -166,7 +179,7 @@ func (p *process) startWaker(r roles) error {
 	p.waker = jobs.StartWaker(p.redis, p.log, p.store.Steady)
 	p.onStop(func(context.Context) error { p.waker.Stop(); return nil })
 	if !r.worker {
-		p.store.SetOnDue(p.waker.Wake)
+		p.store.SetOnDue(jobs.WakeBy(p.waker))
 	}
 	return nil
 }
@@ -176,33 +189,35 @@ func (p *process) startWorker(r roles) error {
 		return nil
 	}
 	cfg := p.cfg
-	messages := notifier.New(notifier.Config{
-		Version: version, Egress: egress.Policy{Allow: cfg.egressAllow}, SlackURL: cfg.slackURL, Now: wallClock(),
+	if p.grace() > usualStop {
+		p.log.Info("a stop may take longer than usual, as RELAY_DELIVERY_TIMEOUT may: have whatever stops the relay wait for it",
+			"stop_timeout", p.grace())
+	}
+	share := shareOf(maxFiles())
+	var messages *notifier.Client
+	var polls *source.Client
+	outOfFiles := freeing(func() { messages.Close() }, func() { polls.Close() })
+	messages = notifier.New(notifier.Config{
+		Version: version, Egress: egress.Policy{Allow: cfg.egressAllow}, SlackURL: cfg.slackURL, Timeout: cfg.deliveryTimeout,
+		MaxIdle: share, OutOfFiles: outOfFiles, Now: wallClock(),
 	})
+	polls = source.NewClient(source.Config{Version: version, MaxIdle: share, OutOfFiles: outOfFiles, Now: wallClock()})
 	var checkInterval time.Duration // the default
 	if cfg.redisURL == embeddedRedis {
 		checkInterval = jobs.EmbeddedCheckInterval
 	}
 	worker, err := jobs.StartWorker(jobs.Config{
-		Store:    p.store,
-		Source:   cloudflare.New(cloudflare.Config{BaseURL: cfg.cloudflareURL, Version: version, Now: wallClock()}),
-		Notifier: messages,
-		Redis:    p.redis,
-		Waker:    p.waker,
-		Poll: jobs.PollPolicy{
-			Lag: cfg.pollLag, Min: cfg.pollMin, Max: cfg.pollMax,
-			UnobservableAfter: cfg.unobservableAfter, LockOut: jobs.CloudflareLockOut,
-		},
-		Budget:        cfg.pollBudget,
-		EgressBudget:  cfg.egressBudget,
-		Retry:         cfg.retrySchedule,
-		Timeout:       cfg.deliveryTimeout,
-		DisableAfter:  cfg.disableAfter,
-		ConsoleURL:    cfg.consoleURL,
-		CheckInterval: checkInterval,
-		Logger:        p.log,
-		Metrics:       p.metrics,
-		Tracer:        p.tracer,
+		Store: p.store, Waker: p.waker, CheckInterval: checkInterval, Logger: p.log, Metrics: p.metrics,
+		Poller: poll.New(poll.Config{
+			Store: p.store, Client: polls, Sources: cfg.sources, Budget: cfg.pollBudget, Egress: cfg.egressBudget,
+			Policy: poll.Policy{Intervals: cfg.pollIntervals(), UnobservableAfter: cfg.unobservableAfter},
+			Logger: p.log, Metrics: p.metrics, Tracer: p.tracer,
+		}),
+		Deliverer: deliver.New(deliver.Config{
+			Store: p.store, Notifier: messages, Retry: cfg.retrySchedule, Timeout: cfg.deliveryTimeout,
+			DisableAfter: cfg.disableAfter, MaxInFlight: share, ConsoleURL: cfg.consoleURL,
+			Logger: p.log, Metrics: p.metrics, Tracer: p.tracer,
+		}),
 	})
 	if err != nil {
 		return err
@@ -217,12 +232,14 @@ func (p *process) startWorker(r roles) error {
 
 func (p *process) startAPI(ctx context.Context, r roles) error {
 	if !r.api {
+		p.followChanges(nil)
 		return nil
 	}
 	config := api.Config{
 		Store: p.store, Logger: p.log, Egress: egress.Policy{Allow: p.cfg.egressAllow},
 		Ready:   map[string]func(context.Context) error{"redis": p.redisReady},
 		Metrics: p.metrics, Tracer: p.tracer,
+		Sources: sources{p.cfg.sources}, Budgets: p.cfg.budgets(), Intervals: p.cfg.pollIntervals(),
 		Limits: api.Limits{
 			Counter: ratelimit.New(p.sharedRedis(), p.log, wallClock()),
 			Key:     p.cfg.apiRateLimit, WrongKeys: p.cfg.authFailureLimit, TrustedProxies: p.cfg.trustedProxies,
@@ -235,6 +252,12 @@ func (p *process) startAPI(ctx context.Context, r roles) error {
 	if err != nil {
 		return err
 	}
+	site, err := console.New(console.Config{API: server, Store: p.store, Logger: p.log, URL: p.cfg.consoleURL, Now: wallClock()})
+	if err != nil {
+		return err
+	}
+	server.Mount(site)
+	p.followChanges(server)
 	p.addr, err = p.listen(ctx, p.cfg.listen, server, server.Drain)
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,25 +14,28 @@ import (
 // what is in flight is cut off and left to be found again.
 const stopMargin = 5 * time.Second
 
+// usualStop is how long the files in deploy/ have a stop take before it is a kill.
+const usualStop = 45 * time.Second
+
 // roles are the parts of the relay that a process runs.
 type roles struct{ api, worker bool }
 
-func newServe(getenv func(string) string) *cobra.Command {
-	return newRole(getenv, roles{api: true, worker: true}, &cobra.Command{
+func newServe(env environment) *cobra.Command {
+	return newRole(env, roles{api: true, worker: true}, &cobra.Command{
 		Use: "serve", Short: "Run API and workers in one process, with nothing to install",
 		Long: `Runs the API and the workers in one process. With no settings at all it keeps its
 data in ./relay.db (SQLite) and an embedded Redis; a kill at any moment and a
 restart lose nothing. On its first start it makes a tenant "default" and an admin
 key, which it prints once, on stderr.
 
-On SIGTERM it takes no new work and stops when what is in flight has finished, at
-the latest after RELAY_DELIVERY_TIMEOUT plus 5 s.`,
-		Example: "  relay serve\n  relay serve --listen :8080 --database-url postgres://... --redis-url redis://...",
+On SIGTERM, SIGINT or SIGHUP it takes no new work and stops when what is in flight
+has finished, at the latest after RELAY_DELIVERY_TIMEOUT plus 5 s.`,
+		Example: "  relay serve\n  relay serve --database-url postgres://... --redis-url redis://...",
 	})
 }
 
-func newAPI(getenv func(string) string) *cobra.Command {
-	return newRole(getenv, roles{api: true}, &cobra.Command{
+func newAPI(env environment) *cobra.Command {
+	return newRole(env, roles{api: true}, &cobra.Command{
 		Use: "api", Short: "Run the API alone, on PostgreSQL and Redis",
 		Long: "Runs the API alone; any number of them share one PostgreSQL and one Redis with any\n" +
 			"number of relay worker. It refuses to start while migrations are pending: run\n" +
@@ -39,24 +43,23 @@ func newAPI(getenv func(string) string) *cobra.Command {
 	})
 }
 
-func newWorker(getenv func(string) string) *cobra.Command {
-	return newRole(getenv, roles{worker: true}, &cobra.Command{
+func newWorker(env environment) *cobra.Command {
+	return newRole(env, roles{worker: true}, &cobra.Command{
 		Use: "worker", Short: "Run the workers alone, on PostgreSQL and Redis",
 		Long: `Polls and delivers; any number of workers share one PostgreSQL and one Redis. It
 refuses to start while migrations are pending: run relay migrate up first. With
 RELAY_METRICS_LISTEN it answers /healthz, /readyz and /metrics there.
 
-On SIGTERM it takes no new work and stops when what is in flight has finished, at
-the latest after RELAY_DELIVERY_TIMEOUT plus 5 s; another worker takes over the rest.`,
+On SIGTERM, SIGINT or SIGHUP it takes no new work and stops when what is in flight
+has finished, at the latest after RELAY_DELIVERY_TIMEOUT plus 5 s; another worker takes over the rest.`,
 	})
 }
 
-func newRole(getenv func(string) string, r roles, c *cobra.Command) *cobra.Command {
+func newRole(env environment, r roles, c *cobra.Command) *cobra.Command {
 	c.Args = cobra.NoArgs
-	used := r.settings()
-	addSettings(c, used)
+	addSettings(c, r.settings)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := load(c, getenv, used)
+		cfg, err := load(c, env, r.settings)
 		if err != nil {
 			return err
 		}
@@ -79,26 +82,21 @@ func newRole(getenv func(string) string, r roles, c *cobra.Command) *cobra.Comma
 	return c
 }
 
-// settings are those that the roles use. The API needs the settings of the
-// deliveries for the addresses that destinations may have.
-func (r roles) settings() []setting {
-	used := serverSettings()
+// settings are those that the roles use. The API needs the settings of the deliveries
+// for the addresses that destinations may have, and of the polls to show budgets.
+func (r roles) settings(c *config) []setting {
+	used := serverSettings(c)
 	if r.api {
-		used = append(used, limitSettings()...)
+		used = append(used, limitSettings(c)...)
 	}
-	used = append(used, r.storeSettings()...)
-	used = append(used, deliverySettings()...)
-	if r.worker {
-		used = append(used, pollSettings()...)
-	}
-	used = append(used, logSettings()...)
-	return append(used, insightSettings()...)
+	return slices.Concat(used, r.storeSettings(c), deliverySettings(c), sourceSettings(c), pollSettings(c), logSettings(c),
+		insightSettings(c))
 }
 
-// storeSettings are, for the roles apart, without what only one process can use
-// that has the database and Redis to itself.
-func (r roles) storeSettings() []setting {
-	used := storeSettings()
+// storeSettings leave out SQLite and the embedded Redis for api and worker: only one
+// process can use them.
+func (r roles) storeSettings(c *config) []setting {
+	used := storeSettings(c)
 	if r.api && r.worker {
 		return used
 	}
@@ -116,12 +114,12 @@ func (r roles) storeSettings() []setting {
 }
 
 // shared refuses what is not for several processes.
-func shared(parse func(*config, string) error, serves func(string) bool) func(*config, string) error {
-	return func(c *config, v string) error {
+func shared(parse parser, serves func(string) bool) parser {
+	return func(v string) error {
 		if !serves(v) {
 			return errors.New("must name a server that all processes share; SQLite and the embedded Redis are for relay serve")
 		}
-		return parse(c, v)
+		return parse(v)
 	}
 }
 

@@ -12,15 +12,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
 const (
-	// resealPasses bounds how often all is gone over, while others go on sealing
+	// resealPasses limits the passes over all rows, while other processes still seal
 	// under another key.
 	resealPasses = 10
-	// progressEvery is after how many rows a pipe gets a line.
+	// progressEvery is the number of rows between two lines of progress in a pipe.
 	progressEvery = 10000
-	// mostNamed is how many rows are named of all that fail for one reason.
+	// mostNamed is how many rows are named for each reason. Without its key a whole
+	// database cannot be opened.
 	mostNamed = 3
 )
 
@@ -37,7 +39,7 @@ rotate-encryption then seals anew what is there.`,
 		Example: "  relay keys new-encryption\n  relay keys new-encryption --file relay.key",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !c.Flags().Changed("file") {
-				fmt.Fprintln(c.OutOrStdout(), storage.NewKey())
+				fmt.Fprintln(c.OutOrStdout(), seal.NewKey())
 				return nil
 			}
 			id, err := addToKeyFile(c.Context(), file)
@@ -53,7 +55,7 @@ rotate-encryption then seals anew what is there.`,
 	return c
 }
 
-func newKeysRotateEncryption(getenv func(string) string) *cobra.Command {
+func newKeysRotateEncryption(env environment) *cobra.Command {
 	var forget bool
 	c := &cobra.Command{
 		Use: "rotate-encryption", Args: cobra.NoArgs,
@@ -77,7 +79,7 @@ the list opens are erased, for when their key is lost for good: the relay starts
 again without it, and they can be deleted and made anew.`,
 		Example: "  relay keys rotate-encryption\n  RELAY_ENCRYPTION_KEYS=new:...,old:... relay keys rotate-encryption",
 	}
-	storeCommand(c, getenv, openMigrated, func(ctx context.Context, store *storage.Store, _ []string) error {
+	storeCommand(c, env, existing(openMigrated), func(ctx context.Context, store *storage.Store, _ []string) error {
 		r := rotation{store: store, forget: forget, out: c.OutOrStdout(), progress: c.ErrOrStderr(), named: map[storage.SealedRow]bool{}}
 		return r.run(ctx)
 	})
@@ -85,7 +87,7 @@ again without it, and they can be deleted and made anew.`,
 	return c
 }
 
-// rotation goes over what is sealed until a pass changes nothing.
+// rotation seals everything anew, in passes, until one changes nothing.
 type rotation struct {
 	store         *storage.Store
 	forget        bool
@@ -117,8 +119,8 @@ func (r *rotation) run(ctx context.Context) error {
 	return r.verdict(pass)
 }
 
-// note adds up a pass and names the first few rows that it could not open, for
-// each reason, which names the key. No row is named or counted again.
+// note adds up a pass and names the first rows that it could not open, for each reason
+// (which names the key). No row is named twice.
 func (r *rotation) note(n int, pass storage.ResealPass) {
 	r.resealed += pass.Resealed
 	r.forgotten += pass.Forgotten

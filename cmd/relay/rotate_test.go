@@ -13,6 +13,7 @@ import (
 	"oprelay/deploy/testenv"
 	"oprelay/jobs/cloudflare/simulator"
 	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
 // restartAll ends every process and starts it anew with the settings.
@@ -116,13 +117,13 @@ func rotateUnderTraffic(t *testing.T, s *system, env environment, add func() (ol
 // it, and can give it up.
 func TestLostEncryptionKey(t *testing.T) {
 	t.Parallel()
-	s := startEmbedded(t, newSurroundings(t), "RELAY_ENCRYPTION_KEYS", storage.NewKey())
+	s := startEmbedded(t, newSurroundings(t), "RELAY_ENCRYPTION_KEYS", seal.NewKey())
 	credential, destination := s.credential(t, "token"), s.webhook(t)
 	s.server.Stop()
 	id, value, _ := strings.Cut(s.env["RELAY_ENCRYPTION_KEYS"], ":")
-	_, other, _ := strings.Cut(storage.NewKey(), ":")
+	_, other, _ := strings.Cut(seal.NewKey(), ":")
 	env := s.env.with("RELAY_DATABASE_URL", "sqlite:"+filepath.Join(s.folder, "relay.db"))
-	for name, keys := range map[string]string{"lost": storage.NewKey(), "wrong": id + ":" + other} {
+	for name, keys := range map[string]string{"lost": seal.NewKey(), "wrong": id + ":" + other} {
 		env := env.with("RELAY_ENCRYPTION_KEYS", keys)
 		for command, refused := range map[string]answer{
 			"serve":  call(t.Context(), env, "serve"),
@@ -138,7 +139,7 @@ func TestLostEncryptionKey(t *testing.T) {
 			}
 		}
 	}
-	s.env = s.env.with("RELAY_ENCRYPTION_KEYS", storage.NewKey())
+	s.env = s.env.with("RELAY_ENCRYPTION_KEYS", seal.NewKey())
 	env["RELAY_ENCRYPTION_KEYS"] = s.env["RELAY_ENCRYPTION_KEYS"]
 	forgot := call(t.Context(), env, "keys", "rotate-encryption", "--forget-unopened")
 	if forgot.code != exitOK {
@@ -148,7 +149,7 @@ func TestLostEncryptionKey(t *testing.T) {
 	s.restart()
 	for path, err := range map[string]error{
 		"credential":  second(s.api.DeleteCredentialWithResponse(t.Context(), credential)),
-		"destination": second(s.api.DeleteDestinationWithResponse(t.Context(), destination)),
+		"destination": second(s.api.DeleteDestinationWithResponse(t.Context(), destination, nil)),
 	} {
 		if err != nil {
 			t.Errorf("delete the %s: %v", path, err)

@@ -14,7 +14,7 @@ import (
 
 	"oprelay/deploy/testenv"
 	"oprelay/notifier/slacktest"
-	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
 // Everything is done with every secret, well and badly, and then nothing that the
@@ -87,7 +87,7 @@ func startGuarded(t *testing.T, h *hunt, world *hostile) (*system, guarded) {
 	stores.redis = testenv.StartRedis(t, "--requirepass", password)
 	stores.redisURL = withPassword(stores.redis.URL, "", password)
 	stores.said = listen(t, stores.redis.URL, password)
-	key := storage.NewKey()
+	key := seal.NewKey()
 	_, sealing, _ := strings.Cut(key, ":")
 	h.addKey("the encryption key", sealing)
 	s := startSeparate(t, newSurroundings(t), stores.redisURL, 1, append(hostileSettings(t, h, world),

@@ -7,91 +7,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"oprelay/deploy/testenv"
-	"oprelay/storage"
+	"oprelay/storage/seal"
 )
-
-// Everything that is wrong with the configuration is named at once, what is secret
-// is not quoted, and nothing is started.
-func TestEveryFaultOfTheConfigurationIsNamed(t *testing.T) {
-	t.Parallel()
-	wrong := environment{
-		"RELAY_LISTEN": "nowhere", "RELAY_METRICS_LISTEN": "nowhere:x",
-		"RELAY_DATABASE_URL": "mysql://me:pa55word@db/relay", "RELAY_REDIS_URL": "http://:pa55word@cache",
-		"RELAY_ENCRYPTION_KEYS": "k1:pa55word", "RELAY_CLOUDFLARE_URL": "ftp://example.com",
-		"RELAY_POLL_MIN": "-1s", "RELAY_POLL_MAX": "soon", "RELAY_POLL_LAG": "2",
-		"RELAY_POLL_BUDGET": "120", "RELAY_POLL_EGRESS_BUDGET": "0/1s", "RELAY_UNOBSERVABLE_AFTER": "15",
-		"RELAY_RETRY_SCHEDULE": "5s,,1m", "RELAY_DELIVERY_TIMEOUT": "0s", "RELAY_DISABLE_AFTER": "5 days",
-		"RELAY_EGRESS_ALLOW": "10.0.0.1/99", "RELAY_CONSOLE_URL": "console", "RELAY_SLACK_URL": "slack.com",
-		"RELAY_DATABASE_MAX_CONNS": "3", "RELAY_API_RATE_LIMIT": "100/1500ms", "RELAY_AUTH_FAILURE_LIMIT": "0", "RELAY_TRUSTED_PROXIES": "10.0.0.1",
-		"RELAY_LOG_LEVEL": "loud", "RELAY_LOG_FORMAT": "xml",
-		"RELAY_TRACES_ENDPOINT": "collector:4318", "RELAY_TRACES_HEADERS": "x-api-key=x,pa55word", "RELAY_TRACES_SAMPLE": "1.5",
-		"RELAY_DEBUG_LISTEN": "6060",
-	}
-	names := strings.Fields(call(t.Context(), nil, "config", "variables").stdout)
-	if len(names) != len(wrong) {
-		t.Errorf("%d variables are known, %d are tested here", len(names), len(wrong))
-	}
-	refused := call(t.Context(), wrong, "serve")
-	if refused.code != exitUsage {
-		t.Errorf("exit code %d, want 2", refused.code)
-	}
-	mention(t, refused.stderr, names...)
-	if strings.Contains(refused.stderr, "pa55word") {
-		t.Errorf("a secret is quoted:\n%s", refused.stderr)
-	}
-}
-
-func TestConfigurationsThatDoNotGoTogether(t *testing.T) {
-	t.Parallel()
-	const postgres = "postgres://relay:pa55word@127.0.0.1:1/relay"
-	for _, c := range []struct {
-		name string
-		env  environment
-		args []string
-		says []string
-	}{
-		{"a flag is named as such", nil, []string{"serve", "--poll-min", "x"}, []string{"--poll-min"}},
-		{"a flag that is not one", nil, []string{"serve", "--poll-most", "1s"}, []string{"--poll-most", "relay serve --help"}},
-		{"no such command", nil, []string{"sevre"}, []string{"sevre", "serve"}},
-		{"an argument too many", nil, []string{"serve", "now"}, []string{"now"}},
-		{"the longest delay is the shorter", environment{"RELAY_POLL_MIN": "2m"}, []string{"serve"}, []string{"RELAY_POLL_MIN", "RELAY_POLL_MAX"}},
-		{"PostgreSQL without keys", environment{"RELAY_DATABASE_URL": postgres}, []string{"serve"}, []string{"RELAY_ENCRYPTION_KEYS", "openssl"}},
-		{"roles apart, embedded", nil, []string{"api"}, []string{"RELAY_DATABASE_URL", "RELAY_REDIS_URL", "relay serve"}},
-		{"workers apart, embedded", nil, []string{"worker"}, []string{"RELAY_DATABASE_URL", "RELAY_REDIS_URL", "relay serve"}},
-		{"a key without a name", nil, []string{"keys", "create"}, []string{"name"}},
-		{"a key with nothing", nil, []string{"keys", "create", "--tenant", "", "--name", "a\nb", "--scope", ""}, []string{"--tenant", "--name", "--scope"}},
-		{"no such subcommand", nil, []string{"migrate", "upp"}, []string{"upp", "relay migrate --help"}},
-		{"lists with faults", environment{"RELAY_EGRESS_ALLOW": "x,10.0.0.0/8,y", "RELAY_RETRY_SCHEDULE": "a,1s,b"}, []string{"serve"}, []string{`"x"`, `"y"`, `"a"`, `"b"`}},
-		{"a database that is none", environment{"RELAY_DATABASE_URL": "postgres://u:pa55word@:x/y"}, []string{"migrate", "up"}, []string{"RELAY_DATABASE_URL"}},
-		{"a header for traces that is none", environment{"RELAY_TRACES_HEADERS": "x key=pa55word,host=x"}, []string{"api"}, []string{`"x key"`, `"host"`}},
-		{"one address twice", environment{"RELAY_METRICS_LISTEN": "127.0.0.1:8080"}, []string{"serve"}, []string{"RELAY_METRICS_LISTEN", "127.0.0.1:8080"}},
-		{"a simulator with faults", nil, []string{"simulate", "--listen", "zz", "--end", "q", "--misbehave", "m"}, []string{"host:port", `"q"`, `"m"`}},
-		{"a scope that is none", nil, []string{"keys", "create", "--name", "n", "--scope", "root"}, []string{"root", "admin"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			refused := call(t.Context(), c.env, c.args...)
-			if refused.code != exitUsage || refused.stdout != "" {
-				t.Errorf("exit code %d, want 2; stdout %q", refused.code, refused.stdout)
-			}
-			mention(t, refused.stderr, c.says...)
-			if strings.Contains(refused.stderr, "pa55word") {
-				t.Errorf("a secret is quoted:\n%s", refused.stderr)
-			}
-		})
-	}
-}
 
 // The roles apart start on no schema but their own.
 func TestSchemaHasToFit(t *testing.T) {
 	t.Parallel()
 	env := environment{
 		"RELAY_DATABASE_URL": testenv.Postgres(t), "RELAY_REDIS_URL": testenv.Redis(t),
-		"RELAY_ENCRYPTION_KEYS": storage.NewKey(), "RELAY_LISTEN": "127.0.0.1:0",
+		"RELAY_ENCRYPTION_KEYS": seal.NewKey(), "RELAY_LISTEN": "127.0.0.1:0",
 	}
 	refuse := func(says ...string) {
 		t.Helper()
@@ -165,6 +94,62 @@ func TestFirstStartAndTheNext(t *testing.T) {
 	mention(t, lost.Stderr.String(), "relay.key", "restore it", "RELAY_ENCRYPTION_KEYS")
 }
 
+// By whichever name a second relay comes to the database, it is refused: two would send
+// everything twice.
+func TestDatabaseIsForOneRelayByAnyName(t *testing.T) {
+	t.Parallel()
+	s := startEmbedded(t, newSurroundings(t))
+	file, elsewhere := filepath.Join(s.folder, "relay.db"), t.TempDir()
+	beside := func(name string) string { return filepath.Join(s.folder, name) }
+	for name, way := range map[string]struct {
+		link func(from, to string) error
+		from string
+		to   string // the link, if there is one
+		path string // of the database, by this way
+		says string
+	}{
+		"an absolute path":               {path: file, says: "another relay serve uses"},
+		"a link to the file":             {os.Symlink, file, filepath.Join(elsewhere, "linked.db"), filepath.Join(elsewhere, "linked.db"), "another relay serve uses"},
+		"a relative link to the file":    {os.Symlink, "relay.db", beside("relative.db"), beside("relative.db"), "another relay serve uses"},
+		"a link to the folder":           {os.Symlink, s.folder, filepath.Join(elsewhere, "folder"), filepath.Join(elsewhere, "folder", "relay.db"), "another relay serve uses"},
+		"a hard link, which SQLite bars": {os.Link, file, beside("hard.db"), beside("hard.db"), "hard links"},
+	} {
+		if way.link != nil {
+			if err := way.link(way.from, way.to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		second := spawn(t, s.folder, s.env.with("RELAY_DATABASE_URL", "sqlite:"+way.path), "serve")
+		if code := second.Wait(startLimit); code != exitError {
+			t.Errorf("%s: exit code %d, want 1", name, code)
+		}
+		mention(t, second.Stderr.String(), way.says)
+		if way.to != "" {
+			if err := os.Remove(way.to); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// The first key is a line of the log's own form, whatever its level.
+func TestFirstKeyIsPrinted(t *testing.T) {
+	t.Parallel()
+	for format, form := range map[string]string{
+		"json": `\n\{[^\n]*"tenant":"default","scope":"admin","key":"relay_[A-Za-z0-9_-]{43}"\}\n`,
+		"text": `\n\nThe API key of tenant "default"[^\n]*\n\n    relay_[A-Za-z0-9_-]{43}\n\n`,
+	} {
+		env := environment{
+			"RELAY_DATABASE_URL": "sqlite:" + filepath.Join(t.TempDir(), "relay.db"), "RELAY_LISTEN": "192.0.2.1:1",
+			"RELAY_LOG_FORMAT": format, "RELAY_LOG_LEVEL": "error",
+		}
+		said := "\n" + call(t.Context(), env, "serve").stderr
+		if found := regexp.MustCompile(form).FindAllString(said, -1); len(found) != 1 {
+			t.Errorf("%s: want it once as %s in\n%s", format, form, said)
+		}
+	}
+}
+
 // A SQLite database is for one relay, and for the keys that sealed its secrets.
 func TestDatabaseIsForOneRelayAndItsKeys(t *testing.T) {
 	t.Parallel()
@@ -176,7 +161,7 @@ func TestDatabaseIsForOneRelayAndItsKeys(t *testing.T) {
 	}
 	mention(t, second.Stderr.String(), "another relay serve uses")
 	s.server.Stop()
-	foreign := spawn(t, s.folder, s.env.with("RELAY_ENCRYPTION_KEYS", storage.NewKey()), "serve")
+	foreign := spawn(t, s.folder, s.env.with("RELAY_ENCRYPTION_KEYS", seal.NewKey()), "serve")
 	if code := foreign.Wait(startLimit); code != exitError {
 		t.Errorf("exit code %d with keys that open nothing, want 1", code)
 	}
@@ -192,8 +177,11 @@ func TestOutputThatFails(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = unwritable.Close() })
 	env := environment{"RELAY_DATABASE_URL": "sqlite:" + filepath.Join(t.TempDir(), "relay.db")}
+	if made := call(t.Context(), env, "migrate", "up"); made.code != exitOK {
+		t.Fatalf("migrate up: %+v", made)
+	}
 	var stderr bytes.Buffer
-	code := run(t.Context(), []string{"keys", "create", "--name", "n"}, func(name string) string { return env[name] }, unwritable, &stderr)
+	code := run(t.Context(), []string{"keys", "create", "--name", "n"}, env, unwritable, &stderr)
 	if code != exitError || !strings.Contains(stderr.String(), "write the output") {
 		t.Errorf("exit code %d: %s", code, stderr.String())
 	}
@@ -224,7 +212,7 @@ func TestTwoRelaysInOneProgram(t *testing.T) {
 		codes[i] = make(chan int, 1)
 		go func() {
 			defer close(r.Ended)
-			codes[i] <- run(ctx, []string{"serve"}, func(name string) string { return env[name] }, r.Stderr, r.Stderr)
+			codes[i] <- run(ctx, []string{"serve"}, env, r.Stderr, r.Stderr)
 		}()
 		r.awaitUp(t, "serve")
 		relays[i] = r
@@ -239,6 +227,56 @@ func TestTwoRelaysInOneProgram(t *testing.T) {
 	for i := range codes {
 		if code := <-codes[i]; code != exitOK {
 			t.Errorf("exit code %d, want 0:\n%s", code, relays[i].Stderr)
+		}
+	}
+}
+
+// Only relay serve and relay migrate up make a database: the others, in the wrong
+// folder, would print keys that open nothing. What stands in its place is told.
+func TestNoOtherCommandMakesADatabase(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"keys", "create", "--name", "n"},
+		{"keys", "list"},
+		{"keys", "list", "--json"},
+		{"keys", "revoke", "key_01jd8p5kzve6wbdq8rfg0m3c7x"},
+		{"keys", "rotate-encryption"},
+		{"migrate", "status"},
+	} {
+		for name, tt := range map[string]struct {
+			place func(path string) error
+			says  string // with %s for the folder
+		}{
+			"no file":           {func(string) error { return nil }, "there is no database %s/relay.db: "},
+			"an empty file":     {func(path string) error { return os.WriteFile(path, nil, 0o600) }, "there is no database %s/relay.db: "},
+			"a link to no file": {func(path string) error { return os.Symlink(path+"-elsewhere", path) }, "there is no database %s/relay.db: "},
+			"a folder":          {func(path string) error { return os.Mkdir(path, 0o700) }, "%s/relay.db is a folder"},
+			"a link to a folder": {
+				func(path string) error { return os.Symlink(filepath.Dir(path), path) }, "%s/relay.db is a folder",
+			},
+			"a file without its keys": {
+				func(path string) error { return os.WriteFile(path, []byte("x"), 0o600) }, "key file %s/relay.key does not",
+			},
+			"a link to a file": {
+				func(path string) error { return os.Symlink(os.Args[0], path) }, "and there is no key file %s/relay.key beside the link",
+			},
+		} {
+			folder := t.TempDir()
+			path := filepath.Join(folder, "relay.db")
+			if err := tt.place(path); err != nil {
+				t.Fatal(err)
+			}
+			before, _ := os.ReadDir(folder)
+			env := environment{"RELAY_DATABASE_URL": "sqlite:" + path}
+			refused := call(t.Context(), env, args...)
+			if refused.code != exitError || refused.stdout != "" {
+				t.Errorf("%v on %s: exit code %d, want 1; stdout %q", args, name, refused.code, refused.stdout)
+			}
+			mention(t, refused.stderr, strings.ReplaceAll(tt.says, "%s", folder), "RELAY_")
+			after, err := os.ReadDir(folder)
+			if err != nil || len(after) != len(before) {
+				t.Errorf("%v on %s leaves %v (%v)", args, name, after, err)
+			}
 		}
 	}
 }

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
+	"os"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"oprelay/api/client"
+	"oprelay/deploy/testenv"
 	"oprelay/jobs/cloudflare/simulator"
 	"oprelay/notifier/webhooktest"
 )
@@ -67,6 +72,39 @@ func TestStopLetsADeliveryFinish(t *testing.T) {
 	if got := s.receiver.Arrivals(); len(got) != 1 {
 		t.Errorf("%d webhooks arrived after the restart", len(got))
 	}
+}
+
+// A closed terminal (SIGHUP) and Ctrl-C (SIGINT) stop the process as a service
+// manager does; what nohup protects goes on.
+func TestSignalsThatStop(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		s := startEmbedded(t, newSurroundings(t))
+		s.server.Signal(signal)
+		if code := s.server.Wait(startLimit); code != exitOK {
+			t.Errorf("%s: exit code %d, want 0", signal, code)
+		}
+		mention(t, s.server.Stderr.String(), `"msg":"stopping`, `"msg":"stopped"`)
+	}
+	path, err := relayBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{t: t, Program: testenv.StartProgram(t, "/bin/sh", t.TempDir(), newSurroundings(t).environment(),
+		"-c", `trap "" HUP; exec "$0" serve`, path)}
+	r.awaitUp(t, "serve")
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ignored uint64
+	for line := range strings.Lines(string(status)) {
+		_, _ = fmt.Sscanf(line, "SigIgn: %x", &ignored)
+	}
+	if ignored&(1<<(syscall.SIGHUP-1)) == 0 {
+		t.Error("SIGHUP is no longer ignored")
+	}
+	r.Stop()
 }
 
 // A receiver that never answers does not hold up the stop for longer than an

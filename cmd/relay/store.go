@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -19,12 +22,12 @@ type opener func(context.Context, config, *slog.Logger) (*storage.Store, error)
 // storeCommand gives c the settings of a command on the store alone, and runs
 // work on the store that open opens.
 func storeCommand(
-	c *cobra.Command, getenv func(string) string, open opener, work func(context.Context, *storage.Store, []string) error,
+	c *cobra.Command, env environment, open opener, work func(context.Context, *storage.Store, []string) error,
 ) *cobra.Command {
-	used := append(storeSettings(), logSettings()...)
+	used := func(cfg *config) []setting { return append(storeSettings(cfg), logSettings(cfg)...) }
 	addSettings(c, used)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		cfg, err := load(c, getenv, used)
+		cfg, err := load(c, env, used)
 		if err != nil {
 			return err
 		}
@@ -37,8 +40,44 @@ func storeCommand(
 	return c
 }
 
+// existing refuses a database that is not there: a command that is run in the wrong
+// folder must not make another one, whose API keys no relay knows.
+func existing(open opener) opener {
+	return func(ctx context.Context, cfg config, log *slog.Logger) (*storage.Store, error) {
+		path, ok := strings.CutPrefix(cfg.databaseURL, "sqlite:")
+		if !ok {
+			return open(ctx, cfg, log)
+		}
+		switch file, err := os.Stat(path); {
+		case errors.Is(err, fs.ErrNotExist), err == nil && file.Size() == 0 && !file.IsDir():
+			return nil, noDatabase(path)
+		case err != nil:
+			return nil, fmt.Errorf("find the database: %w", err)
+		}
+		return open(ctx, cfg, log)
+	}
+}
+
+func noDatabase(path string) error {
+	return fmt.Errorf("there is no database %s: run this in the folder of relay serve, or set RELAY_DATABASE_URL as it has it "+
+		"(relay serve makes a new one, and so does relay migrate up)", absolute(path))
+}
+
+// absolute is the path in a form that also works from another folder.
+func absolute(path string) string {
+	if full, err := filepath.Abs(path); err == nil {
+		return full
+	}
+	return path
+}
+
 // openStore opens the database as it is, without migrating it.
 func openStore(ctx context.Context, cfg config, log *slog.Logger) (*storage.Store, error) {
+	if path, ok := strings.CutPrefix(cfg.databaseURL, "sqlite:"); ok {
+		if file, err := os.Stat(path); err == nil && file.IsDir() {
+			return nil, fmt.Errorf("the database %s is a folder: name a file in it with RELAY_DATABASE_URL", absolute(path))
+		}
+	}
 	keys, err := openKeyring(cfg, log)
 	if err != nil {
 		return nil, err
@@ -50,8 +89,8 @@ func openStore(ctx context.Context, cfg config, log *slog.Logger) (*storage.Stor
 	})
 }
 
-// openMigrated opens the database and refuses one whose schema is not this
-// program's. A SQLite database belongs to this process alone, so it is migrated.
+// openMigrated opens the database and refuses one whose schema is not this program's,
+// or lacks a part of it. SQLite is migrated first: it belongs to this process alone.
 func openMigrated(ctx context.Context, cfg config, log *slog.Logger) (*storage.Store, error) {
 	store, err := openStore(ctx, cfg, log)
 	if err != nil {
@@ -71,15 +110,18 @@ func checkSchema(ctx context.Context, store *storage.Store, log *slog.Logger) er
 	case schema.Newer:
 		return newerSchema(schema)
 	case len(schema.Pending) == 0:
-		return nil
+		return store.CheckSchema(ctx)
 	case store.Backend() != "sqlite":
 		return fmt.Errorf("%d migrations are pending (%s): run relay migrate up first", len(schema.Pending), strings.Join(schema.Pending, ", "))
 	}
 	applied, err := store.Migrate(ctx)
-	if err == nil && schema.Current > 0 {
+	if err != nil {
+		return err
+	}
+	if schema.Current > 0 {
 		log.Info("the database was migrated", "applied", applied)
 	}
-	return err
+	return store.CheckSchema(ctx)
 }
 
 func newerSchema(schema storage.Migrations) error {

@@ -39,6 +39,23 @@ func spawn(t *testing.T, folder string, env environment, args ...string) *relay 
 	return &relay{Program: testenv.StartProgram(t, path, folder, env, args...), t: t}
 }
 
+// spawnOn starts the program in front of a person: all that it prints is on the terminal.
+func spawnOn(t *testing.T, screen *terminal, env environment, args ...string) *relay {
+	t.Helper()
+	return spawnInShell(t, env, ">"+screen.tty.Name()+" 2>&1", args...)
+}
+
+// spawnInShell starts the program with its output redirected.
+func spawnInShell(t *testing.T, env environment, redirection string, args ...string) *relay {
+	t.Helper()
+	path, err := relayBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args = append([]string{"-c", `exec "$0" "$@" ` + redirection, path}, args...)
+	return &relay{Program: testenv.StartProgram(t, "/bin/sh", t.TempDir(), env, args...), t: t}
+}
+
 // startRelay starts a role of the program (serve, api, worker) in the folder and
 // returns when it is up.
 func startRelay(t *testing.T, folder string, env environment, role string) *relay {
@@ -64,8 +81,10 @@ func (r *relay) awaitUp(t *testing.T, role string) {
 
 // firstKey is the key that a first start prints, "" on any other.
 func (r *relay) firstKey() string {
-	line, _ := r.Stderr.Find("    relay_")
-	return line
+	line, _ := r.Stderr.Find(`"key":"relay_`)
+	var printed struct{ Key string }
+	_ = json.Unmarshal([]byte(line), &printed)
+	return printed.Key
 }
 
 // client is the generated client with the key.

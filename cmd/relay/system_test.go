@@ -8,7 +8,7 @@ import (
 
 	"oprelay/api/client"
 	"oprelay/deploy/testenv"
-	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
 // system is a running relay, in one process or in several.
@@ -41,7 +41,7 @@ func startEmbedded(t *testing.T, around *surroundings, settings ...string) *syst
 func startSeparate(t *testing.T, around *surroundings, redisURL string, workers int, settings ...string) *system {
 	t.Helper()
 	s := &system{surroundings: around, t: t, folder: t.TempDir(), env: around.environment().with(
-		"RELAY_DATABASE_URL", testenv.Postgres(t), "RELAY_REDIS_URL", redisURL, "RELAY_ENCRYPTION_KEYS", storage.NewKey(),
+		"RELAY_DATABASE_URL", testenv.Postgres(t), "RELAY_REDIS_URL", redisURL, "RELAY_ENCRYPTION_KEYS", seal.NewKey(),
 	).with(settings...)}
 	if done := call(t.Context(), s.env, "migrate", "up"); done.code != exitOK {
 		t.Fatalf("migrate up: %+v", done)
@@ -122,7 +122,7 @@ func (s *system) webhook(t *testing.T) string {
 
 func (s *system) watch(t *testing.T, w client.NewWatch) client.Watch {
 	t.Helper()
-	w.AccountID = testAccount
+	w.AccountID = new(testAccount)
 	made, err := s.api.CreateWatchWithResponse(t.Context(), nil, w)
 	want(t, http.StatusCreated, err, made)
 	return *made.JSON201
@@ -134,7 +134,7 @@ func (s *system) watches(t *testing.T, credentialID, destinationID string, opera
 	var body client.NewWatches
 	for _, id := range operationIDs {
 		body.Watches = append(body.Watches, client.NewWatch{
-			AccountID: testAccount, OperationID: id, CredentialID: credentialID, DestinationIds: []string{destinationID},
+			AccountID: new(testAccount), OperationID: id, CredentialID: credentialID, DestinationIds: []string{destinationID},
 		})
 	}
 	made, err := s.api.CreateWatchesWithResponse(t.Context(), nil, body)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
@@ -14,6 +13,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	oteltrace "go.opentelemetry.io/otel/trace"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -21,15 +21,14 @@ const (
 	// stop waits for the last spans.
 	exportTimeout = 5 * time.Second
 	flushTimeout  = 2 * time.Second
-	// complainEvery is how often a collector that takes no spans is complained of.
-	complainEvery = time.Minute
-	// attributeMost cuts what a span may quote, in characters.
+	// exportWarnEvery is the shortest time between two warnings that the collector fails.
+	exportWarnEvery = time.Minute
+	// attributeMost is how many characters of a value a span quotes.
 	attributeMost = 1 << 10
 )
 
-// startTracing gives the roles a tracer if there is a collector. Spans wait in a
-// bounded queue, apart from the work that they tell of: when the collector is slow
-// or away they are dropped, and nothing else happens.
+// startTracing makes a tracer if there is a collector. Spans wait in a bounded queue of
+// their own: when the collector is slow or away they are dropped, and work goes on.
 func (p *process) startTracing(ctx context.Context, r roles) error {
 	if p.cfg.tracesEndpoint == "" {
 		return nil
@@ -46,7 +45,9 @@ func (p *process) startTracing(ctx context.Context, r roles) error {
 	limits := sdktrace.NewSpanLimits()
 	limits.AttributeValueLengthLimit = attributeMost
 	provider := sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(&spanExporter{SpanExporter: exporter, log: p.log}),
+		sdktrace.WithBatcher(&spanExporter{
+			SpanExporter: exporter, log: p.log, warnings: rate.Sometimes{Interval: exportWarnEvery},
+		}),
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(p.cfg.tracesSample))),
 		sdktrace.WithRawSpanLimits(limits),
 		sdktrace.WithResource(resource.NewWithAttributes(semconv.SchemaURL,
@@ -75,35 +76,24 @@ func (r roles) serviceName() string {
 	return "relay"
 }
 
-// spanExporter tells of a failure itself, now and then, where the SDK would tell
-// all programs in the process of each.
+// spanExporter logs failures itself, now and then. The SDK would hand each of them to
+// one handler for the whole process.
 type spanExporter struct {
 	sdktrace.SpanExporter
 
-	log *slog.Logger
-
-	mu    sync.Mutex
-	quiet time.Time // until when a failure is not worth a line
+	log      *slog.Logger
+	warnings rate.Sometimes
 }
 
 // ExportSpans sends spans to the collector. What it does not take is lost.
 func (e *spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
-	if err := e.SpanExporter.ExportSpans(ctx, spans); err != nil && e.worthALine() {
-		e.log.Warn("the collector of traces takes no spans; they are lost, and nothing else is",
-			"spans", len(spans), "error", exportFailure(err), "silent_for", complainEvery)
+	if err := e.SpanExporter.ExportSpans(ctx, spans); err != nil {
+		e.warnings.Do(func() {
+			e.log.Warn("the collector of traces takes no spans; they are lost, and nothing else is",
+				"spans", len(spans), "error", exportFailure(err), "silent_for", exportWarnEvery)
+		})
 	}
 	return nil
-}
-
-func (e *spanExporter) worthALine() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	now := time.Now()
-	if now.Before(e.quiet) {
-		return false
-	}
-	e.quiet = now.Add(complainEvery)
-	return true
 }
 
 // exportFailure is the exporter's error without the collector's answer, which may

@@ -27,7 +27,7 @@ const (
 func (s *system) traced(t *testing.T, traceparent string, arrivals int) []webhooktest.Arrival {
 	t.Helper()
 	w, err := s.api.CreateWatchWithResponse(t.Context(), nil, client.NewWatch{
-		AccountID: testAccount, OperationID: s.add(simulator.Plan{RunningFor: 500 * time.Millisecond}),
+		AccountID: new(testAccount), OperationID: s.add(simulator.Plan{RunningFor: 500 * time.Millisecond}),
 		CredentialID: s.credential(t, "token-"+newOperationID()), DestinationIds: []string{s.webhook(t)},
 	}, func(_ context.Context, r *http.Request) error {
 		if traceparent != "" {

@@ -1,6 +1,10 @@
 package chaos
 
 import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,6 +94,53 @@ func (e *episode) kill(p *process) {
 	connections := p.Freeze()
 	e.killed = append(e.killed, killing{at: time.Now(), connections: connections})
 	p.Kill()
+}
+
+// awaitReadiness waits until /readyz has the status and says so, and the metric agrees.
+func (e *episode) awaitReadiness(t *testing.T, status int, says string) {
+	t.Helper()
+	up := "relay_database_up 0"
+	if status == http.StatusOK {
+		up = "relay_database_up 1"
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		got, ready := e.page(ctx, "/readyz")
+		_, metrics := e.page(ctx, "/metrics")
+		if got == status && strings.Contains(ready, says) && strings.Contains(metrics, up) {
+			return
+		}
+		select {
+		case <-time.After(again):
+		case <-ctx.Done():
+			t.Fatalf("/readyz is %d, want %d with %q and %s:\n%s", got, status, says, up, ready)
+		}
+	}
+}
+
+// page is what the api shows to whoever has no key; 0 if it does not answer.
+func (e *episode) page(ctx context.Context, path string) (status int, text string) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.api.listen+path, nil)
+	if err != nil {
+		return 0, err.Error()
+	}
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	return response.StatusCode, string(body)
+}
+
+// reads checks that what needs no write goes on.
+func (e *episode) reads(t *testing.T) {
+	t.Helper()
+	page, err := e.client.ListWatchesWithResponse(t.Context(), nil)
+	if err != nil || page.JSON200 == nil {
+		t.Errorf("a list meanwhile: %v", err)
+	}
 }
 
 // await lets time pass: how long a fault lasts, never what a test waits for.

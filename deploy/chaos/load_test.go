@@ -155,7 +155,7 @@ func (l *load) newEntry(plan simulator.Plan) (*entry, client.NewWatch) {
 	if plan.End == simulator.EndFailed {
 		e.status, e.upstream = client.WatchStatusFailed, &plan.Error
 	}
-	watch := client.NewWatch{AccountID: account, OperationID: e.operation, CredentialID: l.credentials[mathrand.IntN(len(l.credentials))]}
+	watch := client.NewWatch{AccountID: new(account), OperationID: e.operation, CredentialID: l.credentials[mathrand.IntN(len(l.credentials))]}
 	paths := slices.Sorted(maps.Keys(l.destinations))
 	mathrand.Shuffle(len(paths), func(i, k int) { paths[i], paths[k] = paths[k], paths[i] })
 	if !l.everywhere {

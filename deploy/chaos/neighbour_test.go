@@ -129,7 +129,9 @@ func (r *rig) awaitExpiry(t *testing.T) {
 	look := time.NewTicker(again)
 	defer look.Stop()
 	for deadline := time.Now().Add(patience); ; <-look.C {
-		page, err := r.client.ListWatchesWithResponse(t.Context(), &client.ListWatchesParams{Status: new(client.WatchStatusExpired), Limit: new(1)})
+		page, err := r.client.ListWatchesWithResponse(t.Context(), &client.ListWatchesParams{
+			Status: &[]client.WatchStatus{client.WatchStatusExpired}, Limit: new(1),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,12 +1,13 @@
 package chaos
 
 import (
+	"net/http"
 	"testing"
 
 	"oprelay/deploy/testenv"
 )
 
-// PostgreSQL goes away, stands still, loses its connections, or cannot write.
+// PostgreSQL goes away, stands still, loses its connections, cannot write, or may not.
 // Registrations are answered 503 and take effect once when they are repeated.
 func TestPostgresFails(t *testing.T) {
 	t.Parallel()
@@ -49,8 +50,21 @@ func TestPostgresFails(t *testing.T) {
 			t.Helper()
 			testenv.Execute(t, server.URL, fillDisk)
 			await(t, theForm().spell)
+			e.awaitReadiness(t, http.StatusServiceUnavailable, "its disk is full")
+			e.reads(t)
 			testenv.Execute(t, server.URL, emptyDisk)
 			e.recovered()
+			e.awaitReadiness(t, http.StatusOK, "")
+		}},
+		{name: "PostgreSQL: only reads (default_transaction_read_only)", refuses: true, inject: func(t *testing.T, e *episode) {
+			t.Helper()
+			readOnly(t, server.URL, "on")
+			await(t, theForm().spell)
+			e.awaitReadiness(t, http.StatusServiceUnavailable, "only reads")
+			e.reads(t)
+			readOnly(t, server.URL, "off")
+			e.recovered()
+			e.awaitReadiness(t, http.StatusOK, "")
 		}},
 	} {
 		t.Run(f.name, func(t *testing.T) {
@@ -58,6 +72,13 @@ func TestPostgresFails(t *testing.T) {
 			r.endure(t, f)
 		})
 	}
+}
+
+// readOnly has transactions only read, those of connections that are open included.
+func readOnly(t *testing.T, url, state string) {
+	t.Helper()
+	testenv.Execute(t, url, "ALTER SYSTEM SET default_transaction_read_only = "+state)
+	testenv.Execute(t, url, "SELECT pg_reload_conf()")
 }
 
 // A full disk, as the program sees it: the error that PostgreSQL answers with

@@ -11,14 +11,14 @@ import (
 	"oprelay/deploy/testenv"
 )
 
-// memoryLimit is what a process of the relay may take, in MiB. With `make test` it
-// holds the race detector's shadow of its memory as well, so there it may be twice
-// as much: https://go.dev/doc/articles/race_detector#Runtime_Overheads
+// memoryLimit is what a process of the relay may take, in MiB. The race detector alone
+// takes 5 to 10 times the memory: https://go.dev/doc/articles/race_detector#Runtime_Overheads
 func memoryLimit() int {
-	if *long {
-		return 200
+	const limit = 200
+	if testenv.HasRaceDetector() {
+		return 5 * limit
 	}
-	return 400
+	return limit
 }
 
 // Receivers misbehave in every way, beside some that do not: each attempt is

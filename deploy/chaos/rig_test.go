@@ -17,7 +17,7 @@ import (
 	"oprelay/api/client"
 	"oprelay/deploy/testenv"
 	"oprelay/jobs/cloudflare/simulator"
-	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
 const (
@@ -47,7 +47,7 @@ func settings() map[string]string {
 		"RELAY_RETRY_SCHEDULE":     strings.Repeat("1s,", 200) + "1s",
 		"RELAY_DELIVERY_TIMEOUT":   deliveryTimeout.String(),
 		"RELAY_LOG_FORMAT":         "json",
-		"RELAY_ENCRYPTION_KEYS":    storage.NewKey(),
+		"RELAY_ENCRYPTION_KEYS":    seal.NewKey(),
 	}
 }
 
@@ -75,8 +75,8 @@ type process struct {
 	listen string
 }
 
-// newRig starts an api and workers on the servers, whose schema it makes, and
-// registers credentials and destinations. Pairs are settings, by name and value.
+// newRig starts an api and workers on the servers, whose schema it makes, or relay serve on an
+// SQLite file, and registers credentials and destinations. Pairs are settings, by name and value.
 func newRig(t *testing.T, databaseURL, redisURL string, workers int, pairs ...string) *rig {
 	t.Helper()
 	upstream, err := simulator.New(simulator.Config{Limit: simulator.Limit{Requests: -1}, KeepRequests: 100_000})
@@ -96,7 +96,11 @@ func newRig(t *testing.T, databaseURL, redisURL string, workers int, pairs ...st
 	}
 	r.run("migrate", "up")
 	key := strings.TrimSpace(r.run("keys", "create", "--tenant", "chaos", "--name", "chaos", "--scope", "admin"))
-	r.api = r.start("api")
+	role := "api"
+	if strings.HasPrefix(databaseURL, "sqlite:") {
+		role = "serve"
+	}
+	r.api = r.start(role)
 	r.env["RELAY_LISTEN"] = r.api.listen // the next api takes its place
 	r.connect(key)
 	for range workers {

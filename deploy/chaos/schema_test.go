@@ -26,6 +26,11 @@ func TestSchemaDoesNotFit(t *testing.T) {
 				"UPDATE goose_db_version SET version_id = -version_id WHERE version_id < 0",
 				"relay migrate up",
 			},
+			{ // as a migration that was edited leaves it
+				"ALTER INDEX operations_active RENAME TO edited",
+				"ALTER INDEX edited RENAME TO operations_active",
+				"lacks the unique index operations_active",
+			},
 		} {
 			testenv.Execute(t, database, schema.made)
 			for _, role := range []string{"api", "worker"} {

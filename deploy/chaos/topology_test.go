@@ -5,6 +5,7 @@ import (
 
 	"oprelay/deploy/testenv"
 	"oprelay/storage"
+	"oprelay/storage/seal"
 )
 
 // The master goes away in the middle of everything, and a replica takes its place:
@@ -108,7 +109,7 @@ func TestPgBouncerFails(t *testing.T) {
 // migrate migrates the database at once, which a pooler between would not allow.
 func migrate(t *testing.T, url string) {
 	t.Helper()
-	keys, err := storage.ParseKeyring(storage.NewKey())
+	keys, err := seal.ParseKeyring(seal.NewKey())
 	if err != nil {
 		t.Fatal(err)
 	}

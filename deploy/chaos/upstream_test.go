@@ -83,12 +83,12 @@ func TestUpstreamMisbehaves(t *testing.T) {
 
 // spoil has the upstream answer wrongly, and else unusually, and returns the ways in
 // which it is wrong. The first fault that is drawn for a request is taken, so each is
-// drawn from what those before have left. A 429 locks a credential out for minutes: it
-// is not among them.
+// drawn from what those before have left. What rests a credential for minutes is not among
+// them: a 429, and a quota that is used up.
 func (r *rig) spoil() (wrong []string) {
 	r.t.Helper()
 	for _, name := range simulator.Misbehaviours() {
-		if name != "rate_limited" && !slices.Contains(unusual(), name) {
+		if name != "rate_limited" && name != "ratelimit_exhausted" && !slices.Contains(unusual(), name) {
 			wrong = append(wrong, name)
 		}
 	}

@@ -2,13 +2,17 @@ package testenv
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,12 +29,17 @@ type Program struct {
 	cmd  *exec.Cmd
 }
 
+// HasRaceDetector reports whether the tests, and what Build builds for them, have it.
+func HasRaceDetector() bool {
+	info, _ := debug.ReadBuildInfo()
+	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
+
 // Build builds a command at the path, with the race detector if the tests have
 // it. Arguments are those of go build, the package last.
 func Build(path string, arguments ...string) error {
 	args := []string{"build", "-o", path}
-	info, _ := debug.ReadBuildInfo()
-	if info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+	if HasRaceDetector() {
 		args = append(args, "-race")
 	}
 	printed, err := exec.Command("go", append(args, arguments...)...).CombinedOutput() //nolint:noctx // outlives the test that began it
@@ -103,8 +112,14 @@ func (p *Program) PID() int { return p.cmd.Process.Pid }
 // Terminate asks the process to stop, as a service manager does.
 func (p *Program) Terminate() {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		p.t.Errorf("SIGTERM: %v", err)
+	p.Signal(syscall.SIGTERM)
+}
+
+// Signal sends the process a signal.
+func (p *Program) Signal(signal syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(signal); err != nil {
+		p.t.Errorf("%s: %v", signal, err)
 	}
 }
 
@@ -138,4 +153,144 @@ func (p *Program) Kill() {
 		p.t.Errorf("%s: kill: %v", p.name, err)
 	}
 	<-p.Ended
+}
+
+// Freeze stops the process where it is, for Kill to end it, and returns the local
+// addresses (host:port, as its peers see them) of its TCP connections over IPv4:
+// by them a server knows what this process had sent. It needs Linux's /proc.
+func (p *Program) Freeze() []string {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		p.t.Errorf("SIGSTOP: %v", err)
+		return nil
+	}
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(p.PID(), &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		p.t.Errorf("%s did not stop: %v, %v", p.name, status, err)
+		return nil
+	}
+	addresses, err := connections(p.PID())
+	if err != nil {
+		p.t.Error(err)
+	}
+	return addresses
+}
+
+// connections are the local addresses of the process's TCP connections.
+func connections(pid int) ([]string, error) {
+	inodes, err := socketInodes(pid)
+	if err != nil {
+		return nil, err
+	}
+	table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", pid))
+	if err != nil {
+		return nil, err
+	}
+	var addresses []string
+	for line := range strings.Lines(string(table)) {
+		fields := strings.Fields(line) // see proc_pid_net(5): local address, remote address, ..., inode
+		if len(fields) < 10 || !inodes[fields[9]] {
+			continue
+		}
+		address, err := parseAddress(fields[1])
+		if err != nil {
+			return nil, fmt.Errorf("/proc/%d/net/tcp: %q: %w", pid, fields[1], err)
+		}
+		addresses = append(addresses, address.String())
+	}
+	return addresses, nil
+}
+
+func socketInodes(pid int) (map[string]bool, error) {
+	folder := fmt.Sprintf("/proc/%d/fd", pid)
+	files, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	inodes := map[string]bool{}
+	for _, file := range files {
+		target, err := os.Readlink(folder + "/" + file.Name())
+		if err != nil {
+			return nil, err
+		}
+		if inode, ok := strings.CutPrefix(target, "socket:["); ok {
+			inodes[strings.TrimSuffix(inode, "]")] = true
+		}
+	}
+	return inodes, nil
+}
+
+// parseAddress reads an address as the kernel shows it: 0100007F:1F90, the host as
+// a number in the machine's order of bytes, here little-endian.
+func parseAddress(text string) (netip.AddrPort, error) {
+	host, port, _ := strings.Cut(text, ":")
+	bytes, err := hex.DecodeString(host)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	slices.Reverse(bytes)
+	ip, ok := netip.AddrFromSlice(bytes)
+	if !ok {
+		return netip.AddrPort{}, fmt.Errorf("%d bytes of host", len(bytes))
+	}
+	number, err := strconv.ParseUint(port, 16, 16)
+	return netip.AddrPortFrom(ip, uint16(number)), err
+}
+
+// Output is what a program has printed so far, and lets a test wait for a line
+// of it. It is safe for concurrent use.
+type Output struct {
+	mu      sync.Mutex
+	text    strings.Builder
+	changed chan struct{} // closed and replaced at every write
+}
+
+// NewOutput is one that nothing was printed to yet.
+func NewOutput() *Output { return &Output{changed: make(chan struct{})} }
+
+// Write implements io.Writer.
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Write(p)
+	close(o.changed)
+	o.changed = make(chan struct{})
+	return len(p), nil
+}
+
+// String is everything so far.
+func (o *Output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// Find is the first whole line that contains the text.
+func (o *Output) Find(text string) (line string, ok bool) {
+	for line := range strings.Lines(o.String()) {
+		if strings.Contains(line, text) && strings.HasSuffix(line, "\n") {
+			return strings.TrimSpace(line), true
+		}
+	}
+	return "", false
+}
+
+// Wait is Find as soon as there is such a line; false when ctx or the program
+// ends without.
+func (o *Output) Wait(ctx context.Context, text string, ended <-chan struct{}) (line string, ok bool) {
+	for {
+		o.mu.Lock()
+		changed := o.changed
+		o.mu.Unlock()
+		if line, ok := o.Find(text); ok {
+			return line, true
+		}
+		select {
+		case <-changed:
+		case <-ended:
+			return o.Find(text)
+		case <-ctx.Done():
+			return "", false
+		}
+	}
 }

@@ -38,6 +38,13 @@ func TestProxyCut(t *testing.T) {
 	dial(t, proxy).echoes("restored")
 }
 
+func TestProxyLead(t *testing.T) {
+	t.Parallel()
+	proxy := testenv.StartProxy(t, "echo://127.0.0.1:1/path") // where nobody is
+	proxy.Lead(echo(t))
+	dial(t, proxy).echoes("led")
+}
+
 func TestProxySilence(t *testing.T) {
 	t.Parallel()
 	proxy := testenv.StartProxy(t, echo(t))

@@ -57,34 +57,6 @@ func TestRedisSurvivesItsFaults(t *testing.T) {
 	}
 }
 
-// A logical database of a running server is given to one test at a time, empty.
-func TestRedisFromTheEnvironment(t *testing.T) {
-	server := testenv.StartRedis(t)
-	t.Setenv("RELAY_TEST_REDIS_URL", server.URL)
-	for round := range 2 {
-		t.Run("", func(t *testing.T) {
-			urls := map[string]bool{}
-			for range 15 {
-				u := testenv.Redis(t)
-				urls[u] = true
-				client := connect(t, u)
-				if n, err := client.DBSize(t.Context()).Result(); err != nil || n != 0 {
-					t.Errorf("round %d: %s holds %d keys (%v), want none", round, u, n, err)
-				}
-				if err := client.Set(t.Context(), "key", "value", 0).Err(); err != nil {
-					t.Error(err)
-				}
-			}
-			if len(urls) != 15 || urls[server.URL] {
-				t.Errorf("round %d: databases %v, want 15 and not the first", round, urls)
-			}
-		})
-	}
-	if n, err := connect(t, server.URL).DBSize(t.Context()).Result(); err != nil || n != 0 {
-		t.Errorf("%d claims left (%v), want none", n, err)
-	}
-}
-
 func TestPostgresIsPrivateAndEmptyAndGoes(t *testing.T) {
 	t.Parallel()
 	var urls [2]string

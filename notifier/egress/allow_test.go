@@ -27,7 +27,7 @@ func TestAllowOpensExactlyWhatItNames(t *testing.T) {
 	port, reached := listener(t)
 	for _, tt := range tests {
 		policy := Policy{Allow: []netip.Prefix{netip.MustParsePrefix(tt.allow)}}
-		transport := newTransport(policy, lyingResolver(t, "127.0.0.1"))
+		transport := NewTransport(policy, Dialing{Resolver: lyingResolver(t, "127.0.0.1")})
 		t.Cleanup(transport.CloseIdleConnections)
 		for _, host := range tt.inside {
 			before := reached.Load()

@@ -11,6 +11,12 @@ import (
 // lyingResolver is a resolver whose only server gives the same addresses for every name there is.
 func lyingResolver(t *testing.T, addrs ...string) *net.Resolver {
 	t.Helper()
+	return dnsServer(t, func(query []byte) []byte { return dnsAnswer(query, addrs) })
+}
+
+// dnsServer is a resolver whose only server answers so, and not at all where that is nothing.
+func dnsServer(t *testing.T, answer func(query []byte) []byte) *net.Resolver {
+	t.Helper()
 	var config net.ListenConfig
 	conn, err := config.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	if err != nil {
@@ -24,16 +30,34 @@ func lyingResolver(t *testing.T, addrs ...string) *net.Resolver {
 			if err != nil {
 				return
 			}
-			_, _ = conn.WriteTo(dnsAnswer(query[:n], addrs), from)
+			if reply := answer(query[:n]); len(reply) > 0 {
+				_, _ = conn.WriteTo(reply, from)
+			}
 		}
 	}()
+	return resolverAt(conn.LocalAddr().String())
+}
+
+func resolverAt(address string) *net.Resolver {
 	return &net.Resolver{
 		PreferGo: true,
 		Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var dialer net.Dialer
-			return dialer.DialContext(ctx, "udp", conn.LocalAddr().String())
+			return dialer.DialContext(ctx, "udp", address)
 		},
 	}
+}
+
+// closedResolver is a resolver at whose address nothing listens.
+func closedResolver(t *testing.T) *net.Resolver {
+	t.Helper()
+	var config net.ListenConfig
+	conn, err := config.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	return resolverAt(conn.LocalAddr().String())
 }
 
 // deadResolver is a resolver whose server cannot be reached.

@@ -14,7 +14,7 @@ import (
 
 func TestRefusalIsErrForbidden(t *testing.T) {
 	t.Parallel()
-	transport := NewTransport(Policy{})
+	transport := NewTransport(Policy{}, Dialing{})
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:9/", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func TestTransportLimits(t *testing.T) {
 		server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 		server.StartTLS()
 		t.Cleanup(server.Close)
-		if err := get(t, NewTransport(policy), server.URL); err == nil || !strings.Contains(err.Error(), "protocol version") {
+		if err := get(t, NewTransport(policy, Dialing{}), server.URL); err == nil || !strings.Contains(err.Error(), "protocol version") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -107,13 +107,13 @@ func TestTransportLimits(t *testing.T) {
 			w.Header().Set("X-Large", strings.Repeat("a", 2*maxHeaderBytes))
 		}))
 		t.Cleanup(server.Close)
-		if err := get(t, NewTransport(policy), server.URL); err == nil || !strings.Contains(err.Error(), "exceeded") {
+		if err := get(t, NewTransport(policy, Dialing{}), server.URL); err == nil || !strings.Contains(err.Error(), "exceeded") {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("no proxy, TLS 1.2", func(t *testing.T) {
 		t.Parallel()
-		for _, transport := range []*http.Transport{NewTransport(Policy{}), NewOperatorTransport()} {
+		for _, transport := range []*http.Transport{NewTransport(Policy{}, Dialing{}), NewOperatorTransport(Dialing{})} {
 			if transport.Proxy != nil || transport.TLSClientConfig.MinVersion != tls.VersionTLS12 {
 				t.Error("the transport takes a proxy or old TLS")
 			}
@@ -123,7 +123,7 @@ func TestTransportLimits(t *testing.T) {
 		t.Parallel()
 		server := httptest.NewServer(http.NotFoundHandler())
 		t.Cleanup(server.Close)
-		if err := get(t, NewOperatorTransport(), server.URL); err != nil {
+		if err := get(t, NewOperatorTransport(Dialing{}), server.URL); err != nil {
 			t.Error(err)
 		}
 	})

@@ -132,7 +132,7 @@ func refused(err error) bool {
 func TestNoForbiddenHostIsReached(t *testing.T) {
 	t.Parallel()
 	port, reached := listener(t)
-	transport := newTransport(Policy{}, lyingResolver(t, "127.0.0.1", "::1"))
+	transport := NewTransport(Policy{}, Dialing{Resolver: lyingResolver(t, "127.0.0.1", "::1")})
 	t.Cleanup(transport.CloseIdleConnections)
 	for _, host := range append(forbiddenHosts(), ownHosts(t)...) {
 		for _, scheme := range []string{"http://", "https://"} {

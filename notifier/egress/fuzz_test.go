@@ -18,7 +18,7 @@ var errNoNetwork = errors.New("nothing is dialed here")
 func dialsOf(t *testing.T, raw string, resolver *net.Resolver) []netip.Addr {
 	t.Helper()
 	var passed []netip.Addr
-	transport := transportOver(&net.Dialer{
+	transport := Dialing{}.over(&net.Dialer{
 		Resolver: resolver, FallbackDelay: -1, // one address after the other
 		ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
 			if target, err := netip.ParseAddrPort(address); err == nil && (Policy{}).checkDial(network, address) == nil {

@@ -20,7 +20,7 @@ func TestRebinding(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, inside := range [][]string{{"127.0.0.1"}, {"::1"}, {"::ffff:127.0.0.1"}, {"0.0.0.0"}, {"::"}, {"10.0.0.1", "127.0.0.1", "::1", "fd00::1"}} {
-		err := get(t, newTransport(Policy{}, lyingResolver(t, inside...)), url)
+		err := get(t, NewTransport(Policy{}, Dialing{Resolver: lyingResolver(t, inside...)}), url)
 		if !errors.Is(err, ErrForbidden) || reached.Load() != 0 {
 			t.Errorf("%v: got %v and %d connections", inside, err, reached.Load())
 		}
@@ -36,7 +36,7 @@ func TestMixedAnswers(t *testing.T) {
 		{"127.0.0.2", "127.0.0.1"}, {"127.0.0.1", "127.0.0.2"}, {"127.0.0.1", "::1", "127.0.0.3", "127.0.0.2", "10.0.0.1"},
 	} {
 		var dialed net.Addr
-		transport := newTransport(policy, lyingResolver(t, answers...))
+		transport := NewTransport(policy, Dialing{Resolver: lyingResolver(t, answers...)})
 		dial := transport.DialContext
 		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dial(ctx, network, address)
@@ -60,7 +60,7 @@ func TestPooledConnectionsAreNotShared(t *testing.T) {
 	t.Parallel()
 	port, reached := listener(t)
 	policy := Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}}
-	transport := newTransport(policy, lyingResolver(t, "127.0.0.2"))
+	transport := NewTransport(policy, Dialing{Resolver: lyingResolver(t, "127.0.0.2")})
 	if err := get(t, transport, "http://allowed.example.com:"+port+"/"); err != nil {
 		t.Fatal(err)
 	}
@@ -77,9 +77,9 @@ func TestNoProxyFromTheEnvironment(t *testing.T) {
 	t.Parallel()
 	if port := os.Getenv(asProxyTest); port != "" {
 		policy := Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
-		operator := NewOperatorTransport()
+		operator := NewOperatorTransport(Dialing{})
 		operator.DialContext = (&net.Dialer{Resolver: lyingResolver(t, "127.0.0.1")}).DialContext
-		for _, transport := range []*http.Transport{newTransport(policy, lyingResolver(t, "127.0.0.1")), operator} {
+		for _, transport := range []*http.Transport{NewTransport(policy, Dialing{Resolver: lyingResolver(t, "127.0.0.1")}), operator} {
 			for _, scheme := range []string{"http", "https"} {
 				_ = get(t, transport, scheme+"://name.example.com:"+port+"/") // counted where it arrives
 			}

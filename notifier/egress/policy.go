@@ -85,7 +85,8 @@ type forbiddenRange struct {
 
 // forbidden holds the whole of the IANA special-purpose registries for IPv4 and IPv6 (RFC 6890 and its updates),
 // what is globally reachable there too: anycast addresses lead to whatever is nearest. Ranges that carry an IPv4
-// address inside (6to4, NAT64, Teredo) are refused whole: a gateway would unwrap them.
+// address inside (6to4, NAT64, Teredo) are refused whole: a gateway would unwrap them. A NAT64 gateway with a prefix of
+// its own cannot be known from here: such a network has to filter by itself.
 //
 //nolint:gochecknoglobals // a constant that Go cannot declare as one
 var forbidden = []forbiddenRange{

@@ -20,7 +20,7 @@ const (
 	lookupTimeout  = 2 * time.Second
 )
 
-// howToOpen ends every message about an address, for whoever may change that.
+// howToOpen ends every message about an address, for people who may change that.
 const howToOpen = "destinations must be public; an operator can open a network with RELAY_EGRESS_ALLOW"
 
 // CheckURL says at registration whether raw can be a destination: an absolute http or https URL without

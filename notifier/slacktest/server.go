@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -158,6 +159,7 @@ func (s *Server) nextFailure() (Failure, bool) {
 
 func (f Failure) serve(w http.ResponseWriter, r *http.Request) {
 	if f.Hang {
+		_, _ = io.Copy(io.Discard, r.Body) // net/http notices that the sender is gone only after that
 		<-r.Context().Done()
 		return
 	}

@@ -64,7 +64,7 @@ func run(command []string) (code int, err error) {
 // when ctx does, and waits for it.
 func execute(ctx context.Context, command, environment []string) (int, error) {
 	c := exec.CommandContext(ctx, command[0], command[1:]...)
-	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
+	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) } // which gotestsum passes on
 	c.Stdin, c.Stdout, c.Stderr, c.Env = os.Stdin, os.Stdout, os.Stderr, environment
 	err := c.Run()
 	var exit *exec.ExitError

@@ -2,24 +2,12 @@ package simulator
 
 import (
 	"encoding/json"
-	"maps"
 	"math"
-	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
-)
 
-// ending is how the writing of an answer comes to its end.
-type ending int
-
-const (
-	ends ending = iota
-	hangs
-	neverEnds
-	breaksOff
-	resets
+	"oprelay/jobs/source/simulator"
 )
 
 type apiError struct {
@@ -50,7 +38,7 @@ type answer struct {
 	envelope envelope
 	raw      string // replaces the envelope if not empty
 	delay    time.Duration
-	ending   ending
+	ending   simulator.Ending
 	// spoiledBy is the misbehaviour's name, "" for an honest answer.
 	spoiledBy string
 }
@@ -95,23 +83,13 @@ func (a *answer) retryAfter(d time.Duration) *answer {
 
 // recordedStatus is 0 if no status line is ever sent.
 func (a *answer) recordedStatus() int {
-	if a.ending == hangs || a.ending == resets {
+	if a.ending == simulator.Hangs || a.ending == simulator.Resets {
 		return 0
 	}
 	return a.status
 }
 
 func (a *answer) write(w http.ResponseWriter, r *http.Request) {
-	if !pause(r, a.delay) {
-		return
-	}
-	if a.recordedStatus() == 0 {
-		if a.ending == hangs {
-			<-r.Context().Done()
-		}
-		disconnect(w)
-		return
-	}
 	body := []byte(a.raw)
 	if a.raw == "" {
 		var err error
@@ -120,55 +98,8 @@ func (a *answer) write(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	maps.Copy(w.Header(), a.header)
-	switch a.ending {
-	case breaksOff:
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		w.WriteHeader(a.status)
-		_, _ = w.Write(body[:len(body)/2])
-	case neverEnds:
-		w.WriteHeader(a.status)
-		writeForever(w, body[:len(body)/2])
-	default:
-		w.WriteHeader(a.status)
-		_, _ = w.Write(body)
-	}
-}
-
-// writeForever sends blanks after start until the client is gone.
-func writeForever(w http.ResponseWriter, start []byte) {
-	blanks := []byte(strings.Repeat(" ", 32<<10))
-	_, err := w.Write(start)
-	for err == nil {
-		_, err = w.Write(blanks)
-	}
-}
-
-// pause reports whether the client is still there after d.
-func pause(r *http.Request, d time.Duration) bool {
-	if d <= 0 {
-		return true
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-r.Context().Done():
-		return false
-	}
-}
-
-// disconnect drops the connection without an answer, over TCP by a reset.
-func disconnect(w http.ResponseWriter) {
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler) // the way to do it where connections are shared
-	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	_ = conn.Close()
+	response := simulator.Response{Status: a.status, Header: a.header, Body: body, Delay: a.delay, Ending: a.ending}
+	response.Write(w, r)
 }
 
 // seconds rounds up, as a wait must not end early.

@@ -136,6 +136,7 @@ type misbehaviourJSON struct {
 	For        duration `json:"for"`
 	Times      int      `json:"times"`
 	Status     int      `json:"status"`
+	Code       int      `json:"code"`
 	RetryAfter duration `json:"retry_after"`
 	Delay      duration `json:"delay"`
 	Location   string   `json:"location"`
@@ -157,6 +158,7 @@ func (m misbehaviourJSON) misbehaviour() Misbehaviour {
 		For:        time.Duration(m.For),
 		Times:      m.Times,
 		Status:     m.Status,
+		Code:       m.Code,
 		RetryAfter: time.Duration(m.RetryAfter),
 		Delay:      time.Duration(m.Delay),
 		Location:   m.Location,

@@ -48,6 +48,11 @@ func TestControlAPI(t *testing.T) {
 	if got := poll(t, sim, operation).Code; got != 530 {
 		t.Errorf("under the fault: %d", got)
 	}
+	do("DELETE", "/_sim/faults", "")
+	do("POST", "/_sim/faults", `{"name":"refusal","status":418,"code":9103}`)
+	if w := poll(t, sim, operation); w.Code != 418 || !strings.Contains(w.Body.String(), `"code":9103`) {
+		t.Errorf("a refusal: %s", dump(w))
+	}
 	if code, _ := do("DELETE", "/_sim/faults", ""); code != 204 || poll(t, sim, operation).Code != 200 {
 		t.Errorf("the fault stayed: %d", code)
 	}
@@ -68,7 +73,7 @@ func TestControlAPI(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &requests); err != nil {
 		t.Fatalf("%d %s: %v", code, body, err)
 	}
-	if requests.Total != 7 || requests.MaxInWindow != 1 || len(requests.Data) != 1 || requests.Data[0].Path != "/user" {
+	if requests.Total != 8 || requests.MaxInWindow != 1 || len(requests.Data) != 1 || requests.Data[0].Path != "/user" {
 		t.Errorf("requests: %s", body)
 	}
 }

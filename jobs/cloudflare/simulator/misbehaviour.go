@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/http"
 	"time"
+
+	"oprelay/jobs/source/simulator"
 )
 
 // misbehaviour is one way of spoiling an honest answer.
@@ -67,6 +69,13 @@ func misbehaviours() []misbehaviour {
 			*a = *failure(http.StatusBadRequest, 6003, "Invalid request headers").keep(a.header)
 			a.envelope.Errors[0].Chain = []apiError{{Code: 6111, Message: "Invalid format for Authorization header"}}
 		}},
+		{"blocked", "403 with an HTML page, as of a firewall before the API", func(_ Misbehaviour, a *answer) {
+			a.body(http.StatusForbidden, "text/html; charset=UTF-8", htmlPage)
+		}},
+		{"refusal", "the given status (default 400) with the given code (default 9106)", func(m Misbehaviour, a *answer) {
+			*a = *failure(cmp.Or(m.Status, http.StatusBadRequest), cmp.Or(m.Code, 9106),
+				"Missing X-Auth-Key, X-Auth-Email or Authorization headers").keep(a.header)
+		}},
 		{"not_found", "404; with for: unknown until then", func(_ Misbehaviour, a *answer) {
 			*a = *failure(http.StatusNotFound, 7003, "No route for the URI").keep(a.header)
 		}},
@@ -80,16 +89,19 @@ func misbehaviours() []misbehaviour {
 		{"slow", "honest after delay (default 5s)", func(m Misbehaviour, a *answer) {
 			a.delay = cmp.Or(m.Delay, 5*time.Second)
 		}},
-		{"hang", "no answer, for as long as the client waits", func(_ Misbehaviour, a *answer) { a.ending = hangs }},
-		{"endless", "a body without end", func(_ Misbehaviour, a *answer) { a.ending = neverEnds }},
-		{"truncated", "a body cut in the middle", func(_ Misbehaviour, a *answer) { a.ending = breaksOff }},
-		{"reset", "the connection is reset", func(_ Misbehaviour, a *answer) { a.ending = resets }},
+		{"hang", "no answer, for as long as the client waits", func(_ Misbehaviour, a *answer) { a.ending = simulator.Hangs }},
+		{"endless", "a body without end", func(_ Misbehaviour, a *answer) { a.ending = simulator.NeverEnds }},
+		{"truncated", "a body cut in the middle", func(_ Misbehaviour, a *answer) { a.ending = simulator.BreaksOff }},
+		{"reset", "the connection is reset", func(_ Misbehaviour, a *answer) { a.ending = simulator.Resets }},
 		{"ratelimit_missing", "honest, without ratelimit headers", func(_ Misbehaviour, a *answer) {
 			a.header.Del("Ratelimit")
 			a.header.Del("Ratelimit-Policy")
 		}},
 		{"ratelimit_constant", "honest, with ratelimit headers that never change", func(_ Misbehaviour, a *answer) {
 			a.header.Set("Ratelimit", `"default";r=1199;t=1`)
+		}},
+		{"ratelimit_exhausted", "honest, with ratelimit headers that say that nothing is left for an hour", func(_ Misbehaviour, a *answer) {
+			a.header.Set("Ratelimit", `"default";r=0;t=3600`)
 		}},
 	}
 }

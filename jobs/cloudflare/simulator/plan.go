@@ -39,8 +39,10 @@ type Misbehaviour struct {
 	For time.Duration
 	// Times ends it after that many requests; zero means never.
 	Times int
-	// Status is what "status" and "redirect" answer with (200 to 599).
+	// Status is what "status", "refusal" and "redirect" answer with (200 to 599).
 	Status int
+	// Code is the error code of "refusal".
+	Code int
 	// RetryAfter is sent along, in whole seconds, with any misbehaviour.
 	RetryAfter time.Duration
 	// Delay comes before any misbehaviour; "slow" is nothing else.
@@ -137,7 +139,7 @@ func (s *Simulator) checkMisbehaviour(m Misbehaviour) error {
 	if m.Status != 0 && (m.Status < 200 || m.Status > 599) {
 		return fmt.Errorf("misbehaviour %s: status %d is not between 200 and 599", m.Name, m.Status)
 	}
-	if m.For < 0 || m.Delay < 0 || m.RetryAfter < 0 || m.Times < 0 {
+	if m.For < 0 || m.Delay < 0 || m.RetryAfter < 0 || m.Times < 0 || m.Code < 0 {
 		return fmt.Errorf("misbehaviour %s: a duration or number is negative", m.Name)
 	}
 	return nil

@@ -149,7 +149,7 @@ func TestShapesAreTheSeeds(t *testing.T) {
 	sim, _ := newSimulator(t, simulator.Config{})
 	add(t, sim, operation, simulator.Plan{End: simulator.EndFailed})
 	for id, file := range map[string]string{operation: "seed-success.json", "unknown": "seed-failure.json"} {
-		want, err := os.ReadFile("../testdata/" + file)
+		want, err := os.ReadFile("../../source/testdata/" + file)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,85 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"oprelay/storage/sqldb"
+)
+
+// DeliveryFilter narrows a list of deliveries; an empty field does not.
+type DeliveryFilter struct {
+	TenantID      string // required
+	WatchID       string
+	DestinationID string
+	EventID       string
+	EventType     string
+	Status        string
+	CreatedAfter  time.Time
+	CreatedBefore time.Time
+}
+
+// eventOfWatch finds the one event of a watch, and by it the watch's deliveries.
+const eventOfWatch = `SELECT event_id FROM watches WHERE id = `
+
+// Deliveries lists the tenant's deliveries, newest first. What no index has is looked for in a
+// bounded number of rows: then a page may be short and yet have a Next.
+func (s *Store) Deliveries(ctx context.Context, f DeliveryFilter, page Page) (_ List[Delivery], err error) {
+	defer wrapf(&err, "list deliveries")
+	if f.DestinationID != "" {
+		// The index has all deliveries of a destination: how long it takes to find that none
+		// is this tenant's would tell how many another tenant has.
+		_, err := sqldb.One(ctx, s.reader(), sqldb.String, `SELECT id FROM destinations WHERE tenant_id = $1 AND id = $2`,
+			f.TenantID, f.DestinationID)
+		if errors.Is(err, ErrNotFound) {
+			return List[Delivery]{}, nil
+		}
+		if err != nil {
+			return List[Delivery]{}, err
+		}
+	}
+	query := sqldb.PageQuery[Delivery]{
+		Selection: selectDelivery + `WHERE TRUE`, Scan: s.db.scanDelivery, ID: deliveryID, IDColumn: "id",
+		Always: sqldb.Filter{Column: "tenant_id", Value: f.TenantID}, Bounds: createdBetween(prefixDelivery, f.CreatedAfter, f.CreatedBefore),
+	}
+	rest := f.useIndex(&query)
+	read := func(page Page) (List[Delivery], error) {
+		query.Page = page
+		return sqldb.ReadPage(ctx, s.reader(), query)
+	}
+	if rest == (DeliveryFilter{TenantID: f.TenantID}) {
+		return read(page)
+	}
+	return sqldb.SearchPage(page, read, rest.fits, deliveryID)
+}
+
+func deliveryID(d Delivery) string { return d.ID }
+
+// useIndex has a query use the index that leaves the fewest rows, and returns what of the
+// filter that does not see to. Few deliveries have not succeeded, where many have.
+func (f DeliveryFilter) useIndex(query *sqldb.PageQuery[Delivery]) DeliveryFilter {
+	rest := f
+	var by sqldb.Filter
+	switch {
+	case f.EventID != "":
+		by, rest.EventID = sqldb.Filter{Column: "event_id", Value: f.EventID}, ""
+	case f.WatchID != "":
+		by, rest.WatchID = sqldb.Filter{Column: "event_id", Value: f.WatchID, Query: eventOfWatch}, ""
+	case f.Status != "" && (f.DestinationID == "" || f.Status != DeliverySucceeded):
+		by, rest.Status = sqldb.Filter{Column: "status", Value: f.Status}, ""
+	default:
+		by, rest.DestinationID = sqldb.Filter{Column: "destination_id", Value: f.DestinationID}, ""
+	}
+	query.Filters = []sqldb.Filter{by}
+	return rest
+}
+
+func (f DeliveryFilter) fits(d Delivery) bool {
+	return (f.WatchID == "" || f.WatchID == d.WatchID) &&
+		(f.DestinationID == "" || f.DestinationID == d.DestinationID) &&
+		(f.EventID == "" || f.EventID == d.EventID) &&
+		(f.EventType == "" || f.EventType == d.EventType) &&
+		(f.Status == "" || f.Status == d.Status) &&
+		within(d.CreatedAt, f.CreatedAfter, f.CreatedBefore)
+}

@@ -1,0 +1,109 @@
+package sqldb
+
+import (
+	"bytes"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Row is a row of a query: *sql.Rows or pgx.Rows.
+type Row interface{ Scan(into ...any) error }
+
+// Int reads a row of one number.
+func Int(row Row) (int64, error) {
+	var n int64
+	err := row.Scan(&n)
+	return n, err
+}
+
+// String reads a row of one text.
+func String(row Row) (string, error) {
+	var text string
+	err := row.Scan(&text)
+	return text, err
+}
+
+// Micros is how a time is written: microseconds since the epoch, NULL for the zero time.
+func Micros(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	micros := t.UnixMicro()
+	return &micros
+}
+
+// Time reads what Micros wrote.
+func Time(into *time.Time) sql.Scanner { return timeColumn{into} }
+
+type timeColumn struct{ into *time.Time }
+
+// Scan implements sql.Scanner.
+func (c timeColumn) Scan(value any) error {
+	*c.into = time.Time{}
+	if value == nil {
+		return nil
+	}
+	micros, ok := value.(int64)
+	if !ok {
+		return fmt.Errorf("a time of type %T", value)
+	}
+	*c.into = time.UnixMicro(micros).UTC()
+	return nil
+}
+
+// Null writes "" as NULL.
+func Null(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// Text reads what Null wrote.
+func Text(into *string) sql.Scanner { return textColumn{into} }
+
+type textColumn struct{ into *string }
+
+// Scan implements sql.Scanner.
+func (c textColumn) Scan(value any) error {
+	var text sql.NullString
+	if err := text.Scan(value); err != nil {
+		return err
+	}
+	*c.into = text.String
+	return nil
+}
+
+// Clean makes text from outside storable: PostgreSQL takes neither NUL nor
+// invalid UTF-8, and a result that cannot be written would come again forever.
+func Clean(text string) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", "\uFFFD"), "\uFFFD")
+}
+
+// JSONText writes a value as JSON, without escaping HTML.
+func JSONText(value any) (string, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return "", err
+	}
+	return string(bytes.TrimSuffix(text.Bytes(), []byte("\n"))), nil
+}
+
+// JSON reads what JSONText wrote.
+func JSON(into any) sql.Scanner { return jsonColumn{into} }
+
+type jsonColumn struct{ into any }
+
+// Scan implements sql.Scanner.
+func (c jsonColumn) Scan(value any) error {
+	var text sql.NullString
+	if err := text.Scan(value); err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(text.String), c.into)
+}

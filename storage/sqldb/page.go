@@ -1,0 +1,151 @@
+package sqldb
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// Page says which part of a list is asked for.
+type Page struct {
+	Limit int    // at least 1
+	After string // the id of the last row seen; "" starts with the newest
+}
+
+// List is one page of rows.
+type List[T any] struct {
+	Data []T
+	Next string // the id to pass as Page.After; "" when there is no more
+}
+
+// Filter demands that a column has a value; "" demands nothing.
+type Filter struct {
+	Column, Value string
+	Query         string // if not "": the column has what this query finds by the value, with which it ends
+}
+
+func (f Filter) condition(args *Args) string {
+	value := args.Add(f.Value)
+	if f.Query != "" {
+		value = "(" + f.Query + value + ")"
+	}
+	return f.Column + " = " + value
+}
+
+// AnyOf demands that a column has one of the values; none demand nothing. For each value an
+// index has the rows in the order of their ids.
+type AnyOf struct {
+	From   string // the table, named as in the Selection
+	Column string
+	Values []string
+}
+
+// Bounds are ids between which a list is; "" is no bound.
+type Bounds struct {
+	From   string // the first id of the list's end, inclusive
+	Before string // exclusive
+}
+
+// PageQuery is a list, newest first.
+type PageQuery[T any] struct {
+	Selection string // SELECT ... WHERE ...
+	Scan      func(Row) (T, error)
+	ID        func(T) string
+	IDColumn  string
+	Always    Filter // demands its value even if that is ""
+	Filters   []Filter
+	AnyOf     AnyOf
+	Bounds    Bounds
+	Page      Page
+}
+
+// ReadPage reads one page, and one row more to know whether there is a next.
+func ReadPage[T any](ctx context.Context, q Querier, list PageQuery[T]) (List[T], error) {
+	if list.Page.After != "" && (list.Bounds.Before == "" || list.Page.After < list.Bounds.Before) {
+		list.Bounds.Before = list.Page.After
+	}
+	limit := max(list.Page.Limit, 1)
+	var args Args
+	conditions := []string{list.Selection, list.conditions(&args)}
+	for _, f := range list.Filters {
+		if f.Value != "" {
+			conditions = append(conditions, f.condition(&args))
+		}
+	}
+	switch one := list.AnyOf; len(one.Values) {
+	case 0:
+	case 1:
+		conditions = append(conditions, Filter{Column: one.Column, Value: one.Values[0]}.condition(&args))
+	default:
+		conditions = append(conditions, list.IDColumn+" IN ("+list.idsOfAny(&args, limit+1)+")")
+	}
+	query := fmt.Sprintf("%s ORDER BY %s DESC LIMIT %d", strings.Join(conditions, " AND "), list.IDColumn, limit+1)
+	rows, err := All(ctx, q, list.Scan, query, args...)
+	if err != nil {
+		return List[T]{}, err
+	}
+	return Cut(rows, limit, list.ID), nil
+}
+
+// conditions are those on the id and on what all lists demand.
+func (list PageQuery[T]) conditions(args *Args) string {
+	text := list.Always.condition(args)
+	if list.Bounds.Before != "" {
+		text += " AND " + list.IDColumn + " < " + args.Add(list.Bounds.Before)
+	}
+	if list.Bounds.From != "" {
+		text += " AND " + list.IDColumn + " >= " + args.Add(list.Bounds.From)
+	}
+	return text
+}
+
+// idsOfAny finds the newest ids of AnyOf. Each value has its own LIMIT: PostgreSQL would read
+// and sort all that there is of them.
+func (list PageQuery[T]) idsOfAny(args *Args, most int) string {
+	newest := fmt.Sprintf(" ORDER BY id DESC LIMIT %d", most)
+	selects := make([]string, len(list.AnyOf.Values))
+	for i, value := range list.AnyOf.Values {
+		selects[i] = "SELECT id FROM (SELECT " + list.IDColumn + " FROM " + list.AnyOf.From + " WHERE " +
+			Filter{Column: list.AnyOf.Column, Value: value}.condition(args) + " AND " + list.conditions(args) + newest + ") AS newest"
+	}
+	return "SELECT id FROM (" + strings.Join(selects, " UNION ALL ") + newest + ") AS newest"
+}
+
+const (
+	mostLooked = 4000 // how many rows a page looks at, and up to mostAtOnce more
+	mostAtOnce = 500
+)
+
+// SearchPage reads a page of the rows that fit from a list in which it looks at each row, a
+// bounded number of them: a page may be short, or empty, and yet have a Next.
+func SearchPage[T any](page Page, read func(Page) (List[T], error), fits func(T) bool, id func(T) string) (List[T], error) {
+	limit := max(page.Limit, 1)
+	found := List[T]{Next: page.After}
+	for looked, chunk := 0, limit+1; looked < mostLooked; chunk = min(2*chunk, mostAtOnce) {
+		rows, err := read(Page{Limit: chunk, After: found.Next})
+		if err != nil {
+			return List[T]{}, err
+		}
+		for _, row := range rows.Data {
+			if fits(row) {
+				found.Data = append(found.Data, row)
+			}
+		}
+		if len(found.Data) > limit {
+			return Cut(found.Data, limit, id), nil
+		}
+		looked += len(rows.Data)
+		if found.Next = rows.Next; found.Next == "" {
+			break
+		}
+	}
+	return found, nil
+}
+
+// Cut makes a page of up to limit rows from rows that may be one more.
+func Cut[T any](rows []T, limit int, id func(T) string) List[T] {
+	if len(rows) <= limit {
+		return List[T]{Data: rows}
+	}
+	return List[T]{Data: rows[:limit], Next: id(rows[limit-1])}
+}

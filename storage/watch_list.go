@@ -1,0 +1,108 @@
+package storage
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"oprelay/storage/sqldb"
+)
+
+// WatchFilter narrows a list of watches; an empty field does not.
+type WatchFilter struct {
+	TenantID      string   // required
+	Statuses      []string // any of them
+	Source        string
+	OperationID   string
+	AccountID     string
+	DestinationID string
+	Metadata      map[string]string // all of it
+	CreatedAfter  time.Time
+	CreatedBefore time.Time
+}
+
+// Watches lists the tenant's watches, newest first. What no index has is looked for in a
+// bounded number of rows: then a page may be short and yet have a Next.
+func (s *Store) Watches(ctx context.Context, f WatchFilter, page Page) (_ List[Watch], err error) {
+	defer wrapf(&err, "list watches")
+	if f.DestinationID != "" {
+		known, err := s.KnownDestinations(ctx, f.TenantID, []string{f.DestinationID})
+		if err != nil || !known[f.DestinationID] {
+			return List[Watch]{}, err
+		}
+	}
+	query := sqldb.PageQuery[Watch]{
+		Selection: selectWatch + `WHERE TRUE`, Scan: s.db.scanWatch, ID: watchID, IDColumn: "w.id",
+		Always: sqldb.Filter{Column: "w.tenant_id", Value: f.TenantID}, Bounds: createdBetween(prefixWatch, f.CreatedAfter, f.CreatedBefore),
+	}
+	rest := f.useIndex(&query)
+	read := func(page Page) (List[Watch], error) {
+		query.Page = page
+		watches, err := sqldb.ReadPage(ctx, s.reader(), query)
+		if err == nil {
+			err = s.db.addDestinations(ctx, s.reader(), watches.Data)
+		}
+		return watches, err
+	}
+	if rest.empty() {
+		return read(page)
+	}
+	return sqldb.SearchPage(page, read, rest.fits, watchID)
+}
+
+func watchID(w Watch) string { return w.ID }
+
+// useIndex has a query use the index that leaves the fewest rows, and returns what of the
+// filter that does not see to. Few watches are not completed, where many are.
+func (f WatchFilter) useIndex(query *sqldb.PageQuery[Watch]) WatchFilter {
+	rest := f
+	switch {
+	case f.OperationID != "":
+		query.Filters = []sqldb.Filter{{Column: "w.operation_id", Value: listedID(f.OperationID)}}
+		rest.OperationID = ""
+	case len(f.Statuses) > 0 && (f.AccountID == "" || !slices.Contains(f.Statuses, WatchCompleted)):
+		query.AnyOf = sqldb.AnyOf{From: "watches w", Column: "w.status", Values: f.Statuses}
+		rest.Statuses = nil
+	case f.AccountID != "":
+		query.Filters = []sqldb.Filter{{Column: "w.account_id", Value: f.AccountID}}
+		rest.AccountID = ""
+	}
+	return rest
+}
+
+// empty says whether all watches of the tenant fit.
+func (f WatchFilter) empty() bool {
+	return len(f.Statuses) == 0 && len(f.Metadata) == 0 && f.CreatedAfter.IsZero() && f.CreatedBefore.IsZero() &&
+		f.Source+f.OperationID+f.AccountID+f.DestinationID == ""
+}
+
+func (f WatchFilter) fits(w Watch) bool {
+	for key, value := range f.Metadata {
+		if has, ok := w.Metadata[key]; !ok || has != value {
+			return false
+		}
+	}
+	return (len(f.Statuses) == 0 || slices.Contains(f.Statuses, w.Status)) &&
+		(f.Source == "" || f.Source == w.Operation.Source) &&
+		(f.OperationID == "" || f.OperationID == w.Operation.ID) &&
+		(f.AccountID == "" || f.AccountID == w.Operation.AccountID()) &&
+		(f.DestinationID == "" || slices.Contains(w.DestinationIDs, f.DestinationID)) &&
+		within(w.CreatedAt, f.CreatedAfter, f.CreatedBefore)
+}
+
+// within says whether a time is after one and before another; the zero time is no bound.
+func within(at, after, before time.Time) bool {
+	return (after.IsZero() || at.After(after)) && (before.IsZero() || at.Before(before))
+}
+
+// createdBetween are the ids of all rows that were created then, and a few of the same
+// millisecond before and after.
+func createdBetween(prefix string, after, before time.Time) (bounds sqldb.Bounds) {
+	if !after.IsZero() {
+		bounds.From = firstID(prefix, after)
+	}
+	if !before.IsZero() {
+		bounds.Before = firstID(prefix, before.Add(time.Millisecond))
+	}
+	return bounds
+}
