@@ -89,6 +89,7 @@ func start(c command) (*process, error) {
 		defer close(p.ended)
 		for lines.Scan() {
 		}
+		_, _ = io.Copy(io.Discard, printed) // after a line that is too long for a Scanner
 	}()
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.args[0], errors.Join(err, p.stop()))
