@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,12 +16,15 @@ import (
 )
 
 const (
-	// commitMost is how many rows share a commit at most, unless one caller brings more: all
-	// who come meanwhile wait for it, some 100 ms in a burst.
+	// commitMost is how many rows share a commit, unless one caller brings as many: all who
+	// come meanwhile wait for it, some 100 ms in a burst.
 	commitMost = 256
+	// leastRoom is how many rows of the smallest contributions a commit has room for beside
+	// the one that has waited longest.
+	leastRoom = commitMost / 4
 	// fewRows is up to how many rows do not share a commit with hundreds of others', nor wait
 	// for it.
-	fewRows = 10
+	fewRows = 50
 	// manyWriters is how many commits of more rows are under way at a time: the next is
 	// prepared while one waits for the disk.
 	manyWriters = 2
@@ -116,7 +120,7 @@ func (g *groupCommit[T]) run(q *queue[T]) {
 	}
 }
 
-// next takes those who have waited longest; with none, a writer is free.
+// next takes whose turn it is; with none, a writer is free.
 func (q *queue[T]) next() []*contribution[T] {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -129,14 +133,31 @@ func (q *queue[T]) next() []*contribution[T] {
 	return all
 }
 
-// cut parts those whom one commit has room for from the others.
+// cut parts those whom one commit has room for from the others: who has waited longest, and
+// beside it the smallest, so that whoever brings little waits for no more than a commit or
+// two, however many others bring much. Both keep their order.
 func cut[T any](waiting []*contribution[T]) (all, left []*contribution[T]) {
-	n, rows := 0, 0
-	for n < len(waiting) && (n == 0 || rows+waiting[n].rows <= commitMost) {
-		rows += waiting[n].rows
-		n++
+	if len(waiting) == 0 {
+		return nil, nil
 	}
-	return waiting[:n:n], slices.Clone(waiting[n:])
+	room := max(commitMost-waiting[0].rows, leastRoom)
+	bySize := slices.Clone(waiting[1:])
+	slices.SortStableFunc(bySize, func(a, b *contribution[T]) int { return cmp.Compare(a.rows, b.rows) })
+	chosen := map[*contribution[T]]bool{waiting[0]: true}
+	for _, c := range bySize {
+		if room -= c.rows; room < 0 {
+			break
+		}
+		chosen[c] = true
+	}
+	for _, c := range waiting {
+		if chosen[c] {
+			all = append(all, c)
+		} else {
+			left = append(left, c)
+		}
+	}
+	return all, left
 }
 
 // wanted takes those of the contributions that their callers have not given up.
@@ -240,7 +261,7 @@ func (g *groupCommit[T]) tryLocked(locks string) {
 	}
 }
 
-// nextLocked takes those who have waited longest; with none, nobody tries any more.
+// nextLocked takes whose turn it is; with none, nobody tries any more.
 func (g *groupCommit[T]) nextLocked(locks string) []*contribution[T] {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -202,6 +202,32 @@ func TestLittleIsWrittenBesideMuch(t *testing.T) {
 	})
 }
 
+// Among those who bring much, whoever brings less than the others is in one of the next commits,
+// and the one that has waited longest is in the next, whatever comes after it.
+func TestLessIsWrittenFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var order []int
+		g := newGroupCommit(&database{}, 1, func(_ *Store, ctx context.Context, all [][]int) ([]error, error) {
+			wait(ctx, time.Second)
+			for _, one := range all {
+				order = append(order, one[0])
+			}
+			return nil, nil
+		})
+		g.many.writers = 1
+		var callers sync.WaitGroup
+		for i, rows := range []int{commitMost, commitMost, commitMost, fewRows + 1, commitMost, fewRows + 2} {
+			callers.Go(func() { _ = bring(t.Context(), g, i, rows) })
+			synctest.Wait()
+		}
+		callers.Wait()
+		if want := []int{0, 1, 3, 2, 5, 4}; !slices.Equal(order, want) {
+			t.Errorf("written in the order %v, want %v", order, want)
+		}
+	})
+}
+
 // Who gives up before a transaction has taken what it brought has written nothing; later
 // nobody knows.
 func TestGivenUp(t *testing.T) {
