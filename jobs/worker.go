@@ -25,9 +25,9 @@ import (
 
 const (
 	// pollRoom, healthyRoom and failingRoom are how many groups of a lane one process works
-	// on at a time. Destinations that begin to hang keep their places for one timeout, so
-	// the lane of the healthy ones is wide.
-	pollRoom    = 128
+	// on at a time. What hangs, a destination or the budgets of an upstream, keeps its places
+	// for one timeout, so the lanes of those that are healthy are wide.
+	pollRoom    = 1024
 	healthyRoom = 1024
 	failingRoom = 256
 	// afterOutage is how long no lease is taken once the database is back, if it was

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,6 +86,65 @@ func TestACredentialsNeighbours(t *testing.T) {
 		t.Errorf("%d of %d watches of the credential that is locked out are open", open, crowd)
 	}
 	compare(t, fmt.Sprintf("registration to arrival, beside a credential that is locked out with %d operations", crowd), alone, beside, 0)
+}
+
+// An upstream answers late, and thousands of its operations are watched with many
+// credentials: those of another upstream are noticed as before.
+func TestAnUpstreamsNeighbours(t *testing.T) {
+	alone(t)
+	crowd := 1000
+	if *long {
+		crowd = 10_000
+	}
+	var asked, answered atomic.Int64
+	slow := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		asked.Add(1)
+		select {
+		case <-time.After(slowAnswer):
+		case <-req.Context().Done():
+			return
+		}
+		answered.Add(1)
+		_, _ = io.WriteString(w, `{"status":"in_progress","conclusion":null}`)
+	})
+	r := newRig(t, testenv.Postgres(t), testenv.Redis(t), 3, "RELAY_UPSTREAM_URLS", "github="+serve(t, slow))
+
+	alone := r.measure(t, afterAsking)
+	for range slowCredentials {
+		r.watchRuns(t, crowd/slowCredentials)
+	}
+	beside := r.measure(t, afterAsking)
+	if asked.Load() < slowCredentials || answered.Load() >= int64(crowd) {
+		t.Errorf("the slow upstream was asked %d times and answered %d: it is no neighbour in trouble", asked.Load(), answered.Load())
+	}
+	compare(t, fmt.Sprintf("registration to arrival, beside an upstream that answers after %s, with %d operations", slowAnswer, crowd), alone, beside, 0)
+}
+
+const (
+	// slowAnswer is how long the slow upstream takes: less than a poll's timeout.
+	slowAnswer      = 10 * time.Second
+	slowCredentials = 500
+)
+
+// watchRuns registers watches on workflow runs, with a credential of their own.
+func (r *rig) watchRuns(t *testing.T, n int) {
+	t.Helper()
+	made, err := r.client.CreateCredentialWithResponse(t.Context(), nil, client.NewCredential{
+		Name: "runs", Upstream: new("github"), APIToken: new(newID()),
+	})
+	if err != nil || made.JSON201 == nil {
+		t.Fatalf("create a credential: %v %s", err, made.Body)
+	}
+	var request client.NewWatches
+	for i := range n {
+		request.Watches = append(request.Watches, client.NewWatch{
+			Source: new("github.run"), OperationID: strconv.Itoa(i + 1), CredentialID: made.JSON201.ID, DestinationIds: []string{},
+			Params: &client.Params{"owner": "octocat", "repo": "hello-world"},
+		})
+	}
+	if answer, err := r.client.CreateWatchesWithResponse(t.Context(), nil, request); err != nil || answer.JSON201 == nil {
+		t.Fatalf("register watches: %v %s", err, answer.Body)
+	}
 }
 
 // A tenant registers watches by the thousand, has them watched, and, in the long form,
