@@ -78,7 +78,7 @@ func (l *lines) checkSaidOnce(t *testing.T, workers int) {
 }
 
 // patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // eventually waits until ok, asking whenever changed says so and now and then.
 func eventually(t *testing.T, ok func() bool, changed <-chan struct{}, what string, args ...any) {

@@ -11,7 +11,7 @@ import (
 
 const (
 	// startLimit is how long a process may take to be up. A busy machine is slow.
-	startLimit = 30 * time.Second
+	startLimit = 90 * time.Second
 	// upLine is what a role logs once it is up.
 	upLine = `"msg":"relay is up"`
 )
