@@ -40,22 +40,46 @@ type Attempt struct {
 	ResponseBody []byte
 }
 
-// selectDelivery is for scanDelivery. While the destination pauses, its deliveries are due
-// when the pause ends.
-const selectDelivery = `SELECT id, event_id, event_type, watch_id, destination_id, status, attempts_made,
-	next_attempt_at, CASE WHEN status = 'pending'
-		THEN (SELECT paused_until FROM destinations WHERE destinations.id = deliveries.destination_id) END,
-	created_at, finished_at FROM deliveries `
+// The turns of a delivery that waits.
+const (
+	turnFirst = "first" // its first attempt since its schedule began is due
+	turnAgain = "again" // a retry is
+	turnHeld  = "held"
+)
 
+// deliveryColumns are those that deliveries, waiting_deliveries and unaccepted_deliveries share.
+const deliveryColumns = `id, tenant_id, event_id, event_type, watch_id, destination_id, created_at`
+
+// selectDelivery is for scanDelivery. It selects from a table that has the deliveryColumns, which
+// it calls d. While a destination pauses, its deliveries are due when the pause ends.
+//
+// These are no joins, so that each is a look-up by key whatever the planner takes the table for,
+// which may have been empty when it looked last.
+func selectDelivery(table string) string {
+	return `SELECT d.id, d.event_id, d.event_type, d.watch_id, d.destination_id, d.created_at,
+	(SELECT CASE WHEN w.next_attempt_at < to_it.paused_until THEN to_it.paused_until ELSE COALESCE(w.next_attempt_at, 0) END
+		FROM waiting_deliveries w JOIN destinations to_it ON to_it.id = w.destination_id WHERE w.id = d.id),
+	(SELECT status FROM unaccepted_deliveries WHERE id = d.id), (SELECT finished_at FROM unaccepted_deliveries WHERE id = d.id),
+	COALESCE(a.number, 0), a.started_at + a.duration
+	FROM ` + table + ` d
+	LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = (SELECT MAX(number) FROM attempts WHERE delivery_id = d.id) `
+}
+
+// scanDelivery takes a delivery that neither waits nor is unaccepted for accepted, by its last
+// attempt.
 func (db *database) scanDelivery(row sqldb.Row) (Delivery, error) {
 	var d Delivery
-	var pausedUntil time.Time
-	err := row.Scan(&d.ID, &d.EventID, &d.EventType, sqldb.Text(&d.WatchID), &d.DestinationID, &d.Status,
-		&d.AttemptsMade, sqldb.Time(&d.NextAttemptAt), sqldb.Time(&pausedUntil), sqldb.Time(&d.CreatedAt), sqldb.Time(&d.FinishedAt))
-	if pausedUntil.After(d.NextAttemptAt) {
-		d.NextAttemptAt = pausedUntil
+	var due, attempted time.Time
+	err := row.Scan(&d.ID, &d.EventID, &d.EventType, sqldb.Text(&d.WatchID), &d.DestinationID, sqldb.Time(&d.CreatedAt),
+		sqldb.Time(&due), sqldb.Text(&d.Status), sqldb.Time(&d.FinishedAt), &d.AttemptsMade, sqldb.Time(&attempted))
+	switch {
+	case due.Equal(time.UnixMicro(0)):
+		d.Status = DeliveryHeld
+	case !due.IsZero():
+		d.Status, d.NextAttemptAt = DeliveryPending, db.dated(due)
+	case d.Status == "":
+		d.Status, d.FinishedAt = DeliverySucceeded, attempted
 	}
-	d.NextAttemptAt = db.dated(d.NextAttemptAt)
 	return d, err
 }
 
@@ -80,5 +104,5 @@ func (s *Store) Delivery(ctx context.Context, tenantID, id string) (_ Delivery, 
 }
 
 func (db *database) readDelivery(ctx context.Context, q sqldb.Querier, tenantID, id string) (Delivery, error) {
-	return sqldb.One(ctx, q, db.scanDelivery, selectDelivery+`WHERE tenant_id = $1 AND id = $2`, tenantID, id)
+	return sqldb.One(ctx, q, db.scanDelivery, selectDelivery(`deliveries`)+`WHERE d.tenant_id = $1 AND d.id = $2`, tenantID, id)
 }

@@ -120,7 +120,7 @@ func (s *Store) DueMessages(ctx context.Context, take TakeDeliveries) (_ []DueDe
 // completed operation.
 func (s *Store) urgentMessages(ctx context.Context, take TakeDeliveries) ([]DueDelivery, error) {
 	args := sqldb.Args{take.Group, s.db.steady().UnixMicro(), take.Max}
-	urgent := `(SELECT ` + dueColumns + ` FROM deliveries WHERE destination_id = $1 AND status = 'pending'
+	urgent := `(SELECT ` + dueColumns + ` FROM waiting_deliveries WHERE destination_id = $1
 		AND event_type <> 'operation.completed' AND next_attempt_at <= $2` + s.notInFlight(take, &args) + ` ORDER BY next_attempt_at LIMIT $3)`
 	return sqldb.All(ctx, s.reader(), scanDueMessage, fmt.Sprintf(selectDueMessage, urgent)+`ORDER BY d.next_attempt_at, d.id`, args...)
 }
@@ -195,11 +195,11 @@ func (s *Store) dueAt(
 ) ([]DueDelivery, error) {
 	args := sqldb.Args{take.Group, s.db.steady().UnixMicro(), take.Max}
 	inFlight := s.notInFlight(take, &args)
-	due := func(step string) string {
-		return `SELECT ` + dueColumns + ` FROM (SELECT ` + dueColumns + ` FROM deliveries WHERE destination_id = $1 AND status = 'pending'
-			AND next_attempt_at <= $2 AND ` + step + inFlight + ` ORDER BY next_attempt_at LIMIT $3) AS due`
+	due := func(turn string) string {
+		return `SELECT ` + dueColumns + ` FROM (SELECT ` + dueColumns + ` FROM waiting_deliveries WHERE destination_id = $1
+			AND turn = '` + turn + `' AND next_attempt_at <= $2` + inFlight + ` ORDER BY next_attempt_at LIMIT $3) AS due`
 	}
-	all := `(` + due("step = 0") + ` UNION ALL ` + due("step > 0") + `)`
+	all := `(` + due(turnFirst) + ` UNION ALL ` + due(turnAgain) + `)`
 	return sqldb.All(ctx, s.reader(), scan, fmt.Sprintf(selection, all)+
 		`ORDER BY d.step > 0, d.next_attempt_at, d.id`, args...)
 }

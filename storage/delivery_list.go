@@ -40,8 +40,8 @@ func (s *Store) Deliveries(ctx context.Context, f DeliveryFilter, page Page) (_ 
 		}
 	}
 	query := sqldb.PageQuery[Delivery]{
-		Selection: selectDelivery + `WHERE TRUE`, Scan: s.db.scanDelivery, ID: deliveryID, IDColumn: "id",
-		Always: sqldb.Filter{Column: "tenant_id", Value: f.TenantID}, Bounds: createdBetween(prefixDelivery, f.CreatedAfter, f.CreatedBefore),
+		Scan: s.db.scanDelivery, ID: deliveryID, IDColumn: "d.id",
+		Always: sqldb.Filter{Column: "d.tenant_id", Value: f.TenantID}, Bounds: createdBetween(prefixDelivery, f.CreatedAfter, f.CreatedBefore),
 	}
 	rest := f.useIndex(&query)
 	read := func(page Page) (List[Delivery], error) {
@@ -57,21 +57,28 @@ func (s *Store) Deliveries(ctx context.Context, f DeliveryFilter, page Page) (_ 
 func deliveryID(d Delivery) string { return d.ID }
 
 // useIndex has a query use the index that leaves the fewest rows, and returns what of the
-// filter that does not see to. Few deliveries have not succeeded, where many have.
+// filter that does not see to. Few deliveries have not succeeded, and those have tables of their
+// own; where nearly all have, a page is soon filled.
 func (f DeliveryFilter) useIndex(query *sqldb.PageQuery[Delivery]) DeliveryFilter {
-	rest := f
+	rest, table := f, "deliveries"
 	var by sqldb.Filter
+	var turns []string
 	switch {
 	case f.EventID != "":
-		by, rest.EventID = sqldb.Filter{Column: "event_id", Value: f.EventID}, ""
+		by, rest.EventID = sqldb.Filter{Column: "d.event_id", Value: f.EventID}, ""
 	case f.WatchID != "":
-		by, rest.WatchID = sqldb.Filter{Column: "event_id", Value: f.WatchID, Query: eventOfWatch}, ""
-	case f.Status != "" && (f.DestinationID == "" || f.Status != DeliverySucceeded):
-		by, rest.Status = sqldb.Filter{Column: "status", Value: f.Status}, ""
+		by, rest.WatchID = sqldb.Filter{Column: "d.event_id", Value: f.WatchID, Query: eventOfWatch}, ""
+	case f.Status == DeliveryPending:
+		table, turns, rest.Status = "waiting_deliveries", []string{turnFirst, turnAgain}, ""
+	case f.Status == DeliveryHeld:
+		table, turns, rest.Status = "waiting_deliveries", []string{turnHeld}, ""
+	case f.Status == DeliveryFailed || f.Status == DeliveryCanceled:
+		table, by, rest.Status = "unaccepted_deliveries", sqldb.Filter{Column: "d.status", Value: f.Status}, ""
 	default:
-		by, rest.DestinationID = sqldb.Filter{Column: "destination_id", Value: f.DestinationID}, ""
+		by, rest.DestinationID = sqldb.Filter{Column: "d.destination_id", Value: f.DestinationID}, ""
 	}
-	query.Filters = []sqldb.Filter{by}
+	query.Selection = selectDelivery(table) + `WHERE TRUE`
+	query.Filters, query.AnyOf = []sqldb.Filter{by}, sqldb.AnyOf{From: table + " d", Column: "d.turn", Values: turns}
 	return rest
 }
 

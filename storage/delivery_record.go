@@ -3,6 +3,7 @@ package storage
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -80,33 +81,26 @@ func (s *Store) recordAttempts(ctx context.Context, results []AttemptResult, loc
 				locked[id] = true
 			}
 		}
-		deliveries, err := tx.lockDeliveries(ctx, results)
+		deliveries, err := tx.readUnsettled(ctx, results)
 		if err != nil {
 			return err
 		}
-		var updates, attempts, messages [][]any
+		var settled settled
 		for _, r := range results {
 			before, known := deliveries[r.DeliveryID]
 			health := records[r.DestinationID]
 			if !known || health == nil {
 				continue
 			}
-			updates = append(updates, tx.deliveryRow(r, before.status, health))
-			attempts = append(attempts, []any{
-				r.DeliveryID, r.AttemptsMade + 1, tx.db.dated(r.Attempt.StartedAt).UnixMicro(), r.Attempt.Duration.Microseconds(),
-				r.Attempt.StatusCode, sqldb.Clean(r.Attempt.Error), append([]byte{}, r.Attempt.ResponseBody...),
-			})
-			if r.Slack.TS != "" {
-				messages = append(messages, []any{r.DeliveryID, sqldb.Clean(r.Slack.Channel), sqldb.Clean(r.Slack.TS)})
-			}
+			settled.add(tx, r, before, health)
 			health.count(r, tx.db.dated(r.Attempt.StartedAt.Add(r.Attempt.Duration)))
-			if r.Status == DeliveryFailed && before.status != DeliveryCanceled && before.eventType != EventDeliveryFailed {
+			if r.Status == DeliveryFailed && !before.canceled && before.eventType != EventDeliveryFailed {
 				health.untold.add(before.createdAt, tx.db.steady()) // the failing of such an alert is told no further: it would go round for ever
 				health.changed = true
 			}
 		}
-		tx.recorded[DeliverGroup] += len(attempts)
-		if err := tx.writeAttempts(updates, attempts, messages); err != nil {
+		tx.recorded[DeliverGroup] += len(settled.attempts)
+		if err := settled.write(tx); err != nil {
 			return err
 		}
 		return tx.writeHealth(records)
@@ -220,76 +214,137 @@ func (tx *transaction) writeHealth(records map[string]*health) error {
 
 // unsettled is a delivery before its attempt is recorded.
 type unsettled struct {
-	status, eventType string
-	createdAt         time.Time
+	eventType, watchID string
+	createdAt          time.Time
+	canceled           bool
+	attemptsMade, step int
+	postponed          int64
 }
 
-// lockDeliveries locks the deliveries, and returns those that no other process has attempted
-// since.
-func (tx *transaction) lockDeliveries(ctx context.Context, results []AttemptResult) (map[string]unsettled, error) {
+// readUnsettled returns the deliveries that no other process has attempted since. Their
+// destinations are locked, and so nobody else changes them.
+func (tx *transaction) readUnsettled(ctx context.Context, results []AttemptResult) (map[string]unsettled, error) {
 	before := make(map[string]int, len(results))
 	for _, r := range results {
 		before[r.DeliveryID] = r.AttemptsMade
 	}
-	var args sqldb.Args
-	found := map[string]unsettled{}
-	_, err := tx.Query(ctx, func(row sqldb.Row) error {
+	found := make(map[string]unsettled, len(before))
+	scan := func(row sqldb.Row) error {
 		var id string
 		var d unsettled
-		var made int
-		err := row.Scan(&id, &d.status, &d.eventType, sqldb.Time(&d.createdAt), &made)
-		if made == before[id] {
+		err := row.Scan(&id, &d.eventType, sqldb.Text(&d.watchID), sqldb.Time(&d.createdAt), &d.canceled, &d.attemptsMade, &d.step, &d.postponed)
+		if made, ok := before[id]; ok && made == d.attemptsMade {
 			found[id] = d
 		}
+		delete(before, id)
 		return err
-	}, `SELECT id, status, event_type, created_at, attempts_made FROM deliveries WHERE `+
-		tx.In(&args, "id", slices.Sorted(maps.Keys(before)))+` ORDER BY id`+tx.ForUpdate, args...)
+	}
+	var args sqldb.Args
+	_, err := tx.Query(ctx, scan, `SELECT id, event_type, watch_id, created_at, FALSE, attempts_made, step, postponed
+		FROM waiting_deliveries WHERE `+tx.In(&args, "id", slices.Sorted(maps.Keys(before))), args...)
+	if err != nil || len(before) == 0 {
+		return found, err
+	}
+	args = nil
+	_, err = tx.Query(ctx, scan, `SELECT id, event_type, watch_id, created_at, TRUE,
+		(SELECT COALESCE(MAX(number), 0) FROM attempts WHERE delivery_id = unaccepted_deliveries.id), 0, 0
+		FROM unaccepted_deliveries WHERE status = 'canceled' AND `+tx.In(&args, "id", slices.Sorted(maps.Keys(before))), args...)
 	return found, err
 }
 
-// deliveryRow is the new state of a delivery, which has a status now: id, status, attempts
-// made, next attempt, finished, postponed.
-func (tx *transaction) deliveryRow(r AttemptResult, status string, h *health) []any {
-	made, now, postponed := r.AttemptsMade+1, tx.db.now(), r.Postponed.Microseconds()
-	switch {
-	case r.Status == DeliverySucceeded || (r.Status == DeliveryFailed && status != DeliveryCanceled):
-		return []any{r.DeliveryID, r.Status, made, sqldb.Micros(time.Time{}), sqldb.Micros(now), postponed}
-	case status == DeliveryCanceled:
-		return []any{r.DeliveryID, DeliveryCanceled, made, sqldb.Micros(time.Time{}), sqldb.Micros(now), postponed}
-	case !h.enabled:
-		return []any{r.DeliveryID, DeliveryHeld, made, sqldb.Micros(time.Time{}), sqldb.Micros(time.Time{}), postponed}
+// settled is what attempts have changed, as rows.
+type settled struct {
+	attempts         [][]any
+	accepted, failed []string // deliveries that wait no longer
+	despite          []string // accepted ones that were canceled meanwhile
+	waiting          [][]any
+	messages         [][]any
+}
+
+// add adds an attempt at a delivery, whose destination's record is h.
+func (s *settled) add(tx *transaction, r AttemptResult, d unsettled, h *health) {
+	s.attempts = append(s.attempts, []any{
+		r.DeliveryID, r.AttemptsMade + 1, tx.db.dated(r.Attempt.StartedAt).UnixMicro(), r.Attempt.Duration.Microseconds(),
+		r.Attempt.StatusCode, sqldb.Clean(r.Attempt.Error), append([]byte{}, r.Attempt.ResponseBody...),
+	})
+	if r.Slack.TS != "" && d.watchID != "" {
+		s.messages = append(s.messages, []any{d.watchID, r.DestinationID, sqldb.Clean(r.Slack.Channel), sqldb.Clean(r.Slack.TS)})
 	}
-	next := cmp.Or(r.NextAttemptAt, tx.db.steady())
+	switch {
+	case d.canceled && r.Status == DeliverySucceeded:
+		s.despite = append(s.despite, r.DeliveryID)
+	case d.canceled:
+	case r.Status == DeliverySucceeded:
+		s.accepted = append(s.accepted, r.DeliveryID)
+	case r.Status == DeliveryFailed:
+		s.failed = append(s.failed, r.DeliveryID)
+	default:
+		s.waiting = append(s.waiting, tx.waitingRow(r, d, h))
+	}
+}
+
+// waitingRow is the new state of a delivery that still waits: id, turn, next attempt, attempts
+// made, step, postponed.
+func (tx *transaction) waitingRow(r AttemptResult, d unsettled, h *health) []any {
+	turn, next, step := turnAgain, cmp.Or(r.NextAttemptAt, tx.db.steady()), d.step
 	if r.Attempt.StartedAt.Before(h.changedAt) {
 		next = tx.db.steady()
 	}
-	return []any{r.DeliveryID, DeliveryPending, made, sqldb.Micros(next), sqldb.Micros(time.Time{}), postponed}
+	if r.Postponed == 0 {
+		step++
+	}
+	if step == 0 {
+		turn = turnFirst
+	}
+	if !h.enabled {
+		turn, next = turnHeld, time.Time{}
+	}
+	return []any{r.DeliveryID, turn, sqldb.Micros(next), r.AttemptsMade + 1, step, d.postponed + r.Postponed.Microseconds()}
 }
 
-// writeAttempts writes the rows. A message is that of its delivery's watch; it shows the end
-// of the watch now, so no progress of it is due any more.
-func (tx *transaction) writeAttempts(deliveries, attempts, messages [][]any) error {
-	err := tx.UpdateRows(sqldb.RowsUpdate{
-		Head: `UPDATE deliveries SET status = v.column2, attempts_made = v.column3, next_attempt_at = v.column4,
-			finished_at = v.column5, step = deliveries.step + CASE WHEN v.column6 = 0 THEN 1 ELSE 0 END,
-			postponed = deliveries.postponed + v.column6`,
-		Rows: deliveries,
-		Key:  "deliveries.id",
-		Tail: `WHERE TRUE`,
-	})
+// write writes all. A message shows the end of its watch now, so no progress of it is due any
+// more.
+func (s *settled) write(tx *transaction) error {
+	return errors.Join(
+		tx.InsertRows(`INSERT INTO attempts (delivery_id, number, started_at, duration, status_code, error, response_body)`, s.attempts),
+		tx.deleteRows("waiting_deliveries", s.accepted),
+		tx.deleteRows("unaccepted_deliveries", s.despite),
+		tx.giveUp(s.failed, DeliveryFailed),
+		tx.UpdateRows(sqldb.RowsUpdate{
+			Head: `UPDATE waiting_deliveries SET turn = v.column2, next_attempt_at = v.column3, attempts_made = v.column4,
+				step = v.column5, postponed = v.column6`,
+			Rows: s.waiting,
+			Key:  "waiting_deliveries.id",
+			Tail: `WHERE TRUE`,
+		}),
+		tx.UpdateRows(sqldb.RowsUpdate{
+			Head: `UPDATE slack_messages SET channel = v.column3, ts = v.column4, shown_revision = slack_messages.revision`,
+			Rows: s.messages,
+			Key:  "slack_messages.watch_id",
+			Tail: `WHERE slack_messages.destination_id = v.column2`,
+		}),
+	)
+}
+
+// giveUp ends deliveries that wait, whose destinations are locked, as failed or canceled.
+func (tx *transaction) giveUp(ids []string, status string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	args := sqldb.Args{status, tx.db.now().UnixMicro()}
+	err := tx.Later(`INSERT INTO unaccepted_deliveries (`+deliveryColumns+`, status, finished_at)
+		SELECT `+deliveryColumns+`, CAST($1 AS TEXT), CAST($2 AS BIGINT) FROM waiting_deliveries WHERE `+tx.In(&args, "id", ids), args...)
 	if err != nil {
 		return err
 	}
-	err = tx.InsertRows(`INSERT INTO attempts (delivery_id, number, started_at, duration, status_code,
-		error, response_body)`, attempts)
-	if err != nil || len(messages) == 0 {
-		return err
+	return tx.deleteRows("waiting_deliveries", ids)
+}
+
+// deleteRows deletes rows of a table by their ids.
+func (tx *transaction) deleteRows(table string, ids []string) error {
+	if len(ids) == 0 {
+		return nil
 	}
-	return tx.UpdateRows(sqldb.RowsUpdate{
-		Head: `UPDATE slack_messages SET channel = v.column2, ts = v.column3, shown_revision = slack_messages.revision`,
-		Rows: messages,
-		Key:  "d.id",
-		Tail: `, deliveries d WHERE slack_messages.watch_id = d.watch_id
-			AND slack_messages.destination_id = d.destination_id`,
-	})
+	var args sqldb.Args
+	return tx.Later(`DELETE FROM `+table+` WHERE `+tx.In(&args, "id", ids), args...)
 }

@@ -178,7 +178,7 @@ func (s *Store) Destination(ctx context.Context, tenantID, id string) (_ Destina
 // Waiting counts the pending and held deliveries of a destination.
 func (s *Store) Waiting(ctx context.Context, destinationID string) (_ int, err error) {
 	defer wrapf(&err, "what waits for destination %s", destinationID)
-	n, err := sqldb.One(ctx, s.reader(), sqldb.Int, `SELECT COUNT(*) FROM (`+pendingOf+` UNION ALL `+heldOf+`) AS waiting`, destinationID)
+	n, err := sqldb.One(ctx, s.reader(), sqldb.Int, `SELECT COUNT(*) FROM waiting_deliveries WHERE destination_id = $1`, destinationID)
 	return int(n), err
 }
 

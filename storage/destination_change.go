@@ -219,21 +219,19 @@ func (s *Store) EnableDestination(ctx context.Context, tenantID, id string) (ena
 // nobody waits long for it.
 const defaultMoveMost = 1000
 
-// pendingOf and heldOf find deliveries of the destination $1 by the indexes on what is due,
-// which leave out the many that are done. behindOf finds watches whose Slack messages do not
-// show their state yet.
+// waitingOf, pendingOf and heldOf find the deliveries that wait for the destination $1. behindOf
+// finds watches whose Slack messages do not show their state yet.
 const (
-	pendingOf    = pendingFirst + ` UNION ALL ` + pendingAgain
-	pendingFirst = `SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'pending' AND step = 0`
-	pendingAgain = `SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'pending' AND step > 0`
-	behindOf     = `SELECT watch_id FROM slack_messages WHERE destination_id = $1 AND due_at IS NOT NULL`
-	heldOf       = `SELECT id FROM deliveries WHERE destination_id = $1 AND status = 'held'`
+	waitingOf = `SELECT id FROM waiting_deliveries WHERE destination_id = $1`
+	pendingOf = waitingOf + ` AND turn IN ('first', 'again')`
+	heldOf    = waitingOf + ` AND turn = 'held'`
+	behindOf  = `SELECT watch_id FROM slack_messages WHERE destination_id = $1 AND due_at IS NOT NULL`
 )
 
 // stateNotApplied says whether the destination d, whose id is $1, has deliveries (or Slack
 // messages) that applyState has to move.
 const stateNotApplied = `CASE WHEN d.deleted_at IS NOT NULL
-	THEN EXISTS (` + pendingOf + ` UNION ALL ` + heldOf + ` UNION ALL ` + behindOf + `)
+	THEN EXISTS (` + waitingOf + ` UNION ALL ` + behindOf + `)
 	WHEN d.status = 'enabled' THEN EXISTS (` + heldOf + `) ELSE EXISTS (` + pendingOf + `) END`
 
 // applyState has deliveries follow the state of their destination: pending while it is
@@ -248,25 +246,34 @@ func (tx *transaction) applyState(ctx context.Context, destinationID string) err
 	if err != nil {
 		return err
 	}
-	now := tx.db.steady()
-	status, next, finished, waiting := DeliveryHeld, time.Time{}, time.Time{}, pendingOf
+	var n int
 	switch state {
 	case DestinationEnabled:
-		status, next, waiting = DeliveryPending, now, heldOf
-	case "deleted":
-		status, finished, waiting = DeliveryCanceled, tx.db.now(), pendingOf+` UNION ALL `+heldOf
-	}
-	n, err := sqldb.ExecCount(ctx, tx, `UPDATE deliveries SET status = $2, next_attempt_at = $3, finished_at = $4
-		WHERE id IN (`+waiting+` LIMIT $5)`, destinationID, status, sqldb.Micros(next), sqldb.Micros(finished), tx.db.moveMost)
-	if err == nil && state == "deleted" {
-		var messages int
-		messages, err = sqldb.ExecCount(ctx, tx, `UPDATE slack_messages SET due_at = NULL
-			WHERE destination_id = $1 AND watch_id IN (`+behindOf+` LIMIT $2)`, destinationID, tx.db.moveMost)
-		n += messages
+		n, err = sqldb.ExecCount(ctx, tx, `UPDATE waiting_deliveries SET turn = CASE WHEN step > 0 THEN 'again' ELSE 'first' END,
+			next_attempt_at = $2 WHERE id IN (`+heldOf+` LIMIT $3)`, destinationID, tx.db.steady().UnixMicro(), tx.db.moveMost)
+	case DestinationDisabled:
+		n, err = sqldb.ExecCount(ctx, tx, `UPDATE waiting_deliveries SET turn = 'held', next_attempt_at = NULL
+			WHERE id IN (`+pendingOf+` LIMIT $2)`, destinationID, tx.db.moveMost)
+	default:
+		n, err = tx.cancelWaiting(ctx, destinationID)
 	}
 	if err != nil || n == 0 {
 		return err
 	}
 	tx.unpause(Group{DeliverGroup, destinationID})
 	return nil
+}
+
+// cancelWaiting cancels some of what waits for a destination, which is locked, and says how much.
+func (tx *transaction) cancelWaiting(ctx context.Context, destinationID string) (n int, err error) {
+	n, err = sqldb.ExecCount(ctx, tx, `UPDATE slack_messages SET due_at = NULL
+		WHERE destination_id = $1 AND watch_id IN (`+behindOf+` LIMIT $2)`, destinationID, tx.db.moveMost)
+	if err != nil {
+		return 0, err
+	}
+	ids, err := sqldb.All(ctx, tx, sqldb.String, waitingOf+` LIMIT $2`, destinationID, tx.db.moveMost)
+	if err != nil || len(ids) == 0 {
+		return n, err
+	}
+	return n + len(ids), tx.giveUp(ids, DeliveryCanceled)
 }

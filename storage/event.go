@@ -74,7 +74,7 @@ func (tx *transaction) publish(events []event) error {
 		return err
 	}
 	now, due := tx.db.now(), tx.db.steady()
-	var eventRows, deliveryRows [][]any
+	var eventRows, deliveryRows, waitingRows [][]any
 	for i := range events {
 		e := &events[i]
 		tx.changes.event(e.tenantID)
@@ -85,14 +85,14 @@ func (tx *transaction) publish(events []event) error {
 			e.id, e.tenantID, after[i], e.kind, sqldb.Null(e.watchID), now.UnixMicro(), e.body, sqldb.Null(e.traceparent),
 		})
 		for _, to := range e.destinations {
-			status, next := DeliveryPending, sqldb.Micros(due)
+			id, turn, next := tx.db.datedID(prefixDelivery, now), turnFirst, due
 			if to.disabled {
-				status, next = DeliveryHeld, sqldb.Micros(time.Time{})
+				turn, next = turnHeld, time.Time{}
 			}
 			tx.markDue(Group{DeliverGroup, to.id}, due) // held ones too: it may have been enabled meanwhile, see applyState
-			deliveryRows = append(deliveryRows, []any{
-				tx.db.datedID(prefixDelivery, now), e.tenantID, e.id, e.kind, sqldb.Null(e.watchID), to.id, status, next, now.UnixMicro(),
-			})
+			row := []any{id, e.tenantID, e.id, e.kind, sqldb.Null(e.watchID), to.id, now.UnixMicro()}
+			deliveryRows = append(deliveryRows, row)
+			waitingRows = append(waitingRows, slices.Concat(row, []any{turn, 0, sqldb.Micros(next)}))
 		}
 	}
 	err = tx.InsertFrom(`INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body, traceparent)`,
@@ -101,8 +101,10 @@ func (tx *transaction) publish(events []event) error {
 	if err != nil {
 		return err
 	}
-	return tx.InsertRows(`INSERT INTO deliveries (id, tenant_id, event_id, event_type, watch_id, destination_id,
-		status, next_attempt_at, created_at)`, deliveryRows)
+	if err := tx.InsertRows(`INSERT INTO deliveries (`+deliveryColumns+`)`, deliveryRows); err != nil {
+		return err
+	}
+	return tx.InsertRows(`INSERT INTO waiting_deliveries (`+deliveryColumns+`, turn, attempts_made, next_attempt_at)`, waitingRows)
 }
 
 // numberEvents counts up the number of events in each tenant's row, and says of each event

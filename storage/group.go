@@ -157,9 +157,9 @@ const nextPoll = `SELECT MIN(due_at) FROM operations WHERE budget_id = %s AND ac
 
 // nextDelivery is the due time of a deliver group's next row.
 const nextDelivery = `SELECT MIN(due) FROM (
-		SELECT MIN(next_attempt_at) AS due FROM deliveries WHERE destination_id = %[1]s AND status = 'pending' AND step = 0
+		SELECT MIN(next_attempt_at) AS due FROM waiting_deliveries WHERE destination_id = %[1]s AND turn = 'first'
 		UNION ALL
-		SELECT MIN(next_attempt_at) FROM deliveries WHERE destination_id = %[1]s AND status = 'pending' AND step > 0
+		SELECT MIN(next_attempt_at) FROM waiting_deliveries WHERE destination_id = %[1]s AND turn = 'again'
 		UNION ALL
 		SELECT MIN(m.due_at) FROM slack_messages m JOIN destinations d ON d.id = m.destination_id
 		WHERE m.destination_id = %[1]s AND m.due_at IS NOT NULL AND d.status = 'enabled' AND d.deleted_at IS NULL

@@ -25,7 +25,8 @@ func lockedTables() []lockedTable {
 		{name: "operations", order: "credential_id, identity, id"},
 		{name: "watches", order: "id", under: "operations"},
 		{name: "tenants", order: "id"},
-		{name: "deliveries", order: "id", under: "destinations"},
+		{name: "waiting_deliveries", order: "id", under: "destinations"},
+		{name: "unaccepted_deliveries", order: "id", under: "destinations"},
 		{name: "slack_messages", order: "watch_id, destination_id", any: true}, // no two transactions share several
 		{name: "idempotency_keys", order: "tenant_id, key", any: true},         // each is its request's own
 		{name: "budgets", order: "id"},

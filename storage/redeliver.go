@@ -30,9 +30,12 @@ func (s *Store) Redeliver(ctx context.Context, tenantID, id string) (again Deliv
 		if err != nil {
 			return err
 		}
-		status, due := tx.resumed(destination)
-		err = sqldb.Exec(ctx, tx, `UPDATE deliveries SET status = $1, step = 0, postponed = 0, next_attempt_at = $2, finished_at = NULL
-			WHERE id = $3`, status, due, id)
+		turn, due := tx.resumed(destination)
+		n, err := sqldb.ExecCount(ctx, tx, `UPDATE waiting_deliveries SET turn = $1, step = 0, postponed = 0, next_attempt_at = $2
+			WHERE id = $3`, turn, due, id)
+		if err == nil && n == 0 {
+			_, err = tx.waitAgain(ctx, []string{id}, "", turn, due)
+		}
 		if err != nil {
 			return err
 		}
@@ -42,15 +45,29 @@ func (s *Store) Redeliver(ctx context.Context, tenantID, id string) (again Deliv
 	return again, err
 }
 
-// resumed is the status and the due time of a delivery that is to go out now to a locked
-// destination.
-func (tx *transaction) resumed(destination Destination) (status string, due any) {
+// resumed is the turn and the due time of a delivery that is to go out now to a locked
+// destination, with its schedule from the start.
+func (tx *transaction) resumed(destination Destination) (turn string, due *int64) {
 	if destination.Status == DestinationDisabled {
-		return DeliveryHeld, nil
+		return turnHeld, nil
 	}
 	now := tx.db.steady()
 	tx.markDue(Group{DeliverGroup, destination.ID}, now)
-	return DeliveryPending, now.UnixMicro()
+	return turnFirst, new(now.UnixMicro())
+}
+
+// waitAgain has deliveries wait that have ended, those for which and holds, and says how many.
+// They cannot be deleted before the commit.
+func (tx *transaction) waitAgain(ctx context.Context, ids []string, and, turn string, due *int64) (n int, err error) {
+	args := sqldb.Args{turn, due}
+	n, err = sqldb.ExecCount(ctx, tx, `INSERT INTO waiting_deliveries (`+deliveryColumns+`, turn, next_attempt_at, attempts_made)
+		SELECT `+deliveryColumns+`, CAST($1 AS TEXT), CAST($2 AS BIGINT),
+			(SELECT COALESCE(MAX(number), 0) FROM attempts WHERE delivery_id = deliveries.id)
+		FROM deliveries WHERE `+tx.In(&args, "id", ids)+and+` ORDER BY id`+tx.ForKey, args...)
+	if err != nil {
+		return 0, err
+	}
+	return n, tx.deleteRows("unaccepted_deliveries", ids)
 }
 
 // Recovery says which deliveries to recover: those made from Since to Until (now if zero).
@@ -69,8 +86,7 @@ func (db *database) notAccepted(r Recovery) (query string, args sqldb.Args) {
 	if len(r.Types) > 0 {
 		these += ` AND event_type IN (` + args.List(r.Types) + `)`
 	}
-	return pendingFirst + these + ` UNION ALL ` + pendingAgain + these + ` UNION ALL ` + heldOf + these + ` UNION ALL
-		SELECT id FROM deliveries WHERE destination_id = $1 AND status IN ('failed', 'canceled')` + these, args
+	return waitingOf + these + ` UNION ALL SELECT id FROM unaccepted_deliveries WHERE destination_id = $1` + these, args
 }
 
 // Recoverable says how many deliveries Recover would redeliver now.
@@ -121,12 +137,17 @@ func (tx *transaction) redeliver(ctx context.Context, r Recovery, ids []string) 
 	if err != nil {
 		return 0, err
 	}
-	status, due := tx.resumed(destination)
-	args := sqldb.Args{status, due}
-	return sqldb.ExecCount(ctx, tx, `UPDATE deliveries
-		SET status = $1, next_attempt_at = $2, finished_at = NULL, step = CASE WHEN status = 'pending' THEN step ELSE 0 END,
-			postponed = CASE WHEN status = 'pending' THEN postponed ELSE 0 END
-		WHERE status <> 'succeeded' AND `+tx.In(&args, "id", ids), args...)
+	turn, due := tx.resumed(destination)
+	args := sqldb.Args{turn, due}
+	n, err := sqldb.ExecCount(ctx, tx, `UPDATE waiting_deliveries SET next_attempt_at = $2,
+			turn = CASE WHEN turn = 'again' AND CAST($1 AS TEXT) <> 'held' THEN turn ELSE $1 END,
+			step = CASE WHEN turn = 'held' THEN 0 ELSE step END, postponed = CASE WHEN turn = 'held' THEN 0 ELSE postponed END
+		WHERE `+tx.In(&args, "id", ids), args...)
+	if err != nil {
+		return 0, err
+	}
+	again, err := tx.waitAgain(ctx, ids, ` AND (SELECT status FROM unaccepted_deliveries u WHERE u.id = deliveries.id) IS NOT NULL`, turn, due)
+	return n + again, err
 }
 
 // TestDestination makes a destination.test event and its delivery, held if the destination
@@ -149,7 +170,7 @@ func (s *Store) TestDestination(ctx context.Context, tenantID, id string) (made 
 		if err := tx.publish([]event{test}); err != nil {
 			return err
 		}
-		made, err = sqldb.One(ctx, tx, tx.db.scanDelivery, selectDelivery+`WHERE event_id = $1`, test.id)
+		made, err = sqldb.One(ctx, tx, tx.db.scanDelivery, selectDelivery(`deliveries`)+`WHERE d.event_id = $1`, test.id)
 		return err
 	})
 	return made, err
