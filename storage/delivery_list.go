@@ -21,7 +21,7 @@ type DeliveryFilter struct {
 }
 
 // eventOfWatch finds the one event of a watch, and by it the watch's deliveries.
-const eventOfWatch = `SELECT event_id FROM watches WHERE id = `
+const eventOfWatch = `SELECT event_id FROM watch_ends WHERE watch_id = `
 
 // Deliveries lists the tenant's deliveries, newest first. What no index has is looked for in a
 // bounded number of rows: then a page may be short and yet have a Next.
