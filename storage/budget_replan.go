@@ -104,7 +104,7 @@ func (c *pollClaim) outlook(ctx context.Context) (budgetOutlook, error) {
 	var err error
 	o.operations, err = sqldb.All(ctx, c.transaction, scanPlannedPoll, `SELECT id, operation_id, created_at, last_polled_at, due_at,
 		NOT held AND (problem <> '' OR refused_since IS NOT NULL) OR last_poll_asked_at IS NOT NULL
-		FROM operations WHERE budget_id = $1 AND active ORDER BY due_at LIMIT $2`, c.take.Group, planRead)
+		FROM open_operations WHERE budget_id = $1 ORDER BY due_at LIMIT $2`, c.take.Group, planRead)
 	if err != nil {
 		return o, err
 	}
@@ -112,8 +112,8 @@ func (c *pollClaim) outlook(ctx context.Context) (budgetOutlook, error) {
 		o.operations[i].inFlight = c.take.Exclude[o.operations[i].rowID]
 	}
 	if o.total = len(o.operations); o.total == planRead {
-		n, err := sqldb.One(ctx, c.transaction, sqldb.Int, `SELECT COUNT(*) FROM (SELECT 1 FROM operations
-			WHERE budget_id = $1 AND active LIMIT $2) AS counted`, c.take.Group, countMost)
+		n, err := sqldb.One(ctx, c.transaction, sqldb.Int, `SELECT COUNT(*) FROM (SELECT 1 FROM open_operations
+			WHERE budget_id = $1 LIMIT $2) AS counted`, c.take.Group, countMost)
 		if err != nil {
 			return o, err
 		}
@@ -136,7 +136,7 @@ func scanPlannedPoll(row sqldb.Row) (plannedPoll, error) {
 func (c *pollClaim) deferFresh(ctx context.Context) error {
 	var args sqldb.Args
 	fresh, err := sqldb.All(ctx, c.transaction, scanPlannedPoll, `SELECT o.id, o.operation_id, o.created_at, o.last_polled_at, o.due_at, FALSE
-		FROM operations o `+c.isDue(&args)+isFresh+` ORDER BY o.created_at LIMIT `+args.Add(planRead+len(c.taken.Polls)), args...)
+		FROM open_operations o `+c.isDue(&args)+isFresh+` ORDER BY o.created_at LIMIT `+args.Add(planRead+len(c.taken.Polls)), args...)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (c *pollClaim) move(ctx context.Context) error {
 		delete(to, p.RowID)
 	}
 	var args sqldb.Args
-	free, err := sqldb.All(ctx, c.transaction, sqldb.String, `SELECT id FROM operations WHERE active AND `+
+	free, err := sqldb.All(ctx, c.transaction, sqldb.String, `SELECT id FROM open_operations WHERE budget_id <> '' AND `+
 		c.In(&args, "id", slices.Sorted(maps.Keys(to)))+` ORDER BY id`+c.ForUpdate+c.SkipLocked, args...)
 	if err != nil {
 		return err
@@ -171,6 +171,6 @@ func (c *pollClaim) move(ctx context.Context) error {
 		rows[i] = []any{id, to[id].due.UnixMicro(), to[id].held}
 	}
 	return c.UpdateRows(sqldb.RowsUpdate{
-		Head: `UPDATE operations SET due_at = v.column2, held = v.column3`, Key: "operations.id", Rows: rows, Tail: `WHERE TRUE`,
+		Head: `UPDATE open_operations SET due_at = v.column2, held = v.column3`, Key: "open_operations.id", Rows: rows, Tail: `WHERE TRUE`,
 	})
 }

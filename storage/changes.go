@@ -52,8 +52,8 @@ func (s *Store) WatchesOf(ctx context.Context, tenantID string, ids []string) (_
 func (s *Store) OpenWatchesOf(ctx context.Context, tenantID string, operations []string, limit int) (_ []Watch, err error) {
 	defer wrapf(&err, "watches of operations")
 	args := sqldb.Args{tenantID}
-	return s.readMany(ctx, selectWatch+`WHERE w.tenant_id = $1 AND w.finished_at IS NULL AND `+
-		s.db.In(&args, "w.operation_ref", operations)+` LIMIT `+args.Add(limit), args)
+	return s.readMany(ctx, selectWatch+`WHERE w.tenant_id = $1 AND w.id IN (SELECT watch_id FROM open_watches WHERE `+
+		s.db.In(&args, "operation_ref", operations)+` LIMIT `+args.Add(limit)+`)`, args)
 }
 
 func (s *Store) readMany(ctx context.Context, query string, args sqldb.Args) ([]Watch, error) {

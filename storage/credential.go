@@ -185,7 +185,9 @@ func (s *Store) DeleteCredential(ctx context.Context, tenantID, id string) (err 
 		if err != nil {
 			return err
 		}
-		open, err := sqldb.One(ctx, tx, sqldb.Int, `SELECT COUNT(*) FROM watches WHERE credential_id = $1 AND status = 'watching'`, id)
+		open, err := sqldb.One(ctx, tx, sqldb.Int, `SELECT CAST(COALESCE(SUM(
+			(SELECT COUNT(*) FROM open_watches w WHERE w.operation_ref = o.id)), 0) AS BIGINT)
+			FROM open_operations o WHERE o.credential_id = $1`, id)
 		switch {
 		case err != nil:
 			return err
@@ -301,17 +303,17 @@ func (tx *transaction) replaceSecret(ctx context.Context, c Credential, secret C
 	if err != nil {
 		return c, err
 	}
-	open, err := sqldb.One(ctx, tx, sqldb.Int, `SELECT COUNT(*) FROM (SELECT id FROM operations
-		WHERE credential_id = $1 AND active`+operationOrder+tx.ForUpdate+`) AS locked`, c.ID)
+	open, err := sqldb.One(ctx, tx, sqldb.Int, `SELECT COUNT(*) FROM (SELECT id FROM open_operations
+		WHERE credential_id = $1 AND budget_id <> ''`+operationOrder+tx.ForUpdate+`) AS locked`, c.ID)
 	if err != nil || open == 0 {
 		return c, err
 	}
 	now := tx.db.steady()
 	tx.markDue(Group{PollGroup, c.BudgetID}, now)
-	err = tx.Later(`UPDATE operations SET budget_id = $1, refused_reason = `+unlessRefused("''", "refused_reason")+`,
+	err = tx.Later(`UPDATE open_operations SET budget_id = $1, refused_reason = `+unlessRefused("''", "refused_reason")+`,
 		refused_since = `+unlessRefused("NULL", "refused_since")+`, problem = `+unlessRefused("''", "problem")+`,
 		due_at = `+unlessRefused(tx.Least+`(due_at, CAST($2 AS BIGINT))`, "due_at")+`
-		WHERE credential_id = $3 AND active`, c.BudgetID, now.UnixMicro(), c.ID)
+		WHERE credential_id = $3 AND budget_id <> ''`, c.BudgetID, now.UnixMicro(), c.ID)
 	if err != nil {
 		return c, err
 	}

@@ -116,7 +116,7 @@ func testSecretReplacedRace(w *world) {
 			return err
 		})
 		var astray int
-		check(t, raw.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM operations o JOIN credentials c ON c.id = o.credential_id
+		check(t, raw.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM open_operations o JOIN credentials c ON c.id = o.credential_id
 			WHERE o.budget_id <> c.budget_id`).Scan(&astray))
 		want(t, "operations of another budget", astray, 0)
 	}

@@ -21,7 +21,7 @@ type DeliveryFilter struct {
 }
 
 // eventOfWatch finds the one event of a watch, and by it the watch's deliveries.
-const eventOfWatch = `SELECT event_id FROM watches WHERE id = `
+const eventOfWatch = `SELECT event_id FROM watch_ends WHERE watch_id = `
 
 // Deliveries lists the tenant's deliveries, newest first. What no index has is looked for in a
 // bounded number of rows: then a page may be short and yet have a Next.
@@ -78,7 +78,10 @@ func (f DeliveryFilter) useIndex(query *sqldb.PageQuery[Delivery]) DeliveryFilte
 		by, rest.DestinationID = sqldb.Filter{Column: "d.destination_id", Value: f.DestinationID}, ""
 	}
 	query.Selection = selectDelivery(table) + `WHERE TRUE`
-	query.Filters, query.AnyOf = []sqldb.Filter{by}, sqldb.AnyOf{From: table + " d", Column: "d.turn", Values: turns}
+	query.Filters, query.ListedID = []sqldb.Filter{by}, "id"
+	for _, turn := range turns {
+		query.AnyOf = append(query.AnyOf, sqldb.Listed{Table: table, By: sqldb.Filter{Column: "turn", Value: turn}})
+	}
 	return rest
 }
 

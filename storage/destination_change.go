@@ -104,8 +104,8 @@ func (s *Store) DeleteDestination(ctx context.Context, tenantID, id string) erro
 		if err != nil {
 			return err
 		}
-		open, err := sqldb.One(ctx, tx, sqldb.Int, `SELECT COUNT(*) FROM watches w JOIN watch_destinations wd ON wd.watch_id = w.id
-			WHERE w.tenant_id = $1 AND w.status = 'watching' AND wd.destination_id = $2`, tenantID, id)
+		open, err := sqldb.One(ctx, tx, sqldb.Int, `SELECT COUNT(*) FROM open_watches w JOIN watch_destinations wd ON wd.watch_id = w.watch_id
+			WHERE w.tenant_id = $1 AND wd.destination_id = $2`, tenantID, id)
 		if err == nil && open > 0 {
 			err = &InUseError{Open: int(open)}
 		}

@@ -153,7 +153,7 @@ func (s *Store) ReleaseGroup(
 }
 
 // nextPoll is the due time of a poll group's next row. %s is the group's id.
-const nextPoll = `SELECT MIN(due_at) FROM operations WHERE budget_id = %s AND active`
+const nextPoll = `SELECT MIN(due_at) FROM open_operations WHERE budget_id = %s`
 
 // nextDelivery is the due time of a deliver group's next row.
 const nextDelivery = `SELECT MIN(due) FROM (

@@ -77,6 +77,8 @@ func TestUpdatesOfManyRowsKeepNoPlan(t *testing.T) {
 	get(s.Migrate(t.Context()))(t)
 	p := newPlanned(t, s, &now, "acme")
 	p.register(101)
+	running := PollResult{RowID: p.polls(1, nil)[0].RowID, At: p.Steady(), Status: OperationRunning, Next: p.Steady()}
+	check(t, p.RecordPolls(t.Context(), []PollResult{running}))
 	p.end(p.polls(1, nil))
 	p.end(p.polls(100, nil))
 	p.attempt(p.deliveries(p.destination, 101, nil), DeliverySucceeded)
@@ -86,7 +88,7 @@ func TestUpdatesOfManyRowsKeepNoPlan(t *testing.T) {
 		t.Errorf("kept: %q", kept)
 	}
 	one := get(sqldb.All(t.Context(), s.db, sqldb.String, `SELECT statement FROM pg_prepared_statements
-		WHERE statement LIKE 'UPDATE watches%VALUES%' AND generic_plans + custom_plans > 0`))(t)
+		WHERE statement LIKE 'UPDATE open_operations%VALUES%' AND generic_plans + custom_plans > 0`))(t)
 	if len(one) == 0 {
 		t.Error("an update of one row is planned each time")
 	}

@@ -22,8 +22,8 @@ func lockedTables() []lockedTable {
 	return []lockedTable{
 		{name: "credentials", order: "id"},
 		{name: "destinations", order: "id"},
-		{name: "operations", order: "credential_id, identity, id"},
-		{name: "watches", order: "id", under: "operations"},
+		{name: "open_operations", order: "credential_id, identity, id"},
+		{name: "open_watches", order: "operation_ref, watch_id", under: "open_operations"},
 		{name: "tenants", order: "id"},
 		{name: "waiting_deliveries", order: "id", under: "destinations"},
 		{name: "unaccepted_deliveries", order: "id", under: "destinations"},

@@ -34,10 +34,13 @@ type Operation struct {
 // AccountID is the Cloudflare account, "" for an operation of another upstream.
 func (o *Operation) AccountID() string { return o.Params[ParamAccountID] }
 
-// What Operation.columns reads, of a table and of the operations o.
+// What Operation.columns reads: of one table, and of an operation that is over (o) or open (p).
 const (
 	ownOperationColumns = `source, params, operation_id, upstream_status, status, error, completed_at`
-	operationColumns    = `o.source, o.params, o.operation_id, o.upstream_status, o.status, o.error, o.completed_at`
+	operationColumns    = `COALESCE(o.source, p.source), COALESCE(o.params, p.params), COALESCE(o.operation_id, p.operation_id),
+	COALESCE(o.upstream_status, p.upstream_status), COALESCE(o.status, p.status), COALESCE(o.error, p.error),
+	COALESCE(o.completed_at, p.completed_at)`
+	ofOperation = `LEFT JOIN operations o ON o.id = w.operation_ref LEFT JOIN open_operations p ON p.id = w.operation_ref`
 )
 
 func (o *Operation) columns() []any {
@@ -60,21 +63,21 @@ func listedID(operationID string) string {
 // registrations insert them, which do not know the ids of those that exist.
 const operationOrder = ` ORDER BY credential_id, identity, id`
 
-// lock locks operations, and returns the ids of all that it has locked and those that are
-// active. Unless it is to wait, it skips those that another transaction has locked: so a
-// transaction for many is not held up by one.
+// lock locks open operations, and returns the ids of all that it has locked and those that are
+// not over. Unless it is to wait, it skips those that another transaction has locked: so a
+// transaction for many is not held up by one. An operation of which a watch is open is there.
 func (tx *transaction) lock(ctx context.Context, ids []string, wait bool) (locked []string, active []lockedOperation, err error) {
 	var args sqldb.Args
 	skip := tx.SkipLocked
 	if wait {
 		skip = ""
 	}
-	all, err := sqldb.All(ctx, tx, scanOperation, `SELECT id, tenant_id, budget_id, upstream_status, status, error, completed_at, active,
+	all, err := sqldb.All(ctx, tx, scanOperation, `SELECT id, tenant_id, budget_id, upstream_status, status, error, completed_at,
 		last_poll_asked_at IS NOT NULL, held
-		FROM operations WHERE `+tx.In(&args, "id", ids)+operationOrder+tx.ForUpdate+skip, args...)
+		FROM open_operations WHERE `+tx.In(&args, "id", ids)+operationOrder+tx.ForUpdate+skip, args...)
 	for _, o := range all {
 		locked = append(locked, o.id)
-		if o.active {
+		if o.budgetID != "" {
 			active = append(active, o)
 		}
 	}
@@ -85,12 +88,11 @@ func (tx *transaction) lock(ctx context.Context, ids []string, wait bool) (locke
 type lockedOperation struct {
 	id             string
 	tenantID       string
-	budgetID       string
+	budgetID       string // "" if it is over, and some of its watches have still to be ended
 	upstreamStatus string
 	status         string
 	message        string // the upstream's error message
 	completedAt    time.Time
-	active         bool
 	lastPoll       bool // a watch whose deadline has passed waits for the next poll
 	held           bool // the budget makes the next poll later than the operation's own interval
 }
@@ -98,6 +100,42 @@ type lockedOperation struct {
 func scanOperation(row sqldb.Row) (lockedOperation, error) {
 	var o lockedOperation
 	err := row.Scan(&o.id, &o.tenantID, &o.budgetID, &o.upstreamStatus, &o.status, &o.message, sqldb.Time(&o.completedAt),
-		&o.active, &o.lastPoll, &o.held)
+		&o.lastPoll, &o.held)
 	return o, err
+}
+
+// What is kept of an operation that is over.
+const keptColumns = `id, source, params, operation_id, polls, last_polled_at, status, upstream_status, error, completed_at,
+	problem, refused_reason`
+
+// noOpenWatch is the condition that no watch of an open operation is open. Its row is locked, and
+// so is that of an operation that gets a new watch.
+const noOpenWatch = `NOT EXISTS (SELECT 1 FROM open_watches w WHERE w.operation_ref = open_operations.id)`
+
+// closeIdle closes those of the locked operations that no watch waits for any more. A budget
+// for which one of them was held back is planned anew, for it has more for the others now.
+func (tx *transaction) closeIdle(operations []lockedOperation) error {
+	ids := make([]string, len(operations))
+	for i, o := range operations {
+		ids[i] = o.id
+	}
+	for _, o := range operations {
+		if o.held {
+			tx.markDue(Group{PollGroup, o.budgetID}, tx.db.steady())
+		}
+	}
+	var args sqldb.Args
+	idle := ` WHERE ` + tx.In(&args, "id", ids) + ` AND ` + noOpenWatch
+	err := tx.Later(`INSERT INTO operations (`+keptColumns+`) SELECT `+keptColumns+` FROM open_operations`+idle, args...)
+	if err != nil {
+		return err
+	}
+	return tx.Later(`DELETE FROM open_operations`+idle, args...)
+}
+
+// forgetEnded deletes operations that are over from those that are open, unless some of their
+// watches have still to be ended.
+func (tx *transaction) forgetEnded(ids []string) error {
+	var args sqldb.Args
+	return tx.Later(`DELETE FROM open_operations WHERE `+tx.In(&args, "id", ids)+` AND `+noOpenWatch, args...)
 }

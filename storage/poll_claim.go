@@ -231,7 +231,7 @@ func (c *pollClaim) neighbours(ctx context.Context) error {
 		return nil
 	}
 	var args sqldb.Args
-	where := `WHERE o.budget_id = ` + args.Add(c.take.Group) + ` AND o.active AND o.due_at > ` + args.Add(c.now.UnixMicro()) +
+	where := `WHERE o.budget_id = ` + args.Add(c.take.Group) + ` AND o.due_at > ` + args.Add(c.now.UnixMicro()) +
 		c.notInFlight(&args)
 	next, err := sqldb.All(ctx, c.transaction, scanDuePoll, selectDuePoll+where+
 		` ORDER BY o.due_at LIMIT `+args.Add(crowdAmong), args...)
@@ -291,13 +291,13 @@ func (c *pollClaim) due(ctx context.Context, limit int) ([]DuePoll, error) {
 	return fresh, nil
 }
 
-// isFresh is, word for word, the predicate of the index operations_fresh.
+// isFresh is, word for word, the predicate of the index open_operations_fresh.
 const isFresh = ` AND o.last_polled_at IS NULL AND o.due_at = o.created_at`
 
 const selectDuePoll = `SELECT o.id, o.tenant_id, o.credential_id, o.source, o.params, o.operation_id,
 	o.created_at, o.due_at, o.polls, o.last_polled_at, o.last_poll_asked_at IS NOT NULL, o.status, o.refused_since, o.refused_reason,
 	c.refused_since, c.refused_at, c.version, o.traceparent
-	FROM operations o JOIN credentials c ON c.id = o.credential_id `
+	FROM open_operations o JOIN credentials c ON c.id = o.credential_id `
 
 func scanDuePoll(row sqldb.Row) (DuePoll, error) {
 	var p DuePoll
@@ -310,7 +310,7 @@ func scanDuePoll(row sqldb.Row) (DuePoll, error) {
 
 // isDue is the condition that an operation is due and not in flight.
 func (c *pollClaim) isDue(args *sqldb.Args) string {
-	return `WHERE o.budget_id = ` + args.Add(c.take.Group) + ` AND o.active AND o.due_at <= ` +
+	return `WHERE o.budget_id = ` + args.Add(c.take.Group) + ` AND o.due_at <= ` +
 		args.Add(c.now.UnixMicro()) + c.notInFlight(args)
 }
 

@@ -144,9 +144,10 @@ func (tx *transaction) dropOldRefusals(ctx context.Context, operations []lockedO
 	return err
 }
 
-// updateOperations writes the results into locked operations.
+// updateOperations writes the results into locked operations, and those that end into what is
+// kept. They stay open until their watches have ended, see endOperations.
 func (tx *transaction) updateOperations(operations []lockedOperation, results map[string]PollResult) error {
-	var rows [][]any
+	var going, over [][]any
 	for _, o := range operations {
 		r := results[o.id]
 		status, word, message, completedAt := o.status, o.upstreamStatus, o.message, o.completedAt
@@ -156,28 +157,29 @@ func (tx *transaction) updateOperations(operations []lockedOperation, results ma
 		if r.UpstreamStatus != "" {
 			word = sqldb.Clean(r.UpstreamStatus)
 		}
-		next := r.Next
 		if r.End == WatchCompleted || r.End == WatchFailed {
 			status = r.End
 			completedAt = cmp.Or(completedAt, tx.db.dated(r.At))
 		}
+		row := []any{o.id, r.At.UnixMicro(), status, word, message, sqldb.Micros(completedAt), sqldb.Clean(r.Problem), r.RefusedReason}
 		if r.End != "" {
-			next = r.At
-		} else {
-			tx.markDue(Group{PollGroup, o.budgetID}, next)
+			over = append(over, row)
+			continue
 		}
-		rows = append(rows, []any{
-			o.id, next.UnixMicro(), r.At.UnixMicro(), status, message, sqldb.Micros(completedAt), sqldb.Clean(r.Problem),
-			sqldb.Micros(r.RefusedSince), r.RefusedReason, r.End == "", r.Held, word,
-		})
+		tx.markDue(Group{PollGroup, o.budgetID}, r.Next)
+		going = append(going, append(row, r.Next.UnixMicro(), r.Held, sqldb.Micros(r.RefusedSince)))
+	}
+	err := tx.InsertJoined(`INSERT INTO operations (`+keptColumns+`)`, `o.id, o.source, o.params, o.operation_id, o.polls + 1,
+		v.column2, v.column3, v.column4, v.column5, v.column6, v.column7, v.column8`, ` JOIN open_operations o ON o.id = v.column1`, over)
+	if err != nil {
+		return err
 	}
 	return tx.UpdateRows(sqldb.RowsUpdate{
-		Head: `UPDATE operations SET polls = operations.polls + 1, due_at = v.column2, last_polled_at = v.column3, last_poll_asked_at = NULL,
-			status = v.column4, error = v.column5, completed_at = v.column6, problem = v.column7,
-			refused_since = v.column8, refused_reason = v.column9, active = v.column10, held = v.column11,
-			upstream_status = v.column12`,
-		Key:  "operations.id",
-		Rows: rows,
+		Head: `UPDATE open_operations SET polls = open_operations.polls + 1, last_polled_at = v.column2, status = v.column3,
+			upstream_status = v.column4, error = v.column5, completed_at = v.column6, problem = v.column7,
+			refused_reason = v.column8, due_at = v.column9, held = v.column10, refused_since = v.column11, last_poll_asked_at = NULL`,
+		Key:  "open_operations.id",
+		Rows: going,
 		Tail: `WHERE TRUE`,
 	})
 }
@@ -202,7 +204,7 @@ type pollOf struct {
 }
 
 const selectPollOf = `SELECT o.id, c.id, c.version, c.status <> 'active' OR c.refused_since IS NOT NULL
-	FROM operations o JOIN credentials c ON c.id = o.credential_id WHERE `
+	FROM open_operations o JOIN credentials c ON c.id = o.credential_id WHERE `
 
 func scanPollOf(row sqldb.Row) (pollOf, error) {
 	var p pollOf

@@ -174,7 +174,7 @@ func (s simulated) planned(t *testing.T, operations []simulatedOperation) *outco
 		if next < len(operations) {
 			wake = operations[next].began
 		}
-		if due := get(sqldb.One(ctx, store.db, scanDueTime, `SELECT MIN(due_at) FROM operations WHERE active`))(t); !due.IsZero() {
+		if due := get(sqldb.One(ctx, store.db, scanDueTime, `SELECT MIN(due_at) FROM open_operations`))(t); !due.IsZero() {
 			wake = min(wake, seconds(latest(due, taken.Pause.Until)))
 		}
 		if len(ended) > 0 {

@@ -36,7 +36,7 @@ func TestRegistrationsWaitForNoOther(t *testing.T) {
 			return `SELECT 1 FROM credentials WHERE id = $1 FOR UPDATE`, p.credential.ID
 		},
 		"an operation": func(p *planned) (string, string) {
-			return `SELECT 1 FROM operations WHERE credential_id = $1 FOR NO KEY UPDATE`, p.credential.ID
+			return `SELECT 1 FROM open_operations WHERE credential_id = $1 FOR NO KEY UPDATE`, p.credential.ID
 		},
 		"the group of its budget": func(p *planned) (string, string) {
 			return `SELECT 1 FROM work_groups WHERE id = $1 FOR NO KEY UPDATE`, p.credential.BudgetID
@@ -119,7 +119,7 @@ func TestEndingWaitsForNoOther(t *testing.T) {
 	get(s.Migrate(t.Context()))(t)
 	p := newPlanned(t, s, &now, "acme")
 	p.register(3)
-	locked := `SELECT 1 FROM operations WHERE operation_id = '1' FOR NO KEY UPDATE`
+	locked := `SELECT 1 FROM open_operations WHERE operation_id = '1' FOR NO KEY UPDATE`
 	now = now.Add(time.Hour)
 	step := func(name string, end func(context.Context, int) (int, error)) {
 		t.Helper()

@@ -39,10 +39,10 @@ func (s *Store) DueProgress(ctx context.Context, take TakeDeliveries) (due []Due
 	if err != nil || !ready {
 		return nil, err
 	}
-	rows, err := sqldb.All(ctx, s.reader(), scanDueProgress, `SELECT m.watch_id, m.channel, m.ts, m.revision, w.status, w.created_at
+	rows, err := sqldb.All(ctx, s.reader(), scanDueProgress, `SELECT m.watch_id, m.channel, m.ts, m.revision, COALESCE(e.status, 'watching'), w.created_at
 		FROM (SELECT watch_id, channel, ts, revision, due_at FROM slack_messages
 			WHERE destination_id = $1 AND due_at IS NOT NULL AND due_at <= $2 ORDER BY due_at LIMIT $3) AS m
-		JOIN watches w ON w.id = m.watch_id ORDER BY m.due_at, m.watch_id`,
+		JOIN watches w ON w.id = m.watch_id LEFT JOIN watch_ends e ON e.watch_id = m.watch_id ORDER BY m.due_at, m.watch_id`,
 		take.Group, s.db.steady().UnixMicro(), take.Max+len(take.Exclude))
 	return without(rows, take.Exclude, take.Max, func(p DueProgress) string { return p.WatchID }), err
 }
@@ -171,8 +171,8 @@ func (tx *transaction) showOperations(ctx context.Context, operationRefs []strin
 		return nil
 	}
 	var args sqldb.Args
-	return tx.advanceMessages(ctx, &args, `watch_id IN (SELECT id FROM watches
-		WHERE `+tx.In(&args, "operation_ref", operationRefs)+` AND finished_at IS NULL LIMIT `+args.Add(most)+`)`)
+	return tx.advanceMessages(ctx, &args, `watch_id IN (SELECT watch_id FROM open_watches
+		WHERE `+tx.In(&args, "operation_ref", operationRefs)+` LIMIT `+args.Add(most)+`)`)
 }
 
 // advanceMessages makes messages due now, unless they are due later already because an

@@ -54,12 +54,14 @@ const (
 	HeldByRefusal   = "credential_refused" // polls of one operation show when it is accepted again
 )
 
-const selectWatch = `SELECT w.id, w.tenant_id, w.status, w.credential_id, w.events, w.name, w.metadata, w.expires_at,
-	w.created_at, w.finished_at, w.event_id, o.polls, o.last_polled_at, o.problem, o.due_at, o.held,
+const selectWatch = `SELECT w.id, w.tenant_id, COALESCE(e.status, 'watching'), w.credential_id, w.events, w.name, w.metadata,
+	w.expires_at, w.created_at, e.finished_at, e.event_id, COALESCE(o.polls, p.polls),
+	COALESCE(o.last_polled_at, p.last_polled_at), COALESCE(o.problem, p.problem), p.due_at, COALESCE(p.held, FALSE),
 	c.refused_since IS NOT NULL, ` + closedUntil + `,
 	CASE WHEN g.owner = '' THEN g.due_at END, ` + operationColumns + `
-	FROM watches w JOIN operations o ON o.id = w.operation_ref JOIN credentials c ON c.id = o.credential_id
-	LEFT JOIN budgets b ON b.id = o.budget_id LEFT JOIN work_groups g ON g.kind = 'poll' AND g.id = o.budget_id `
+	FROM watches w LEFT JOIN watch_ends e ON e.watch_id = w.id ` + ofOperation + `
+	JOIN credentials c ON c.id = w.credential_id LEFT JOIN budgets b ON b.id = p.budget_id
+	LEFT JOIN work_groups g ON g.kind = 'poll' AND g.id = p.budget_id `
 
 // closedUntil is until when the upstream allows no request of the budget b.
 const closedUntil = `CASE WHEN b.hint_remaining = 0 AND b.hint_until > b.parked_until THEN b.hint_until ELSE b.parked_until END`

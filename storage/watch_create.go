@@ -141,14 +141,14 @@ func (f references) check(requested []NewWatch) error {
 	return nil
 }
 
-// openedOperation is an active operation that new watches are for.
+// openedOperation is an open operation that new watches are for.
 type openedOperation struct {
 	key   operationKey
 	ref   string
 	watch Watch // what its watches show of it
 }
 
-// openOperations finds or inserts the active operations, makes them due, and returns them.
+// openOperations finds or inserts the operations, makes them due, and returns them.
 // Each stays locked, so that it is not closed before its new watches are there.
 func (tx *transaction) openOperations(
 	ctx context.Context, requested []NewWatch, refers references,
@@ -169,7 +169,7 @@ func (tx *transaction) openOperations(
 		}
 		rows = append(rows, []any{
 			newID(prefixOperation), n.TenantID, key.credentialID, budgetID, key.identity, n.Source, params,
-			n.OperationID, true, now.UnixMicro(), now.UnixMicro(), sqldb.Null(n.Traceparent),
+			n.OperationID, now.UnixMicro(), now.UnixMicro(), sqldb.Null(n.Traceparent),
 		})
 		tx.markDue(Group{PollGroup, budgetID}, now)
 	}
@@ -183,9 +183,9 @@ func (tx *transaction) openOperations(
 			o, err := tx.db.scanOpened(row, refers)
 			opened[o.key] = o
 			return err
-		}, `INSERT INTO operations AS o (id, tenant_id, credential_id, budget_id, identity, source, params, operation_id,
-			active, due_at, created_at, traceparent)`+tx.Insertion(&args, chunk)+`
-			ON CONFLICT (credential_id, identity) WHERE active
+		}, `INSERT INTO open_operations AS o (id, tenant_id, credential_id, budget_id, identity, source, params, operation_id,
+			due_at, created_at, traceparent)`+tx.Insertion(&args, chunk)+`
+			ON CONFLICT (credential_id, identity)
 			DO UPDATE SET due_at = CASE WHEN o.last_polled_at > excluded.created_at - `+justPolled+`
 				THEN o.due_at ELSE `+tx.Least+`(o.due_at, excluded.due_at) END
 			RETURNING id, credential_id, identity, polls, last_polled_at, problem, due_at, held, `+ownOperationColumns, args...)
@@ -223,7 +223,7 @@ func (tx *transaction) insertWatches(
 ) ([]Watch, error) {
 	now, due := tx.db.now().UTC().Truncate(time.Microsecond), tx.db.steady()
 	made := make([]Watch, len(requested))
-	var watches, destinations, messages [][]any
+	var watches, open, destinations, messages [][]any
 	for i := range requested {
 		n := &requested[i]
 		o, w := operations[n.operationKey()], &made[i]
@@ -242,9 +242,9 @@ func (tx *transaction) insertWatches(
 		}
 		watches = append(watches, []any{
 			w.ID, n.TenantID, o.ref, n.CredentialID, n.Params[ParamAccountID], listedID(n.OperationID),
-			w.Status, events, metadata, w.ExpiresAt.UnixMicro(), due.Add(n.Timeout).UnixMicro(), now.UnixMicro(),
-			sqldb.Null(n.Traceparent), sqldb.Null(n.Name),
+			events, metadata, w.ExpiresAt.UnixMicro(), now.UnixMicro(), sqldb.Null(n.Traceparent), sqldb.Null(n.Name),
 		})
+		open = append(open, []any{o.ref, w.ID, n.TenantID, due.Add(n.Timeout).UnixMicro()})
 		for position, id := range n.DestinationIDs {
 			destinations = append(destinations, []any{w.ID, id, position})
 			if refers.destinations[id].bot {
@@ -254,8 +254,11 @@ func (tx *transaction) insertWatches(
 		}
 	}
 	err := tx.InsertRows(`INSERT INTO watches (id, tenant_id, operation_ref, credential_id, account_id,
-		operation_id, status, events, metadata, expires_at, deadline, created_at, traceparent, name)`, watches)
+		operation_id, events, metadata, expires_at, created_at, traceparent, name)`, watches)
 	if err != nil {
+		return nil, err
+	}
+	if err := tx.InsertRows(`INSERT INTO open_watches (operation_ref, watch_id, tenant_id, deadline)`, open); err != nil {
 		return nil, err
 	}
 	err = tx.InsertRows(`INSERT INTO watch_destinations (watch_id, destination_id, position)`, destinations)

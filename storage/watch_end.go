@@ -42,24 +42,24 @@ func (w *endingWatch) wants() bool { return slices.Contains(w.events, eventOf(w.
 // eventOf is the type of the event that a watch's end makes.
 func eventOf(status string) string { return "operation." + status }
 
+// selectEndingWatch reads open watches: %s is which. An operation is over if it is in operations.
 const selectEndingWatch = `SELECT w.id, w.tenant_id, w.operation_ref, w.events, w.name, w.metadata, w.created_at, w.traceparent,
-	o.polls, o.active, o.refused_reason, o.last_polled_at, ` + operationColumns + `
-	FROM watches w JOIN operations o ON o.id = w.operation_ref
-	WHERE w.finished_at IS NULL AND `
+	COALESCE(o.polls, p.polls), o.id IS NOT NULL, COALESCE(o.refused_reason, p.refused_reason), o.last_polled_at, ` + operationColumns + `
+	FROM (SELECT watch_id FROM open_watches WHERE %s) AS open JOIN watches w ON w.id = open.watch_id ` + ofOperation
 
 func (db *database) scanEndingWatch(row sqldb.Row) (*endingWatch, error) {
 	var w endingWatch
-	var active bool
+	var over bool
 	var refusedReason string
 	var polledAt time.Time
 	err := row.Scan(append([]any{
 		&w.id, &w.tenantID, &w.operationRef, sqldb.JSON(&w.events), sqldb.Text(&w.name), sqldb.JSON(&w.metadata),
-		sqldb.Time(&w.createdAt), sqldb.Text(&w.traceparent), &w.polls, &active, &refusedReason, sqldb.Time(&polledAt),
+		sqldb.Time(&w.createdAt), sqldb.Text(&w.traceparent), &w.polls, &over, &refusedReason, sqldb.Time(&polledAt),
 	}, w.operation.columns()...)...)
 	if w.operation.Status == "" {
 		w.refused = refusedReason
 	}
-	if !active {
+	if over {
 		w.observedAt = db.dated(polledAt)
 		switch w.status = w.operation.Status; w.status {
 		case WatchCompleted, WatchFailed:
@@ -88,8 +88,12 @@ func (tx *transaction) endWatches(ctx context.Context, watches []*endingWatch, a
 	slices.SortFunc(ended, func(a, b *endingWatch) int { return strings.Compare(a.id, b.id) })
 	now := tx.db.now()
 	var events []event
+	var uncompleted [][]any
 	var shown []*endingWatch // in a bot's message
 	for _, w := range ended {
+		if w.status != WatchCompleted {
+			uncompleted = append(uncompleted, []any{w.tenantID, w.status, w.id})
+		}
 		body, err := w.body(now)
 		if err != nil {
 			return fmt.Errorf("watch %s: %w", w.id, err)
@@ -103,40 +107,58 @@ func (tx *transaction) endWatches(ctx context.Context, watches []*endingWatch, a
 			shown = append(shown, w)
 		}
 	}
+	if err := tx.InsertRows(insertUncompleted, uncompleted); err != nil {
+		return err
+	}
 	if err := tx.publish(append(events, alerts...)); err != nil {
 		return err
 	}
 	return tx.endMessages(ctx, shown)
 }
 
-// setEnded sets the status of the watches that are still watching, and calls ended for each
-// of these by the end of the next query.
+// setEnded ends the watches that are still open, and calls ended for each of these by the end of
+// the next query. A watch is open until the row of its end is there.
 func (tx *transaction) setEnded(watches []*endingWatch, ended func(*endingWatch)) error {
 	now := tx.db.now()
 	byID := make(map[string]*endingWatch, len(watches))
-	var rows [][]any
-	for _, w := range watches {
+	var ends [][]any
+	refs := make([]watchRef, len(watches))
+	for i, w := range watches {
 		w.eventID = newID(prefixEvent)
-		byID[w.id] = w
-		rows = append(rows, []any{w.id, w.status, now.UnixMicro(), w.eventID})
+		byID[w.id], refs[i] = w, watchRef{w.id, w.operationRef}
+		ends = append(ends, []any{w.id, w.status, now.UnixMicro(), w.eventID})
 	}
-	return tx.UpdateRows(sqldb.RowsUpdate{
-		Head: `UPDATE watches SET status = v.column2, finished_at = v.column3, event_id = v.column4`,
-		Key:  "watches.id",
-		Rows: rows,
-		Tail: `WHERE watches.finished_at IS NULL`, Returning: ` RETURNING watches.id`,
-		Scan: func(row sqldb.Row) error {
-			id, err := sqldb.String(row)
-			if w := byID[id]; w != nil {
-				ended(w)
-				tx.changes.watch(w.tenantID, w.id)
-				tx.ended = append(tx.ended, EndedWatch{
-					ID: w.id, OperationID: w.operation.ID, Status: w.status, Reason: w.reason, Polls: w.polls, Took: now.Sub(w.createdAt),
-				})
-			}
-			return err
-		},
+	err := tx.Upsert(insertEnds, endedOnce+` RETURNING watch_id`, ends, func(row sqldb.Row) error {
+		id, err := sqldb.String(row)
+		if w := byID[id]; w != nil {
+			ended(w)
+			tx.changes.watch(w.tenantID, w.id)
+			tx.ended = append(tx.ended, EndedWatch{
+				ID: w.id, OperationID: w.operation.ID, Status: w.status, Reason: w.reason, Polls: w.polls, Took: now.Sub(w.createdAt),
+			})
+		}
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	var args sqldb.Args
+	return tx.Later(`DELETE FROM open_watches WHERE `+tx.among(&args, refs), args...)
+}
+
+const (
+	insertEnds        = `INSERT INTO watch_ends (watch_id, status, finished_at, event_id)`
+	endedOnce         = ` ON CONFLICT (watch_id) DO NOTHING`
+	insertUncompleted = `INSERT INTO uncompleted_watches (tenant_id, status, watch_id)`
+)
+
+// among is the condition that an open watch is one of these.
+func (tx *transaction) among(args *sqldb.Args, watches []watchRef) string {
+	rows := make([][]any, len(watches))
+	for i, w := range watches {
+		rows[i] = []any{w.operationRef, w.id}
+	}
+	return `(operation_ref, watch_id) IN (SELECT column1, column2 FROM ` + tx.Values(args, rows) + `)`
 }
 
 // recipientsOf returns the destinations of each watch that are not deleted.
@@ -167,24 +189,6 @@ func (w *endingWatch) body(at time.Time) ([]byte, error) {
 	})
 }
 
-// closeIdle closes those of the locked operations that no watch waits for any more. A budget
-// for which one of them was held back is planned anew, for it has more for the others now.
-func (tx *transaction) closeIdle(operations []lockedOperation) error {
-	ids := make([]string, len(operations))
-	for i, o := range operations {
-		ids[i] = o.id
-	}
-	for _, o := range operations {
-		if o.held {
-			tx.markDue(Group{PollGroup, o.budgetID}, tx.db.steady())
-		}
-	}
-	var args sqldb.Args
-	return tx.Later(`UPDATE operations SET active = FALSE
-		WHERE `+tx.In(&args, "id", ids)+` AND NOT EXISTS
-		(SELECT 1 FROM watches w WHERE w.operation_ref = operations.id AND w.finished_at IS NULL)`, args...)
-}
-
 // rejectChunk is how many watches of a rejected credential end in one transaction.
 const rejectChunk = 500
 
@@ -201,12 +205,17 @@ func (s *Store) CancelWatch(ctx context.Context, tenantID, id string) (canceled 
 		if err != nil {
 			return err
 		}
-		n, err := sqldb.ExecCount(ctx, tx, `UPDATE watches SET status = 'canceled', finished_at = $1
-			WHERE id = $2 AND status = 'watching'`, tx.db.now().UnixMicro(), id)
+		n, err := sqldb.ExecCount(ctx, tx, insertEnds+` VALUES ($1, 'canceled', $2, NULL)`+endedOnce, id, tx.db.now().UnixMicro())
 		if err != nil {
 			return err
 		}
 		if n > 0 {
+			if err := tx.Later(insertUncompleted+` VALUES ($1, 'canceled', $2)`, tenantID, id); err != nil {
+				return err
+			}
+			if err := tx.Later(`DELETE FROM open_watches WHERE operation_ref = $1 AND watch_id = $2`, ref, id); err != nil {
+				return err
+			}
 			if err := tx.closeIdle(operations); err != nil {
 				return err
 			}
@@ -230,7 +239,7 @@ func (s *Store) CancelWatch(ctx context.Context, tenantID, id string) (canceled 
 // selectedWatches is which watches to end, and how.
 type selectedWatches struct {
 	status, reason string
-	where          string // with $1 for value
+	where          string // of open_watches, with $1 for value
 	value          any
 	limit          int
 	wait           bool   // for operations that another transaction has locked, else they are skipped
@@ -240,7 +249,7 @@ type selectedWatches struct {
 // endSelected ends the selected watches up to their limit, and says how many. A watch whose
 // operation is over (see [Store.EndRemaining]) ends as that did.
 func (s *Store) endSelected(ctx context.Context, selected selectedWatches) (n int, err error) {
-	candidates, err := sqldb.All(ctx, s.reader(), scanWatchRef, `SELECT id, operation_ref FROM watches WHERE `+
+	candidates, err := sqldb.All(ctx, s.reader(), scanWatchRef, `SELECT watch_id, operation_ref FROM open_watches WHERE `+
 		selected.where+` LIMIT $2`, selected.value, selected.limit)
 	if err != nil || len(candidates) == 0 {
 		return 0, err
@@ -260,9 +269,7 @@ func (s *Store) endSelected(ctx context.Context, selected selectedWatches) (n in
 		if err != nil {
 			return err
 		}
-		var args sqldb.Args
-		watches, err := sqldb.All(ctx, tx, tx.db.scanEndingWatch, selectEndingWatch+
-			tx.In(&args, "w.id", watchesOf(candidates, locked))+` ORDER BY w.id`, args...)
+		watches, err := tx.openWatches(ctx, watchesOf(candidates, locked))
 		if err != nil {
 			return err
 		}
@@ -286,6 +293,15 @@ func (s *Store) endSelected(ctx context.Context, selected selectedWatches) (n in
 // watchRef is a watch and its operation.
 type watchRef struct{ id, operationRef string }
 
+// openWatches reads those of the watches that are open, in the order of their ids.
+func (tx *transaction) openWatches(ctx context.Context, watches []watchRef) ([]*endingWatch, error) {
+	if len(watches) == 0 {
+		return nil, nil
+	}
+	var args sqldb.Args
+	return sqldb.All(ctx, tx, tx.db.scanEndingWatch, fmt.Sprintf(selectEndingWatch, tx.among(&args, watches))+` ORDER BY w.id`, args...)
+}
+
 func scanWatchRef(row sqldb.Row) (w watchRef, err error) {
 	err = row.Scan(&w.id, &w.operationRef)
 	return w, err
@@ -301,14 +317,14 @@ func operationsOf(watches []watchRef) []string {
 	return slices.Compact(refs)
 }
 
-// watchesOf returns the ids of those watches whose operation is one of these.
-func watchesOf(watches []watchRef, operationRefs []string) (ids []string) {
+// watchesOf returns those watches whose operation is one of these.
+func watchesOf(watches []watchRef, operationRefs []string) (of []watchRef) {
 	for _, w := range watches {
 		if slices.Contains(operationRefs, w.operationRef) {
-			ids = append(ids, w.id)
+			of = append(of, w)
 		}
 	}
-	return ids
+	return of
 }
 
 // rejectCredential rejects a credential that the upstream has refused since refusedBefore or
@@ -344,7 +360,8 @@ func (s *Store) EndRejected(ctx context.Context, id string) (err error) {
 	for {
 		n, err := s.endSelected(ctx, selectedWatches{
 			status: WatchUnobservable, reason: ReasonCredentialRejected, limit: rejectChunk, wait: true,
-			where: `status = 'watching' AND credential_id = $1 ORDER BY id`, value: id, rejected: id,
+			where: fmt.Sprintf(`operation_ref IN (SELECT id FROM open_operations WHERE credential_id = $1 ORDER BY identity LIMIT %d)`, rejectChunk),
+			value: id, rejected: id,
 		})
 		if err != nil {
 			return err
@@ -365,10 +382,16 @@ const (
 // endMost of them, and leaves the others to [Store.EndRemaining].
 func (tx *transaction) endOperations(ctx context.Context, rowIDs []string, alerts ...event) error {
 	n, err := tx.endWatchesOf(ctx, rowIDs, tx.db.endMost, alerts...)
-	if err != nil || n < tx.db.endMost {
+	if err != nil || len(rowIDs) == 0 {
 		return err
 	}
-	return tx.noteEnding(rowIDs)
+	if n == tx.db.endMost { // some may be left
+		var args sqldb.Args
+		if err := tx.Later(`UPDATE open_operations SET budget_id = '', identity = id WHERE `+tx.In(&args, "id", rowIDs), args...); err != nil {
+			return err
+		}
+	}
+	return tx.forgetEnded(rowIDs)
 }
 
 // endWatchesOf ends up to limit watches of operations that are closed, and says how many.
@@ -377,21 +400,13 @@ func (tx *transaction) endWatchesOf(ctx context.Context, rowIDs []string, limit 
 		return 0, tx.publish(alerts)
 	}
 	var args sqldb.Args
-	watches, err := sqldb.All(ctx, tx, tx.db.scanEndingWatch, selectEndingWatch+
-		tx.In(&args, "w.operation_ref", rowIDs)+` LIMIT `+args.Add(limit), args...)
+	of := tx.In(&args, "operation_ref", rowIDs) + ` LIMIT ` + args.Add(limit)
+	watches, err := sqldb.All(ctx, tx, tx.db.scanEndingWatch, fmt.Sprintf(selectEndingWatch, of), args...)
 	if err != nil {
 		return 0, err
 	}
 	slices.SortFunc(watches, func(a, b *endingWatch) int { return strings.Compare(a.id, b.id) })
 	return len(watches), tx.endWatches(ctx, watches, alerts...)
-}
-
-// noteEnding notes of closed operations whether some of their watches have still to be ended.
-func (tx *transaction) noteEnding(rowIDs []string) error {
-	var args sqldb.Args
-	return tx.Later(`UPDATE operations SET ending = EXISTS
-		(SELECT 1 FROM watches w WHERE w.operation_ref = operations.id AND w.finished_at IS NULL)
-		WHERE `+tx.In(&args, "id", rowIDs), args...)
 }
 
 // endingAtOnce is of how many operations EndRemaining ends watches in one transaction.
@@ -402,14 +417,14 @@ const endingAtOnce = 100
 // than limit: those were the last.
 func (s *Store) EndRemaining(ctx context.Context, limit int) (n int, err error) {
 	defer wrapf(&err, "end the remaining watches")
-	const ending = `SELECT id FROM operations WHERE ending`
+	const ending = `SELECT id FROM open_operations WHERE budget_id = ''`
 	found, err := sqldb.All(ctx, s.reader(), sqldb.String, ending+` LIMIT $1`, endingAtOnce)
 	if err != nil || len(found) == 0 {
 		return 0, err
 	}
 	err = s.write(ctx, func(tx *transaction) error {
 		var args sqldb.Args
-		ids, err := sqldb.All(ctx, tx, sqldb.String, ending+` AND `+tx.In(&args, "id", found)+
+		ids, err := sqldb.All(ctx, tx, sqldb.String, ending+` AND `+tx.In(&args, "id", found)+operationOrder+
 			tx.ForUpdate+tx.SkipLocked, args...) // another process ends the others
 		if err != nil || len(ids) == 0 {
 			n = 0
@@ -421,7 +436,7 @@ func (s *Store) EndRemaining(ctx context.Context, limit int) (n int, err error) 
 		if len(ids) == endingAtOnce { // there may be more operations
 			n = max(n, limit)
 		}
-		return tx.noteEnding(ids)
+		return tx.forgetEnded(ids)
 	})
 	return n, err
 }

@@ -169,7 +169,7 @@ func TestManyAreTouched(t *testing.T) {
 		*p.now = p.now.Add(time.Hour)
 		get(p.LastPolls(t.Context(), 5))(t)
 		check(t, p.write(t.Context(), func(tx *transaction) error {
-			if err := tx.Later(`UPDATE operations SET last_polled_at = $1`, p.Steady().UnixMicro()); err != nil {
+			if err := tx.Later(`UPDATE open_operations SET last_polled_at = $1`, p.Steady().UnixMicro()); err != nil {
 				return err
 			}
 			if err := tx.expirePolled(refs, 2); err != nil {

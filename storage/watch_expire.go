@@ -24,10 +24,10 @@ const (
 func (s *Store) LastPolls(ctx context.Context, limit int) (n int, err error) {
 	defer wrapf(&err, "last polls")
 	now := s.db.steady()
-	const columns = `SELECT id, operation_ref FROM (SELECT id, operation_ref FROM watches WHERE status = 'watching' AND `
+	const columns = `SELECT watch_id, operation_ref FROM (SELECT watch_id, operation_ref FROM open_watches WHERE `
 	late, err := sqldb.All(ctx, s.reader(), scanWatchRef,
-		columns+`expire_at IS NULL AND deadline <= $1 ORDER BY deadline LIMIT $3) AS passed UNION ALL `+
-			columns+`expire_at <= $2 ORDER BY expire_at LIMIT $3) AS missed`,
+		columns+`expire_at = 0 AND deadline <= $1 ORDER BY deadline LIMIT $3) AS passed UNION ALL `+
+			columns+`expire_at > 0 AND expire_at <= $2 ORDER BY expire_at LIMIT $3) AS missed`,
 		now.UnixMicro(), now.Add(-expiredLate).UnixMicro(), limit)
 	if err != nil || len(late) == 0 {
 		return 0, err
@@ -50,21 +50,24 @@ func (s *Store) LastPolls(ctx context.Context, limit int) (n int, err error) {
 // askLastPolls makes polls due of locked operations for watches whose deadline has passed,
 // and notes when the watches expire: now if there was a poll since, else after
 // lastPollPatience unless there is one before.
-func (tx *transaction) askLastPolls(operationRefs, watches []string, now time.Time) error {
+func (tx *transaction) askLastPolls(operationRefs []string, watches []watchRef, now time.Time) error {
+	if len(watches) == 0 {
+		return nil
+	}
 	var args sqldb.Args
 	asked := `CAST(` + args.Add(now.UnixMicro()) + ` AS BIGINT)`
-	err := tx.Later(`UPDATE operations SET last_poll_asked_at = `+asked+`, due_at = `+tx.Least+`(due_at, `+asked+`)
-		WHERE active AND `+tx.In(&args, "id", operationRefs)+` AND EXISTS (SELECT 1 FROM watches w
-			WHERE w.operation_ref = operations.id AND w.finished_at IS NULL
-			AND w.deadline <= `+asked+` AND w.deadline > COALESCE(operations.last_polled_at, 0))`, args...)
+	err := tx.Later(`UPDATE open_operations SET last_poll_asked_at = `+asked+`, due_at = `+tx.Least+`(due_at, `+asked+`)
+		WHERE budget_id <> '' AND `+tx.In(&args, "id", operationRefs)+` AND EXISTS (SELECT 1 FROM open_watches w
+			WHERE w.operation_ref = open_operations.id
+			AND w.deadline <= `+asked+` AND w.deadline > COALESCE(open_operations.last_polled_at, 0))`, args...)
 	if err != nil {
 		return err
 	}
 	args = sqldb.Args{now.UnixMicro()}
 	patience := args.Add(now.Add(lastPollPatience).UnixMicro())
-	return tx.Later(`UPDATE watches SET expire_at = CASE WHEN deadline <= (SELECT COALESCE(last_polled_at, 0)
-			FROM operations o WHERE o.id = watches.operation_ref) THEN `+asked+` ELSE CAST(`+patience+` AS BIGINT) END
-		WHERE finished_at IS NULL AND `+tx.In(&args, "id", watches), args...)
+	return tx.Later(`UPDATE open_watches SET expire_at = CASE WHEN deadline <= (SELECT COALESCE(last_polled_at, 0)
+			FROM open_operations o WHERE o.id = open_watches.operation_ref) THEN `+asked+` ELSE CAST(`+patience+` AS BIGINT) END
+		WHERE `+tx.among(&args, watches), args...)
 }
 
 // expirePolled has watches expire now whose last poll was this one: up to most watches of
@@ -74,10 +77,9 @@ func (tx *transaction) expirePolled(operationRefs []string, most int) error {
 		return nil
 	}
 	args := sqldb.Args{tx.db.steady().UnixMicro()}
-	return tx.Later(`UPDATE watches SET expire_at = $1 WHERE id IN (SELECT w.id
-		FROM watches w JOIN operations o ON o.id = w.operation_ref
-		WHERE `+tx.In(&args, "w.operation_ref", operationRefs)+` AND w.finished_at IS NULL
-		AND w.expire_at > $1 AND w.deadline <= o.last_polled_at LIMIT `+args.Add(most)+`)`, args...)
+	return tx.Later(`UPDATE open_watches SET expire_at = $1 WHERE (operation_ref, watch_id) IN (SELECT w.operation_ref, w.watch_id
+		FROM open_watches w JOIN open_operations o ON o.id = w.operation_ref
+		WHERE `+tx.In(&args, "w.operation_ref", operationRefs)+` AND w.expire_at > $1 AND w.deadline <= o.last_polled_at LIMIT `+args.Add(most)+`)`, args...)
 }
 
 // ExpireWatches ends up to limit watches whose deadline has passed and whose operation was
@@ -87,7 +89,7 @@ func (s *Store) ExpireWatches(ctx context.Context, limit int) (_ int, err error)
 	defer wrapf(&err, "expire watches")
 	return s.endSelected(ctx, selectedWatches{
 		status: WatchExpired, reason: ReasonDeadline, limit: limit,
-		where: fmt.Sprintf(`status = 'watching' AND expire_at <= $1 AND expire_at > CAST($1 AS BIGINT) - %d ORDER BY expire_at`,
+		where: fmt.Sprintf(`expire_at <= $1 AND expire_at > CAST($1 AS BIGINT) - %d ORDER BY expire_at`,
 			expiredLate.Microseconds()),
 		value: s.db.steady().UnixMicro(),
 	})

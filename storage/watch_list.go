@@ -53,16 +53,23 @@ func (s *Store) Watches(ctx context.Context, f WatchFilter, page Page) (_ List[W
 func watchID(w Watch) string { return w.ID }
 
 // useIndex has a query use the index that leaves the fewest rows, and returns what of the
-// filter that does not see to. Few watches are not completed, where many are.
+// filter that does not see to. Most watches are completed, where there are many, so a table
+// tells of each other status which have it.
 func (f WatchFilter) useIndex(query *sqldb.PageQuery[Watch]) WatchFilter {
 	rest := f
 	switch {
 	case f.OperationID != "":
 		query.Filters = []sqldb.Filter{{Column: "w.operation_id", Value: listedID(f.OperationID)}}
 		rest.OperationID = ""
-	case len(f.Statuses) > 0 && (f.AccountID == "" || !slices.Contains(f.Statuses, WatchCompleted)):
-		query.AnyOf = sqldb.AnyOf{From: "watches w", Column: "w.status", Values: f.Statuses}
-		rest.Statuses = nil
+	case len(f.Statuses) > 0 && !slices.Contains(f.Statuses, WatchCompleted):
+		for _, status := range f.Statuses {
+			if status == WatchWatching {
+				query.AnyOf = append(query.AnyOf, sqldb.Listed{Table: "open_watches"})
+				continue
+			}
+			query.AnyOf = append(query.AnyOf, sqldb.Listed{Table: "uncompleted_watches", By: sqldb.Filter{Column: "status", Value: status}})
+		}
+		query.ListedID, rest.Statuses = "watch_id", nil
 	case f.AccountID != "":
 		query.Filters = []sqldb.Filter{{Column: "w.account_id", Value: f.AccountID}}
 		rest.AccountID = ""

@@ -52,10 +52,10 @@ func (m *million) schedule(ctx context.Context, n int) error {
 	interval, leading := m.interval(n), lead+time.Duration(n)*leadPerWatch
 	begun := time.Now()
 	for _, statement := range []string{
-		fmt.Sprintf(`UPDATE operations SET due_at = steady + %d + (random() * %d)::bigint FROM steady_clock WHERE active`,
+		fmt.Sprintf(`UPDATE open_operations SET due_at = steady + %d + (random() * %d)::bigint FROM steady_clock WHERE budget_id <> ''`,
 			leading.Microseconds(), interval.Microseconds()),
 		`UPDATE work_groups SET due_at = o.due_at, owner = '', leased_until = 0
-			FROM (SELECT budget_id, min(due_at) AS due_at FROM operations WHERE active GROUP BY budget_id) o
+			FROM (SELECT budget_id, min(due_at) AS due_at FROM open_operations GROUP BY budget_id) o
 			WHERE kind = 'poll' AND id = o.budget_id`,
 		// What would be done anyway, and at some of the sizes just while it is measured.
 		"VACUUM ANALYZE", "CHECKPOINT",

@@ -27,9 +27,9 @@ func TestSchemaDoesNotFit(t *testing.T) {
 				"relay migrate up",
 			},
 			{ // as a migration that was edited leaves it
-				"ALTER INDEX operations_active RENAME TO edited",
-				"ALTER INDEX edited RENAME TO operations_active",
-				"lacks the unique index operations_active",
+				"ALTER INDEX open_operations_identity RENAME TO edited",
+				"ALTER INDEX edited RENAME TO open_operations_identity",
+				"lacks the unique index open_operations_identity",
 			},
 		} {
 			testenv.Execute(t, database, schema.made)

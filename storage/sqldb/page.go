@@ -32,12 +32,11 @@ func (f Filter) condition(args *Args) string {
 	return f.Column + " = " + value
 }
 
-// AnyOf demands that a column has one of the values; none demand nothing. For each value an
-// index has the rows in the order of their ids.
-type AnyOf struct {
-	From   string // the table, named as in the Selection
-	Column string
-	Values []string
+// Listed are rows whose ids another table has, and the Always of the list: an index of it has
+// them in the order of their ids.
+type Listed struct {
+	Table string
+	By    Filter // in that table; zero for all of it
 }
 
 // Bounds are ids between which a list is; "" is no bound.
@@ -54,7 +53,8 @@ type PageQuery[T any] struct {
 	IDColumn  string
 	Always    Filter // demands its value even if that is ""
 	Filters   []Filter
-	AnyOf     AnyOf
+	AnyOf     []Listed // of which each row is in one; none demand nothing
+	ListedID  string   // the column of their ids
 	Bounds    Bounds
 	Page      Page
 }
@@ -66,17 +66,13 @@ func ReadPage[T any](ctx context.Context, q Querier, list PageQuery[T]) (List[T]
 	}
 	limit := max(list.Page.Limit, 1)
 	var args Args
-	conditions := []string{list.Selection, list.conditions(&args)}
+	conditions := []string{list.Selection, list.conditions(&args, list.Always.Column, list.IDColumn)}
 	for _, f := range list.Filters {
 		if f.Value != "" {
 			conditions = append(conditions, f.condition(&args))
 		}
 	}
-	switch one := list.AnyOf; len(one.Values) {
-	case 0:
-	case 1:
-		conditions = append(conditions, Filter{Column: one.Column, Value: one.Values[0]}.condition(&args))
-	default:
+	if len(list.AnyOf) > 0 {
 		conditions = append(conditions, list.IDColumn+" IN ("+list.idsOfAny(&args, limit+1)+")")
 	}
 	query := fmt.Sprintf("%s ORDER BY %s DESC LIMIT %d", strings.Join(conditions, " AND "), list.IDColumn, limit+1)
@@ -88,27 +84,31 @@ func ReadPage[T any](ctx context.Context, q Querier, list PageQuery[T]) (List[T]
 }
 
 // conditions are those on the id and on what all lists demand.
-func (list PageQuery[T]) conditions(args *Args) string {
-	text := list.Always.condition(args)
+func (list PageQuery[T]) conditions(args *Args, always, id string) string {
+	text := Filter{Column: always, Value: list.Always.Value}.condition(args)
 	if list.Bounds.Before != "" {
-		text += " AND " + list.IDColumn + " < " + args.Add(list.Bounds.Before)
+		text += " AND " + id + " < " + args.Add(list.Bounds.Before)
 	}
 	if list.Bounds.From != "" {
-		text += " AND " + list.IDColumn + " >= " + args.Add(list.Bounds.From)
+		text += " AND " + id + " >= " + args.Add(list.Bounds.From)
 	}
 	return text
 }
 
-// idsOfAny finds the newest ids of AnyOf. Each value has its own LIMIT: PostgreSQL would read
-// and sort all that there is of them.
+// idsOfAny finds the newest ids of AnyOf. Each has its own LIMIT: PostgreSQL would read and
+// sort all that there is of them.
 func (list PageQuery[T]) idsOfAny(args *Args, most int) string {
-	newest := fmt.Sprintf(" ORDER BY id DESC LIMIT %d", most)
-	selects := make([]string, len(list.AnyOf.Values))
-	for i, value := range list.AnyOf.Values {
-		selects[i] = "SELECT id FROM (SELECT " + list.IDColumn + " FROM " + list.AnyOf.From + " WHERE " +
-			Filter{Column: list.AnyOf.Column, Value: value}.condition(args) + " AND " + list.conditions(args) + newest + ") AS newest"
+	_, always, _ := strings.Cut(list.Always.Column, ".")
+	newest := fmt.Sprintf(" ORDER BY %s DESC LIMIT %d", list.ListedID, most)
+	selects := make([]string, len(list.AnyOf))
+	for i, of := range list.AnyOf {
+		where := list.conditions(args, always, list.ListedID)
+		if of.By.Column != "" {
+			where += " AND " + of.By.condition(args)
+		}
+		selects[i] = "SELECT " + list.ListedID + " FROM (SELECT " + list.ListedID + " FROM " + of.Table + " WHERE " + where + newest + ") AS newest"
 	}
-	return "SELECT id FROM (" + strings.Join(selects, " UNION ALL ") + newest + ") AS newest"
+	return "SELECT " + list.ListedID + " FROM (" + strings.Join(selects, " UNION ALL ") + newest + ") AS newest"
 }
 
 const (
