@@ -76,7 +76,11 @@ func (s *Store) TellFailed(ctx context.Context, limit int) (n int, err error) {
 		return 0, err
 	}
 	err = s.write(ctx, func(tx *transaction) error {
-		records, err := tx.lockHealth(ctx, ids, tx.ForUpdate+tx.SkipLocked)
+		now := func(each func(sqldb.Row) error, query string, args ...any) error {
+			_, err := tx.Query(ctx, each, query, args...)
+			return err
+		}
+		records, err := tx.lockHealth(ids, tx.ForUpdate+tx.SkipLocked, now)
 		if err != nil {
 			return err
 		}

@@ -71,7 +71,11 @@ func (s *Store) commitAttempts(ctx context.Context, all [][]AttemptResult) ([]er
 func (s *Store) recordAttempts(ctx context.Context, results []AttemptResult, lock string) (locked map[string]bool, err error) {
 	locked = map[string]bool{}
 	err = s.write(ctx, func(tx *transaction) error {
-		records, err := tx.lockHealth(ctx, destinationsOf(results), lock)
+		records, err := tx.lockHealth(destinationsOf(results), lock, tx.LaterScan)
+		if err != nil {
+			return err
+		}
+		deliveries, err := tx.readUnsettled(ctx, results)
 		if err != nil {
 			return err
 		}
@@ -80,10 +84,6 @@ func (s *Store) recordAttempts(ctx context.Context, results []AttemptResult, loc
 			if record == nil {
 				locked[id] = true
 			}
-		}
-		deliveries, err := tx.readUnsettled(ctx, results)
-		if err != nil {
-			return err
 		}
 		var settled settled
 		for _, r := range results {
@@ -167,15 +167,17 @@ func destinationsOf(results []AttemptResult) []string {
 	return slices.Collect(maps.Keys(ids))
 }
 
-// lockHealth locks the destinations, deleted or not, and reads their records: nil of one that
-// lock has left out.
-func (tx *transaction) lockHealth(ctx context.Context, ids []string, lock string) (map[string]*health, error) {
+// lockHealth locks the destinations, deleted or not, and reads their records when send does: nil
+// of one that lock has left out.
+func (tx *transaction) lockHealth(
+	ids []string, lock string, send func(each func(sqldb.Row) error, query string, args ...any) error,
+) (map[string]*health, error) {
 	records := make(map[string]*health, len(ids))
 	for _, id := range ids {
 		records[id] = nil
 	}
 	var args sqldb.Args
-	_, err := tx.Query(ctx, func(row sqldb.Row) error {
+	err := send(func(row sqldb.Row) error {
 		var id string
 		var h health
 		err := row.Scan(append([]any{
@@ -222,7 +224,7 @@ type unsettled struct {
 }
 
 // readUnsettled returns the deliveries that no other process has attempted since. Their
-// destinations are locked, and so nobody else changes them.
+// destinations have been locked by then, and so nobody else changes them.
 func (tx *transaction) readUnsettled(ctx context.Context, results []AttemptResult) (map[string]unsettled, error) {
 	before := make(map[string]int, len(results))
 	for _, r := range results {

@@ -108,6 +108,9 @@ func judge(t *testing.T, url string, kept bool, fault func(plan string) error) {
 	s.db.keys = get(seal.ParseKeyring(seal.NewKey() + "," + key))(t)
 	get(s.Reseal(t.Context(), ResealOptions{}))(t)
 	for query, plan := range e.plans {
+		if strings.HasPrefix(query, "UPDATE deliveries ") {
+			t.Errorf("a delivery is written once, and then changed by\n%s", query)
+		}
 		if err := fault(plan); err != nil {
 			t.Errorf("%v\n%.500s\n%s", err, query, plan)
 		}

@@ -94,6 +94,7 @@ func runMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"Lists":                   testLists,
 		"WatchFilters":            testWatchFilters,
 		"DeliveryFilters":         testDeliveryFilters,
+		"DeliveryStates":          testDeliveryStates,
 		"RecoverTypes":            testRecoverTypes,
 		"YoungFirst":              testYoungFirst,
 		"Reclaim":                 testReclaim,

@@ -45,7 +45,7 @@ CREATE TABLE attempts (
     error         TEXT   NOT NULL,
     response_body BLOB  NOT NULL,
     PRIMARY KEY (delivery_id, number)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- The one message per watch and bot destination. It is behind when
 -- shown_revision is less than revision; due_at is then when to update it.
