@@ -106,7 +106,7 @@ func scanOperation(row sqldb.Row) (lockedOperation, error) {
 
 // What is kept of an operation that is over.
 const keptColumns = `id, source, params, operation_id, polls, last_polled_at, status, upstream_status, error, completed_at,
-	problem, refused_reason`
+	problem, refused_reason, watches`
 
 // noOpenWatch is the condition that no watch of an open operation is open. Its row is locked, and
 // so is that of an operation that gets a new watch.

@@ -170,7 +170,7 @@ func (tx *transaction) updateOperations(operations []lockedOperation, results ma
 		going = append(going, append(row, r.Next.UnixMicro(), r.Held, sqldb.Micros(r.RefusedSince)))
 	}
 	err := tx.InsertJoined(`INSERT INTO operations (`+keptColumns+`)`, `o.id, o.source, o.params, o.operation_id, o.polls + 1,
-		v.column2, v.column3, v.column4, v.column5, v.column6, v.column7, v.column8`, ` JOIN open_operations o ON o.id = v.column1`, over)
+		v.column2, v.column3, v.column4, v.column5, v.column6, v.column7, v.column8, o.watches`, ` JOIN open_operations o ON o.id = v.column1`, over)
 	if err != nil {
 		return err
 	}

@@ -153,11 +153,14 @@ type openedOperation struct {
 func (tx *transaction) openOperations(
 	ctx context.Context, requested []NewWatch, refers references,
 ) (map[operationKey]openedOperation, error) {
-	first := map[operationKey]*NewWatch{}
+	first, watches := map[operationKey]*NewWatch{}, map[operationKey]int{}
 	for i := range requested {
-		if n := &requested[i]; first[n.operationKey()] == nil {
-			first[n.operationKey()] = n
+		n := &requested[i]
+		key := n.operationKey()
+		if first[key] == nil {
+			first[key] = n
 		}
+		watches[key]++
 	}
 	now := tx.db.steady()
 	var rows [][]any
@@ -169,7 +172,7 @@ func (tx *transaction) openOperations(
 		}
 		rows = append(rows, []any{
 			newID(prefixOperation), n.TenantID, key.credentialID, budgetID, key.identity, n.Source, params,
-			n.OperationID, now.UnixMicro(), now.UnixMicro(), sqldb.Null(n.Traceparent),
+			n.OperationID, now.UnixMicro(), now.UnixMicro(), sqldb.Null(n.Traceparent), watches[key],
 		})
 		tx.markDue(Group{PollGroup, budgetID}, now)
 	}
@@ -184,9 +187,9 @@ func (tx *transaction) openOperations(
 			opened[o.key] = o
 			return err
 		}, `INSERT INTO open_operations AS o (id, tenant_id, credential_id, budget_id, identity, source, params, operation_id,
-			due_at, created_at, traceparent)`+tx.Insertion(&args, chunk)+`
+			due_at, created_at, traceparent, watches)`+tx.Insertion(&args, chunk)+`
 			ON CONFLICT (credential_id, identity)
-			DO UPDATE SET due_at = CASE WHEN o.last_polled_at > excluded.created_at - `+justPolled+`
+			DO UPDATE SET watches = o.watches + excluded.watches, due_at = CASE WHEN o.last_polled_at > excluded.created_at - `+justPolled+`
 				THEN o.due_at ELSE `+tx.Least+`(o.due_at, excluded.due_at) END
 			RETURNING id, credential_id, identity, polls, last_polled_at, problem, due_at, held, `+ownOperationColumns, args...)
 		if err != nil {

@@ -78,6 +78,9 @@ func TestManyWatchOneOperation(t *testing.T) {
 		}
 		check(t, processes.Wait())
 		p.checkCrowd(watches, ended)
+		if n := get(sqldb.One(ctx, p.db, sqldb.Int, `SELECT MAX(watches) FROM operations`))(t); n != crowd {
+			t.Errorf("%d watches are counted, want %d", n, crowd)
+		}
 		if want := int64(crowd - canceled); told() != want || canceled == 0 {
 			t.Errorf("%d watches have ended as their operation did, want %d", told(), want)
 		}

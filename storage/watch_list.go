@@ -62,14 +62,15 @@ func (f WatchFilter) useIndex(query *sqldb.PageQuery[Watch]) WatchFilter {
 		query.Filters = []sqldb.Filter{{Column: "w.operation_id", Value: listedID(f.OperationID)}}
 		rest.OperationID = ""
 	case len(f.Statuses) > 0 && !slices.Contains(f.Statuses, WatchCompleted):
+		query.Listed.ID = "watch_id"
 		for _, status := range f.Statuses {
+			in := sqldb.ListedIn{Table: "uncompleted_watches", Filter: sqldb.Filter{Column: "status", Value: status}}
 			if status == WatchWatching {
-				query.AnyOf = append(query.AnyOf, sqldb.Listed{Table: "open_watches"})
-				continue
+				in = sqldb.ListedIn{Table: "open_watches"}
 			}
-			query.AnyOf = append(query.AnyOf, sqldb.Listed{Table: "uncompleted_watches", By: sqldb.Filter{Column: "status", Value: status}})
+			query.Listed.Tables = append(query.Listed.Tables, in)
 		}
-		query.ListedID, rest.Statuses = "watch_id", nil
+		rest.Statuses = nil
 	case f.AccountID != "":
 		query.Filters = []sqldb.Filter{{Column: "w.account_id", Value: f.AccountID}}
 		rest.AccountID = ""

@@ -29,15 +29,17 @@ CREATE TABLE open_operations (
     refused_since      BIGINT,
     refused_reason     TEXT NOT NULL DEFAULT '',
     created_at         BIGINT NOT NULL,
-    traceparent        TEXT -- of the watch that began the polls
+    traceparent        TEXT, -- of the watch that began the polls
+    watches            BIGINT NOT NULL -- how many refer to it
 );
 INSERT INTO open_operations (id, tenant_id, credential_id, budget_id, identity, source, params, operation_id, due_at, held,
         polls, last_polled_at, last_poll_asked_at, status, upstream_status, error, completed_at, problem,
-        refused_since, refused_reason, created_at, traceparent)
+        refused_since, refused_reason, created_at, traceparent, watches)
     SELECT id, tenant_id, credential_id, CASE WHEN active THEN budget_id ELSE '' END,
         CASE WHEN active THEN identity ELSE id END, source, params, operation_id, due_at, held,
         polls, last_polled_at, last_poll_asked_at, status, upstream_status, error, completed_at, problem,
-        refused_since, refused_reason, created_at, traceparent
+        refused_since, refused_reason, created_at, traceparent,
+        (SELECT COUNT(*) FROM watches w WHERE w.operation_ref = operations.id)
     FROM operations WHERE active OR EXISTS (SELECT 1 FROM watches w WHERE w.operation_ref = operations.id AND w.status = 'watching');
 CREATE UNIQUE INDEX open_operations_identity ON open_operations (credential_id, identity);
 CREATE INDEX open_operations_due ON open_operations (budget_id, due_at);
@@ -58,12 +60,14 @@ CREATE TABLE ended_operations (
     error           TEXT NOT NULL,
     completed_at    BIGINT,
     problem         TEXT NOT NULL, -- of the last poll
-    refused_reason  TEXT NOT NULL
+    refused_reason  TEXT NOT NULL,
+    watches         BIGINT NOT NULL -- how many refer to it: who deletes the last deletes it
 );
 INSERT INTO ended_operations (id, source, params, operation_id, polls, last_polled_at, status, upstream_status, error,
-        completed_at, problem, refused_reason)
+        completed_at, problem, refused_reason, watches)
     SELECT id, source, params, operation_id, polls, last_polled_at, status, upstream_status, error,
-        completed_at, problem, refused_reason FROM operations WHERE NOT active;
+        completed_at, problem, refused_reason, (SELECT COUNT(*) FROM watches w WHERE w.operation_ref = operations.id)
+    FROM operations WHERE NOT active;
 DROP TABLE operations;
 ALTER TABLE ended_operations RENAME TO operations;
 

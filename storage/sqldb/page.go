@@ -32,11 +32,25 @@ func (f Filter) condition(args *Args) string {
 	return f.Column + " = " + value
 }
 
-// Listed are rows whose ids another table has, and the Always of the list: an index of it has
-// them in the order of their ids.
+// AnyOf demands that a column has one of the values; none demand nothing. For each value an
+// index has the rows in the order of their ids.
+type AnyOf struct {
+	From   string // the table, named as in the Selection
+	Column string
+	Values []string
+}
+
+// Listed demands that a row's id is in one of some tables; none demand nothing. Each has an index
+// with the ids in their order, by the Always of the list and the Filter.
 type Listed struct {
-	Table string
-	By    Filter // in that table; zero for all of it
+	ID     string // the column of the id
+	Tables []ListedIn
+}
+
+// ListedIn is a table and which of its rows; the zero Filter demands nothing.
+type ListedIn struct {
+	Table  string
+	Filter Filter
 }
 
 // Bounds are ids between which a list is; "" is no bound.
@@ -53,8 +67,8 @@ type PageQuery[T any] struct {
 	IDColumn  string
 	Always    Filter // demands its value even if that is ""
 	Filters   []Filter
-	AnyOf     []Listed // of which each row is in one; none demand nothing
-	ListedID  string   // the column of their ids
+	AnyOf     AnyOf
+	Listed    Listed
 	Bounds    Bounds
 	Page      Page
 }
@@ -72,8 +86,15 @@ func ReadPage[T any](ctx context.Context, q Querier, list PageQuery[T]) (List[T]
 			conditions = append(conditions, f.condition(&args))
 		}
 	}
-	if len(list.AnyOf) > 0 {
+	switch one := list.AnyOf; len(one.Values) {
+	case 0:
+	case 1:
+		conditions = append(conditions, Filter{Column: one.Column, Value: one.Values[0]}.condition(&args))
+	default:
 		conditions = append(conditions, list.IDColumn+" IN ("+list.idsOfAny(&args, limit+1)+")")
+	}
+	if len(list.Listed.Tables) > 0 {
+		conditions = append(conditions, list.IDColumn+" IN ("+list.idsListed(&args, limit+1)+")")
 	}
 	query := fmt.Sprintf("%s ORDER BY %s DESC LIMIT %d", strings.Join(conditions, " AND "), list.IDColumn, limit+1)
 	rows, err := All(ctx, q, list.Scan, query, args...)
@@ -95,20 +116,32 @@ func (list PageQuery[T]) conditions(args *Args, always, id string) string {
 	return text
 }
 
-// idsOfAny finds the newest ids of AnyOf. Each has its own LIMIT: PostgreSQL would read and
-// sort all that there is of them.
+// idsOfAny finds the newest ids of AnyOf. Each value has its own LIMIT: PostgreSQL would read
+// and sort all that there is of them.
 func (list PageQuery[T]) idsOfAny(args *Args, most int) string {
-	_, always, _ := strings.Cut(list.Always.Column, ".")
-	newest := fmt.Sprintf(" ORDER BY %s DESC LIMIT %d", list.ListedID, most)
-	selects := make([]string, len(list.AnyOf))
-	for i, of := range list.AnyOf {
-		where := list.conditions(args, always, list.ListedID)
-		if of.By.Column != "" {
-			where += " AND " + of.By.condition(args)
-		}
-		selects[i] = "SELECT " + list.ListedID + " FROM (SELECT " + list.ListedID + " FROM " + of.Table + " WHERE " + where + newest + ") AS newest"
+	newest := fmt.Sprintf(" ORDER BY id DESC LIMIT %d", most)
+	selects := make([]string, len(list.AnyOf.Values))
+	for i, value := range list.AnyOf.Values {
+		selects[i] = "SELECT id FROM (SELECT " + list.IDColumn + " FROM " + list.AnyOf.From + " WHERE " +
+			Filter{Column: list.AnyOf.Column, Value: value}.condition(args) + " AND " + list.conditions(args, list.Always.Column, list.IDColumn) + newest + ") AS newest"
 	}
-	return "SELECT " + list.ListedID + " FROM (" + strings.Join(selects, " UNION ALL ") + newest + ") AS newest"
+	return "SELECT id FROM (" + strings.Join(selects, " UNION ALL ") + newest + ") AS newest"
+}
+
+// idsListed finds the newest ids of Listed, as idsOfAny does.
+func (list PageQuery[T]) idsListed(args *Args, most int) string {
+	id := list.Listed.ID
+	_, always, _ := strings.Cut(list.Always.Column, ".")
+	newest := fmt.Sprintf(" ORDER BY %s DESC LIMIT %d", id, most)
+	selects := make([]string, len(list.Listed.Tables))
+	for i, in := range list.Listed.Tables {
+		where := list.conditions(args, always, id)
+		if in.Filter.Column != "" {
+			where += " AND " + in.Filter.condition(args)
+		}
+		selects[i] = "SELECT " + id + " FROM (SELECT " + id + " FROM " + in.Table + " WHERE " + where + newest + ") AS newest"
+	}
+	return "SELECT " + id + " FROM (" + strings.Join(selects, " UNION ALL ") + newest + ") AS newest"
 }
 
 const (
