@@ -116,7 +116,7 @@ func (tx *transaction) setEnded(watches []*endingWatch, ended func(*endingWatch)
 	byID := make(map[string]*endingWatch, len(watches))
 	var rows [][]any
 	for _, w := range watches {
-		w.eventID = newID(prefixEvent)
+		w.eventID = tx.db.datedID(prefixEvent, now)
 		byID[w.id] = w
 		rows = append(rows, []any{w.id, w.status, now.UnixMicro(), w.eventID})
 	}
