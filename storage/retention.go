@@ -16,9 +16,10 @@ import (
 // yet is passed over until the next walk. How far the walk has come is in a row that all
 // processes share: so one of them works at a time, and another goes on if that one dies.
 const (
-	// deleteMost is how many watches, or events, one transaction deletes. Others wait for it in
-	// SQLite.
-	deleteMost = 100
+	// deleteMost is how many watches, or events, one transaction deletes. In SQLite all that
+	// writes waits for it; PostgreSQL takes about as long for five hundred as for a hundred.
+	deleteMost       = 500
+	deleteMostSQLite = 100
 	// lookMost is how many rows a step looks at.
 	lookMost = 2000
 	// The next walk begins after this part of the time that rows are kept.
@@ -61,7 +62,11 @@ func (s *Store) DeleteOld(ctx context.Context, keep time.Duration) (pause time.D
 		return min(wait, every), nil
 	}
 	before := s.db.oldBefore(keep)
-	found, next, err := s.findOld(ctx, at.to, before)
+	most := deleteMost
+	if s.db.OneProcess {
+		most = deleteMostSQLite
+	}
+	found, next, err := s.findOld(ctx, at.to, before, most)
 	if err != nil {
 		return 0, err
 	}
@@ -76,10 +81,10 @@ func (s *Store) DeleteOld(ctx context.Context, keep time.Duration) (pause time.D
 		if err := tx.deleteFound(ctx, found); err != nil {
 			return err
 		}
-		if at.to == "" {
-			at.began = before
+		if now.to == "" {
+			now.began = before
 		}
-		return tx.walkTo(next, at.began)
+		return tx.walkTo(next, now.began)
 	})
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -87,7 +92,7 @@ func (s *Store) DeleteOld(ctx context.Context, keep time.Duration) (pause time.D
 	case err != nil:
 		return 0, err
 	}
-	if pause = passPause; len(found) == deleteMost {
+	if pause = passPause; len(found) == most {
 		pause = time.Since(began) // leaves others half of the time
 	}
 	return pause, s.db.Shrink(ctx, shrinkMost)
@@ -149,14 +154,14 @@ const (
 )
 
 // findOld finds what comes next in the walk, and how far it has come then: "" at its end.
-func (s *Store) findOld(ctx context.Context, to string, before time.Time) (found []oldRow, next string, err error) {
+func (s *Store) findOld(ctx context.Context, to string, before time.Time, most int) (found []oldRow, next string, err error) {
 	events := prefixEvent + "_" // before their first id
 	query, table, end, after := oldWatches, "watches", firstID(prefixWatch, before), events
 	if strings.HasPrefix(to, events) {
 		query, table, end, after = oldEvents, "events", firstID(prefixEvent, before), ""
 	}
-	found, err = sqldb.All(ctx, s.reader(), scanOldRow, query, to, end, lookMost, before.UnixMicro(), deleteMost)
-	if n := len(found); err != nil || n == deleteMost {
+	found, err = sqldb.All(ctx, s.reader(), scanOldRow, query, to, end, lookMost, before.UnixMicro(), most)
+	if n := len(found); err != nil || n == most {
 		if n > 0 {
 			next = found[n-1].id()
 		}
@@ -224,8 +229,8 @@ func (tx *transaction) deleteFound(ctx context.Context, found []oldRow) error {
 	return tx.deleteEvents(ctx, events)
 }
 
-// lockOperationsOf leaves out the watches whose operations are locked by others. So of watches
-// that share one, the last to be deleted sees that it is.
+// lockOperationsOf locks the operations of the watches, as whoever locks watches does, and leaves
+// out those whose operations others have locked.
 func (tx *transaction) lockOperationsOf(ctx context.Context, found []oldRow) ([]oldRow, error) {
 	var refs []string
 	for _, o := range found {

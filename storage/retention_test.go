@@ -166,7 +166,7 @@ func testRetentionInSteps(w *world) {
 		requests[i] = w.request(strconv.Itoa(i))
 		requests[i].DestinationIDs = nil
 	}
-	must(w.CreateWatches(ctx, requests[:250]))(t)
+	must(w.CreateWatches(ctx, requests[:1000]))(t)
 	var results []storage.PollResult
 	for _, poll := range w.take(t) {
 		if poll.OperationID != "open" {
@@ -184,13 +184,13 @@ func testRetentionInSteps(w *world) {
 		}
 		must(w.DeleteOld(ctx, keptFor))(t)
 		after := w.Counters().Deleted[storage.DeletedWatches]
-		if after-before > 100 {
+		if after-before > 500 {
 			t.Errorf("%d watches at once", after-before)
 		}
-		if before = after; after == 250 {
+		if before = after; after == 1000 {
 			break
 		}
-		if steps > 10 {
+		if steps > 20 {
 			t.Fatalf("%d watches after %d steps", after, steps)
 		}
 	}
