@@ -1830,6 +1830,7 @@ type ClientInterface interface {
 	// the id of the last event it handled and passes it as `after` misses none. Without `after` it
 	// begins with the oldest event that is kept. What is older than the retention is deleted: a
 	// reader that was away for so long is told (410) instead of missing it, also by a `cursor`.
+	// An event of then that is kept, because a delivery of it still waits, is not in the feed any more.
 	//
 	// Corresponds with GET /v1/events (the `ListEvents` operationId).
 	ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2482,6 +2483,7 @@ func (c *Client) TestDestination(ctx context.Context, destinationID DestinationI
 // the id of the last event it handled and passes it as `after` misses none. Without `after` it
 // begins with the oldest event that is kept. What is older than the retention is deleted: a
 // reader that was away for so long is told (410) instead of missing it, also by a `cursor`.
+// An event of then that is kept, because a delivery of it still waits, is not in the feed any more.
 //
 // Corresponds with GET /v1/events (the `ListEvents` operationId).
 func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4974,6 +4976,7 @@ type ClientWithResponsesInterface interface {
 	// the id of the last event it handled and passes it as `after` misses none. Without `after` it
 	// begins with the oldest event that is kept. What is older than the retention is deleted: a
 	// reader that was away for so long is told (410) instead of missing it, also by a `cursor`.
+	// An event of then that is kept, because a delivery of it still waits, is not in the feed any more.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -7730,6 +7733,7 @@ func (c *ClientWithResponses) TestDestinationWithResponse(ctx context.Context, d
 // the id of the last event it handled and passes it as `after` misses none. Without `after` it
 // begins with the oldest event that is kept. What is older than the retention is deleted: a
 // reader that was away for so long is told (410) instead of missing it, also by a `cursor`.
+// An event of then that is kept, because a delivery of it still waits, is not in the feed any more.
 //
 // Returns a wrapper object for the known response body format(s).
 //
