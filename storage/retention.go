@@ -196,15 +196,7 @@ func (tx *transaction) deleteFound(ctx context.Context, found []oldRow) error {
 	if err != nil || len(found) == 0 {
 		return err
 	}
-	var watches, operations, events []string
-	for _, o := range found {
-		if o.watchID != "" {
-			watches, operations = append(watches, o.watchID), append(operations, o.operationRef)
-		}
-		if o.eventID != "" {
-			events = append(events, o.eventID)
-		}
-	}
+	watches, operations, events := keysOf(found)
 	tx.deleted = map[string]int{}
 	for _, rows := range []struct {
 		kind, query, key string
@@ -232,75 +224,86 @@ func (tx *transaction) deleteFound(ctx context.Context, found []oldRow) error {
 // lockOperationsOf locks the operations of the watches, as whoever locks watches does, and leaves
 // out those whose operations others have locked.
 func (tx *transaction) lockOperationsOf(ctx context.Context, found []oldRow) ([]oldRow, error) {
-	var refs []string
-	for _, o := range found {
-		if o.operationRef != "" {
-			refs = append(refs, o.operationRef)
-		}
-	}
-	if len(refs) == 0 {
+	_, operations, _ := keysOf(found)
+	if len(operations) == 0 {
 		return found, nil
 	}
-	slices.Sort(refs)
-	locked, _, err := tx.lock(ctx, slices.Compact(refs), false)
+	ids, _, err := tx.lock(ctx, operations, false)
+	locked := map[string]bool{}
+	for _, id := range ids {
+		locked[id] = true
+	}
 	return slices.DeleteFunc(slices.Clone(found), func(o oldRow) bool {
-		return o.operationRef != "" && !slices.Contains(locked, o.operationRef)
+		return o.operationRef != "" && !locked[o.operationRef]
 	}), err
 }
 
-// lockSettled locks the deliveries that are settled, so that none is redelivered, and returns
-// them, and what has no others and no Slack message that is behind.
+// lockSettled leaves out what waits, and locks and returns the deliveries of the others.
 func (tx *transaction) lockSettled(ctx context.Context, found []oldRow) (settled []oldRow, deliveries []string, err error) {
-	var watches, events []string
+	watches, _, events := keysOf(found)
+	behind, err := tx.behindAmong(ctx, watches)
+	if err != nil {
+		return nil, nil, err
+	}
+	ofEvent, waits, err := tx.lockDeliveriesOf(ctx, events)
+	for _, o := range found {
+		if !behind[o.watchID] && !waits[o.eventID] {
+			settled, deliveries = append(settled, o), append(deliveries, ofEvent[o.eventID]...)
+		}
+	}
+	return settled, deliveries, err
+}
+
+// keysOf are the keys of what was found.
+func keysOf(found []oldRow) (watches, operations, events []string) {
 	for _, o := range found {
 		if o.watchID != "" {
-			watches = append(watches, o.watchID)
+			watches, operations = append(watches, o.watchID), append(operations, o.operationRef)
 		}
 		if o.eventID != "" {
 			events = append(events, o.eventID)
 		}
 	}
-	stays := map[string]bool{} // events and watches
-	if len(watches) > 0 {
-		var args sqldb.Args
-		behind, err := sqldb.All(ctx, tx, sqldb.String, `SELECT watch_id FROM slack_messages
-			WHERE `+tx.In(&args, "watch_id", watches)+` AND due_at IS NOT NULL`, args...)
-		if err != nil {
-			return nil, nil, err
-		}
-		for _, id := range behind {
-			stays[id] = true
-		}
+	slices.Sort(operations)
+	return watches, slices.Compact(operations), events
+}
+
+// behindAmong are those of the watches whose messages in Slack do not show yet how they ended.
+func (tx *transaction) behindAmong(ctx context.Context, watches []string) (map[string]bool, error) {
+	var args sqldb.Args
+	behind := map[string]bool{}
+	_, err := tx.Query(ctx, func(row sqldb.Row) error {
+		id, err := sqldb.String(row)
+		behind[id] = true
+		return err
+	}, `SELECT watch_id FROM slack_messages WHERE `+tx.In(&args, "watch_id", watches)+` AND due_at IS NOT NULL`, args...)
+	return behind, err
+}
+
+// lockDeliveriesOf locks the deliveries of the events that are settled, so that none of them is
+// redelivered, and returns all by their events, and which events have one that waits, or that
+// another transaction has locked. No event gets another delivery.
+func (tx *transaction) lockDeliveriesOf(ctx context.Context, events []string) (ofEvent map[string][]string, waits map[string]bool, err error) {
+	var args sqldb.Args
+	these := `FROM deliveries WHERE ` + tx.In(&args, "event_id", events)
+	locked := map[string]bool{}
+	_, err = tx.Query(ctx, func(row sqldb.Row) error {
+		id, err := sqldb.String(row)
+		locked[id] = true
+		return err
+	}, `SELECT id `+these+` AND NOT (`+deliveryWaits+`) ORDER BY id`+tx.ForDelete+tx.SkipLocked, args...)
+	if err != nil {
+		return nil, nil, err
 	}
-	ofEvent := map[string][]string{}
-	if len(events) > 0 {
-		var args sqldb.Args
-		these := `FROM deliveries WHERE ` + tx.In(&args, "event_id", events)
-		ids, err := sqldb.All(ctx, tx, sqldb.String, `SELECT id `+these+` AND NOT (`+deliveryWaits+`) ORDER BY id`+tx.ForDelete+tx.SkipLocked, args...)
-		if err != nil {
-			return nil, nil, err
-		}
-		locked := make(map[string]bool, len(ids))
-		for _, id := range ids {
-			locked[id] = true
-		}
-		_, err = tx.Query(ctx, func(row sqldb.Row) error { // no event gets another delivery
-			var id, eventID string
-			err := row.Scan(&id, &eventID)
-			ofEvent[eventID] = append(ofEvent[eventID], id)
-			stays[eventID] = stays[eventID] || !locked[id]
-			return err
-		}, `SELECT id, event_id `+these, args...)
-		if err != nil {
-			return nil, nil, err
-		}
-	}
-	for _, o := range found {
-		if !stays[o.watchID] && !stays[o.eventID] {
-			settled, deliveries = append(settled, o), append(deliveries, ofEvent[o.eventID]...)
-		}
-	}
-	return settled, deliveries, nil
+	ofEvent, waits = map[string][]string{}, map[string]bool{}
+	_, err = tx.Query(ctx, func(row sqldb.Row) error {
+		var id, eventID string
+		err := row.Scan(&id, &eventID)
+		ofEvent[eventID] = append(ofEvent[eventID], id)
+		waits[eventID] = waits[eventID] || !locked[id]
+		return err
+	}, `SELECT id, event_id `+these, args...)
+	return ofEvent, waits, err
 }
 
 // deleteEvents deletes events, and has the feeds begin after them.
