@@ -20,6 +20,7 @@ import (
 // with what its rows are ordered by.
 func lockedTables() []lockedTable {
 	return []lockedTable{
+		{name: "retention", order: "id"},
 		{name: "credentials", order: "id"},
 		{name: "destinations", order: "id"},
 		{name: "open_operations", order: "credential_id, identity, id"},
@@ -28,7 +29,8 @@ func lockedTables() []lockedTable {
 		{name: "waiting_deliveries", order: "id", under: "destinations"},
 		{name: "unaccepted_deliveries", order: "id", under: "destinations"},
 		{name: "slack_messages", order: "watch_id, destination_id", any: true}, // no two transactions share several
-		{name: "idempotency_keys", order: "tenant_id, key", any: true},         // each is its request's own
+		{name: "feed_starts", order: "tenant_id"},
+		{name: "idempotency_keys", order: "tenant_id, key", any: true}, // each is its request's own
 		{name: "budgets", order: "id"},
 		{name: "work_groups", order: "kind, id"},
 	}
