@@ -96,7 +96,7 @@ func TestAnUpstreamsNeighbours(t *testing.T) {
 	if *long {
 		crowd = 10_000
 	}
-	var asked, answered atomic.Int64
+	var asked atomic.Int64
 	slow := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		asked.Add(1)
 		select {
@@ -104,7 +104,6 @@ func TestAnUpstreamsNeighbours(t *testing.T) {
 		case <-req.Context().Done():
 			return
 		}
-		answered.Add(1)
 		_, _ = io.WriteString(w, `{"status":"in_progress","conclusion":null}`)
 	})
 	r := newRig(t, testenv.Postgres(t), testenv.Redis(t), 3, "RELAY_UPSTREAM_URLS", "github="+serve(t, slow))
@@ -114,8 +113,8 @@ func TestAnUpstreamsNeighbours(t *testing.T) {
 		r.watchRuns(t, crowd/slowCredentials)
 	}
 	beside := r.measure(t, afterAsking)
-	if asked.Load() < slowCredentials || answered.Load() >= int64(crowd) {
-		t.Errorf("the slow upstream was asked %d times and answered %d: it is no neighbour in trouble", asked.Load(), answered.Load())
+	if n := asked.Load(); n < slowCredentials {
+		t.Errorf("the slow upstream was asked %d times, with %d credentials: it is no neighbour in trouble", n, slowCredentials)
 	}
 	compare(t, fmt.Sprintf("registration to arrival, beside an upstream that answers after %s, with %d operations", slowAnswer, crowd), alone, beside, 0)
 }
