@@ -27,8 +27,8 @@ func lockedTables() []lockedTable {
 		{name: "open_watches", order: "operation_ref, watch_id", under: "open_operations"},
 		{name: "tenants", order: "id"},
 		{name: "waiting_deliveries", order: "id", under: "destinations"},
-		{name: "unaccepted_deliveries", order: "id", under: "destinations"},
-		{name: "slack_messages", order: "watch_id, destination_id", any: true}, // no two transactions share several
+		{name: "unaccepted_deliveries", order: "id", under: "destinations", any: true}, // retention has locked their deliveries
+		{name: "slack_messages", order: "watch_id, destination_id", any: true},         // no two transactions share several
 		{name: "feed_starts", order: "tenant_id"},
 		{name: "idempotency_keys", order: "tenant_id, key", any: true}, // each is its request's own
 		{name: "budgets", order: "id"},

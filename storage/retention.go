@@ -11,8 +11,8 @@ import (
 	"oprelay/storage/sqldb"
 )
 
-// What is old is deleted in walks: each goes through watches in the order of their ids, which is
-// that of their registration, and then through events that are about no watch. What is not to go
+// What is old is deleted in walks: each goes through the watches that have ended in the order of
+// their ids, which is that of their registration, and then through events that are about no watch. What is not to go
 // yet is passed over until the next walk. How far the walk has come is in a row that all
 // processes share: so one of them works at a time, and another goes on if that one dies.
 const (
@@ -43,7 +43,7 @@ const (
 	DeletedDeliveries    = "deliveries"
 	DeletedAttempts      = "attempts"
 	DeletedSlackMessages = "slack_messages"
-	deletedReferences    = "watch_destinations" // not counted
+	deletedBeside        = "beside" // what belongs to these; not counted
 )
 
 // DeleteOld deletes some of what ended longer ago than keep: watches with their events,
@@ -143,32 +143,37 @@ func scanOldRow(row sqldb.Row) (o oldRow, err error) {
 	return o, err
 }
 
-// These find what is old among the $3 rows after an id: at most $5 rows.
-const (
-	oldWatches = `SELECT id, operation_ref, event_id FROM (SELECT id, operation_ref, event_id, finished_at
-		FROM watches WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3) AS oldest
-		WHERE finished_at < $4 ORDER BY id LIMIT $5`
-	oldEvents = `SELECT '', '', id FROM (SELECT id, watch_id, created_at
+// oldRows are the watches that have ended, or the events: in which table they are, and a query
+// that finds what is old among the $3 of them after an id, at most $5.
+type oldRows struct{ table, id, query string }
+
+var (
+	oldWatches = oldRows{"watch_ends", "watch_id", `SELECT e.watch_id, w.operation_ref, e.event_id FROM (
+			SELECT watch_id, event_id FROM (SELECT watch_id, event_id, finished_at
+			FROM watch_ends WHERE watch_id > $1 AND watch_id < $2 ORDER BY watch_id LIMIT $3) AS oldest
+			WHERE finished_at < $4 ORDER BY watch_id LIMIT $5) AS e
+		JOIN watches w ON w.id = e.watch_id ORDER BY e.watch_id`}
+	oldEvents = oldRows{"events", "id", `SELECT '', '', id FROM (SELECT id, watch_id, created_at
 		FROM events WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3) AS oldest
-		WHERE watch_id IS NULL AND created_at < $4 ORDER BY id LIMIT $5`
+		WHERE watch_id IS NULL AND created_at < $4 ORDER BY id LIMIT $5`}
 )
 
 // findOld finds what comes next in the walk, and how far it has come then: "" at its end.
 func (s *Store) findOld(ctx context.Context, to string, before time.Time, most int) (found []oldRow, next string, err error) {
 	events := prefixEvent + "_" // before their first id
-	query, table, end, after := oldWatches, "watches", firstID(prefixWatch, before), events
+	old, end, after := oldWatches, firstID(prefixWatch, before), events
 	if strings.HasPrefix(to, events) {
-		query, table, end, after = oldEvents, "events", firstID(prefixEvent, before), ""
+		old, end, after = oldEvents, firstID(prefixEvent, before), ""
 	}
-	found, err = sqldb.All(ctx, s.reader(), scanOldRow, query, to, end, lookMost, before.UnixMicro(), most)
+	found, err = sqldb.All(ctx, s.reader(), scanOldRow, old.query, to, end, lookMost, before.UnixMicro(), most)
 	if n := len(found); err != nil || n == most {
 		if n > 0 {
 			next = found[n-1].id()
 		}
 		return found, next, err
 	}
-	last, err := sqldb.All(ctx, s.reader(), sqldb.String, `SELECT id FROM `+table+`
-		WHERE id > $1 AND id < $2 ORDER BY id LIMIT 1 OFFSET $3`, to, end, lookMost-1)
+	last, err := sqldb.All(ctx, s.reader(), sqldb.String, `SELECT `+old.id+` FROM `+old.table+`
+		WHERE `+old.id+` > $1 AND `+old.id+` < $2 ORDER BY `+old.id+` LIMIT 1 OFFSET $3`, to, end, lookMost-1)
 	if len(last) > 0 {
 		after = last[0]
 	}
@@ -182,13 +187,13 @@ func (o oldRow) id() string {
 	return o.eventID
 }
 
-// deliveryWaits is what a delivery is while its event and its watch have to stay.
-const deliveryWaits = `status IN ('pending', 'held')`
+// deliveryWaits is what a delivery does while its event and its watch have to stay.
+const deliveryWaits = `EXISTS (SELECT 1 FROM waiting_deliveries w WHERE w.id = deliveries.id)`
 
 // deleteFound deletes of what was found all that does not wait. It waits for no row: what
 // another transaction has locked stays until the next walk.
 func (tx *transaction) deleteFound(ctx context.Context, found []oldRow) error {
-	found, err := tx.lockOperationsOf(ctx, found)
+	found, open, err := tx.lockOperationsOf(ctx, found)
 	if err != nil {
 		return err
 	}
@@ -196,46 +201,98 @@ func (tx *transaction) deleteFound(ctx context.Context, found []oldRow) error {
 	if err != nil || len(found) == 0 {
 		return err
 	}
-	watches, operations, events := keysOf(found)
+	watches, _, events := keysOf(found)
 	tx.deleted = map[string]int{}
 	for _, rows := range []struct {
 		kind, query, key string
 		keys             []string
+		tail             string
 	}{
-		{DeletedAttempts, `DELETE FROM attempts WHERE `, "delivery_id", deliveries},
-		{DeletedDeliveries, `DELETE FROM deliveries WHERE `, "id", deliveries},
-		{DeletedSlackMessages, `DELETE FROM slack_messages WHERE `, "watch_id", watches},
-		{deletedReferences, `DELETE FROM watch_destinations WHERE `, "watch_id", watches},
-		{DeletedWatches, `DELETE FROM watches WHERE `, "id", watches},
-		{DeletedOperations, `DELETE FROM operations WHERE NOT active AND NOT EXISTS
-			(SELECT 1 FROM watches w WHERE w.operation_ref = operations.id) AND `, "id", operations},
+		{DeletedAttempts, `DELETE FROM attempts WHERE `, "delivery_id", deliveries, ``},
+		{deletedBeside, `DELETE FROM unaccepted_deliveries WHERE `, "id", deliveries, ``},
+		{DeletedDeliveries, `DELETE FROM deliveries WHERE `, "id", deliveries, ``},
+		{DeletedSlackMessages, `DELETE FROM slack_messages WHERE `, "watch_id", watches, ``},
+		{deletedBeside, `DELETE FROM watch_destinations WHERE `, "watch_id", watches, ``},
+		{deletedBeside, `DELETE FROM uncompleted_watches WHERE (tenant_id, status, watch_id) IN (
+			SELECT w.tenant_id, e.status, e.watch_id FROM watch_ends e JOIN watches w ON w.id = e.watch_id
+			WHERE e.status <> 'completed' AND `, "e.watch_id", watches, `)`},
+		{deletedBeside, `DELETE FROM watch_ends WHERE `, "watch_id", watches, ``},
+		{DeletedWatches, `DELETE FROM watches WHERE `, "id", watches, ``},
 	} {
 		if len(rows.keys) == 0 {
 			continue
 		}
 		var args sqldb.Args
-		if tx.deleted[rows.kind], err = sqldb.ExecCount(ctx, tx, rows.query+tx.In(&args, rows.key, rows.keys), args...); err != nil {
+		query := rows.query + tx.In(&args, rows.key, rows.keys) + rows.tail
+		if tx.deleted[rows.kind], err = sqldb.ExecCount(ctx, tx, query, args...); err != nil {
 			return err
 		}
+	}
+	if err := tx.deleteOperationsOf(ctx, found, open); err != nil {
+		return err
 	}
 	return tx.deleteEvents(ctx, events)
 }
 
-// lockOperationsOf locks the operations of the watches, as whoever locks watches does, and leaves
-// out those whose operations others have locked.
-func (tx *transaction) lockOperationsOf(ctx context.Context, found []oldRow) ([]oldRow, error) {
+// deleteOperationsOf counts the watches that are deleted off their operations, some of which are
+// open, and deletes those of which none is left.
+func (tx *transaction) deleteOperationsOf(ctx context.Context, found []oldRow, open map[string]bool) error {
+	watches := map[string]int{}
+	for _, o := range found {
+		if o.operationRef != "" {
+			watches[o.operationRef]++
+		}
+	}
+	var all, going [][]any
+	for _, id := range slices.Sorted(maps.Keys(watches)) {
+		row := []any{id, watches[id]}
+		if all = append(all, row); open[id] {
+			going = append(going, row)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	var args sqldb.Args
+	n, err := sqldb.ExecCount(ctx, tx, `DELETE FROM operations WHERE id IN (SELECT o.id FROM `+tx.Values(&args, all)+`
+		JOIN operations o ON o.id = v.column1 WHERE o.watches <= v.column2)`, args...)
+	if tx.deleted[DeletedOperations] = n; err != nil || n == len(all) {
+		return err
+	}
+	return errors.Join(tx.countOff("operations", all), tx.countOff("open_operations", going))
+}
+
+func (tx *transaction) countOff(table string, watches [][]any) error {
+	return tx.UpdateRows(sqldb.RowsUpdate{
+		Head: `UPDATE ` + table + ` SET watches = ` + table + `.watches - v.column2`,
+		Key:  table + ".id", Rows: watches, Tail: `WHERE TRUE`,
+	})
+}
+
+// lockOperationsOf locks those operations of the watches that are open, as whoever locks watches
+// does, and leaves out those whose operations others have locked. What is over is retention's alone.
+func (tx *transaction) lockOperationsOf(ctx context.Context, found []oldRow) (rest []oldRow, open map[string]bool, err error) {
 	_, operations, _ := keysOf(found)
 	if len(operations) == 0 {
-		return found, nil
+		return found, nil, nil
 	}
-	ids, _, err := tx.lock(ctx, operations, false)
-	locked := map[string]bool{}
-	for _, id := range ids {
-		locked[id] = true
+	locked, _, err := tx.lock(ctx, operations, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	var args sqldb.Args
+	over, err := sqldb.All(ctx, tx, sqldb.String, `SELECT id FROM operations WHERE `+tx.In(&args, "id", operations), args...)
+	open = map[string]bool{}
+	for _, id := range locked {
+		open[id] = true
+	}
+	isOver := map[string]bool{}
+	for _, id := range over {
+		isOver[id] = true
 	}
 	return slices.DeleteFunc(slices.Clone(found), func(o oldRow) bool {
-		return o.operationRef != "" && !locked[o.operationRef]
-	}), err
+		return o.operationRef != "" && !open[o.operationRef] && !isOver[o.operationRef]
+	}), open, err
 }
 
 // lockSettled leaves out what waits, and locks and returns the deliveries of the others.
@@ -280,9 +337,10 @@ func (tx *transaction) behindAmong(ctx context.Context, watches []string) (map[s
 	return behind, err
 }
 
-// lockDeliveriesOf locks the deliveries of the events that are settled, so that none of them is
-// redelivered, and returns all by their events, and which events have one that waits, or that
-// another transaction has locked. No event gets another delivery.
+// lockDeliveriesOf locks the deliveries of the events, so that none of them is redelivered, and
+// returns all by their events, and which events have one that waits, or that another transaction
+// has locked. Whether one waits is asked only then: before, one could begin to unseen. No event
+// gets another delivery.
 func (tx *transaction) lockDeliveriesOf(ctx context.Context, events []string) (ofEvent map[string][]string, waits map[string]bool, err error) {
 	var args sqldb.Args
 	these := `FROM deliveries WHERE ` + tx.In(&args, "event_id", events)
@@ -291,18 +349,19 @@ func (tx *transaction) lockDeliveriesOf(ctx context.Context, events []string) (o
 		id, err := sqldb.String(row)
 		locked[id] = true
 		return err
-	}, `SELECT id `+these+` AND NOT (`+deliveryWaits+`) ORDER BY id`+tx.ForDelete+tx.SkipLocked, args...)
+	}, `SELECT id `+these+` ORDER BY id`+tx.ForDelete+tx.SkipLocked, args...)
 	if err != nil {
 		return nil, nil, err
 	}
 	ofEvent, waits = map[string][]string{}, map[string]bool{}
 	_, err = tx.Query(ctx, func(row sqldb.Row) error {
 		var id, eventID string
-		err := row.Scan(&id, &eventID)
+		var waiting bool
+		err := row.Scan(&id, &eventID, &waiting)
 		ofEvent[eventID] = append(ofEvent[eventID], id)
-		waits[eventID] = waits[eventID] || !locked[id]
+		waits[eventID] = waits[eventID] || waiting || !locked[id]
 		return err
-	}, `SELECT id, event_id `+these, args...)
+	}, `SELECT id, event_id, `+deliveryWaits+` `+these, args...)
 	return ofEvent, waits, err
 }
 

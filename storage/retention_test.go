@@ -37,7 +37,22 @@ func (w *world) rows(t *testing.T) string {
 	for _, table := range []string{"watches", "operations", "events", "deliveries", "attempts", "watch_destinations", "slack_messages"} {
 		var n int
 		check(t, db.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM `+table).Scan(&n))
+		if table == "operations" {
+			var open int
+			check(t, db.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM open_operations`).Scan(&open))
+			n += open
+		}
 		counts = append(counts, fmt.Sprint(n, " ", table))
+	}
+	for rows, of := range map[string]string{
+		"watch_ends WHERE watch_id": "watches", "open_watches WHERE watch_id": "watches", "uncompleted_watches WHERE watch_id": "watches",
+		"waiting_deliveries WHERE id": "deliveries", "unaccepted_deliveries WHERE id": "deliveries",
+	} {
+		var n int
+		check(t, db.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM `+rows+` NOT IN (SELECT id FROM `+of+`)`).Scan(&n))
+		if n > 0 {
+			t.Errorf("%d %s is gone", n, rows)
+		}
 	}
 	return strings.Join(counts, ", ")
 }
@@ -152,6 +167,20 @@ func testRetentionOfSharedOperations(w *world) {
 	w.forget(t)
 	want(t, "the period that is open", w.rows(t), "1 watches, 1 operations, 0 events, 0 deliveries, 0 attempts, 1 watch_destinations, 0 slack_messages")
 	want(t, "it is polled", len(w.take(t)), 1)
+	long := w.request("2")
+	long.Timeout = 30 * 24 * time.Hour
+	canceled := must(w.CreateWatches(ctx, []storage.NewWatch{long, long}))(t)[0]
+	must(w.CancelWatch(ctx, w.tenant, canceled.ID))(t)
+	w.clock.advance(2 * keptFor)
+	w.forget(t)
+	want(t, "one of two is left while it goes on", w.rows(t), "2 watches, 2 operations, 0 events, 0 deliveries, 0 attempts, 2 watch_destinations, 0 slack_messages")
+	for _, poll := range w.take(t) {
+		w.end(t, poll, storage.WatchCompleted)
+	}
+	w.settle(t, w.destination, storage.DeliverySucceeded)
+	w.clock.advance(2 * keptFor)
+	w.forget(t)
+	want(t, "in the end", w.rows(t), noRows)
 }
 
 // Any number of watches goes in steps, past any number that stay, and a step that fails or is

@@ -22,7 +22,8 @@ const lockPatience = 100 * time.Millisecond
 // operationOrder), tenants, slack_messages, idempotency_keys, budgets, work_groups. Watches
 // are locked by the holder of their operation, deliveries by that of their destination. A
 // claim of polls locks its budget before operations, but waits for none of these. Retention
-// locks its row, operations, deliveries, slack_messages, feed_starts, but waits for none of the first three.
+// locks its row, open operations, deliveries (a redelivery keeps those from being deleted),
+// slack_messages, feed_starts, but waits for none of the first three.
 // TestLockOrder asks PostgreSQL after each statement which rows are locked.
 type transaction struct {
 	*sqldb.Tx

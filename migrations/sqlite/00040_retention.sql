@@ -19,9 +19,9 @@ CREATE TABLE feed_starts (
     created_at INTEGER NOT NULL
 ) STRICT;
 
--- Without an index on watch_id these references would have each watch that is deleted read both
+-- Without an index on watch_id these references would have each watch that is deleted read the
 -- tables. PostgreSQL has none of them, see 00008. https://www.sqlite.org/lang_altertable.html#otheralter
 PRAGMA writable_schema = ON;
-UPDATE sqlite_schema SET sql = replace(sql, 'TEXT REFERENCES watches (id)', 'TEXT')
-    WHERE type = 'table' AND name IN ('events', 'deliveries');
+UPDATE sqlite_schema SET sql = replace(sql, ' REFERENCES watches (id)', '')
+    WHERE type = 'table' AND name IN ('events', 'deliveries', 'open_watches', 'uncompleted_watches');
 PRAGMA writable_schema = RESET;
