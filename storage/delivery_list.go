@@ -78,9 +78,9 @@ func (f DeliveryFilter) useIndex(query *sqldb.PageQuery[Delivery]) DeliveryFilte
 		by, rest.DestinationID = sqldb.Filter{Column: "d.destination_id", Value: f.DestinationID}, ""
 	}
 	query.Selection = selectDelivery(table) + `WHERE TRUE`
-	query.Filters, query.ListedID = []sqldb.Filter{by}, "id"
+	query.Filters, query.Listed.ID = []sqldb.Filter{by}, "id"
 	for _, turn := range turns {
-		query.AnyOf = append(query.AnyOf, sqldb.Listed{Table: table, By: sqldb.Filter{Column: "turn", Value: turn}})
+		query.Listed.Tables = append(query.Listed.Tables, sqldb.ListedIn{Table: table, Filter: sqldb.Filter{Column: "turn", Value: turn}})
 	}
 	return rest
 }
