@@ -247,10 +247,10 @@ func (tx *transaction) readUnsettled(ctx context.Context, results []AttemptResul
 	if err != nil || len(before) == 0 {
 		return found, err
 	}
-	args = nil
+	args = nil // some are canceled by now
 	_, err = tx.Query(ctx, scan, `SELECT id, event_type, watch_id, created_at, TRUE,
 		(SELECT COALESCE(MAX(number), 0) FROM attempts WHERE delivery_id = unaccepted_deliveries.id), 0, 0
-		FROM unaccepted_deliveries WHERE status = 'canceled' AND `+tx.In(&args, "id", slices.Sorted(maps.Keys(before))), args...)
+		FROM unaccepted_deliveries WHERE `+tx.In(&args, "id", slices.Sorted(maps.Keys(before))), args...)
 	return found, err
 }
 

@@ -66,10 +66,11 @@ func testDeliveryStates(w *world) {
 	want(t, "disabled", w.statesOf(t), "held 2/1 succeeded 1/1 failed 1/1 ")
 	must(w.Redeliver(ctx, w.tenant, due[1].ID))(t)
 	want(t, "redelivered while disabled", w.statesOf(t), "held 3/2 succeeded 1/1 ")
+	recovery := storage.Recovery{TenantID: w.tenant, DestinationID: destination, Since: start}
+	want(t, "recovered while disabled", must(w.Recover(ctx, recovery, nil))(t), 3)
 	must(w.EnableDestination(ctx, w.tenant, destination))(t)
 	want(t, "enabled", w.statesOf(t), "pending 3/2 succeeded 1/1 ")
 	must(w.Redeliver(ctx, w.tenant, due[0].ID))(t)
-	must(w.Redeliver(ctx, w.tenant, due[2].ID))(t)
 	want(t, "redelivered", w.statesOf(t), "pending 4/3 ")
 	var all []storage.AttemptResult
 	for _, d := range w.deliveries(t, w.destination) {
@@ -78,11 +79,19 @@ func testDeliveryStates(w *world) {
 	}
 	w.record(t, all...)
 	want(t, "failed", w.statesOf(t), "failed 4/7 ")
-	want(t, "recovered", must(w.Recover(ctx, storage.Recovery{TenantID: w.tenant, DestinationID: destination, Since: start}, nil))(t), 4)
+	want(t, "recovered", must(w.Recover(ctx, recovery, nil))(t), 4)
 	want(t, "pending again", w.statesOf(t), "pending 4/7 ")
+	w.record(t, w.attempt(w.deliveries(t, w.destination)[0], storage.DeliveryPending, time.Hour))
+	want(t, "due without the one that is put off", len(w.deliveries(t, w.destination)), 3)
+	for _, d := range all {
+		must(w.Redeliver(ctx, w.tenant, d.DeliveryID))(t)
+	}
 	due = w.deliveries(t, w.destination)
+	for _, d := range due {
+		want(t, "step after a redelivery", d.Step, 0)
+	}
 	check(t, w.ForceDeleteDestination(ctx, w.tenant, destination))
-	want(t, "deleted", w.statesOf(t), "canceled 4/7 ")
+	want(t, "deleted", w.statesOf(t), "canceled 4/8 ")
 
 	// Attempts that were under way meanwhile count.
 	w.record(t, w.attempt(due[0], storage.DeliverySucceeded, 0), w.attempt(due[1], storage.DeliveryFailed, 0),
