@@ -234,7 +234,8 @@ func (tx *transaction) readUnsettled(ctx context.Context, results []AttemptResul
 	scan := func(row sqldb.Row) error {
 		var id string
 		var d unsettled
-		err := row.Scan(&id, &d.eventType, sqldb.Text(&d.watchID), sqldb.Time(&d.createdAt), &d.canceled, &d.attemptsMade, &d.step, &d.postponed)
+		err := row.Scan(&id, &d.eventType, sqldb.Text(&d.watchID), sqldb.Time(&d.createdAt), &d.canceled,
+			&d.attemptsMade, &d.step, &d.postponed)
 		if made, ok := before[id]; ok && made == d.attemptsMade {
 			found[id] = d
 		}
