@@ -234,7 +234,8 @@ func (tx *transaction) readUnsettled(ctx context.Context, results []AttemptResul
 	scan := func(row sqldb.Row) error {
 		var id string
 		var d unsettled
-		err := row.Scan(&id, &d.eventType, sqldb.Text(&d.watchID), sqldb.Time(&d.createdAt), &d.canceled, &d.attemptsMade, &d.step, &d.postponed)
+		err := row.Scan(&id, &d.eventType, sqldb.Text(&d.watchID), sqldb.Time(&d.createdAt), &d.canceled,
+			&d.attemptsMade, &d.step, &d.postponed)
 		if made, ok := before[id]; ok && made == d.attemptsMade {
 			found[id] = d
 		}
@@ -247,10 +248,10 @@ func (tx *transaction) readUnsettled(ctx context.Context, results []AttemptResul
 	if err != nil || len(before) == 0 {
 		return found, err
 	}
-	args = nil
+	args = nil // some are canceled by now
 	_, err = tx.Query(ctx, scan, `SELECT id, event_type, watch_id, created_at, TRUE,
 		(SELECT COALESCE(MAX(number), 0) FROM attempts WHERE delivery_id = unaccepted_deliveries.id), 0, 0
-		FROM unaccepted_deliveries WHERE status = 'canceled' AND `+tx.In(&args, "id", slices.Sorted(maps.Keys(before))), args...)
+		FROM unaccepted_deliveries WHERE `+tx.In(&args, "id", slices.Sorted(maps.Keys(before))), args...)
 	return found, err
 }
 

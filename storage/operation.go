@@ -72,8 +72,8 @@ func (tx *transaction) lock(ctx context.Context, ids []string, wait bool) (locke
 	if wait {
 		skip = ""
 	}
-	all, err := sqldb.All(ctx, tx, scanOperation, `SELECT id, tenant_id, budget_id, upstream_status, status, error, completed_at,
-		last_poll_asked_at IS NOT NULL, held
+	all, err := sqldb.All(ctx, tx, scanOperation, `SELECT id, tenant_id, budget_id, source, params, operation_id, polls, watches,
+		upstream_status, status, error, completed_at, last_poll_asked_at IS NOT NULL, held
 		FROM open_operations WHERE `+tx.In(&args, "id", ids)+operationOrder+tx.ForUpdate+skip, args...)
 	for _, o := range all {
 		locked = append(locked, o.id)
@@ -89,6 +89,11 @@ type lockedOperation struct {
 	id             string
 	tenantID       string
 	budgetID       string // "" if it is over, and some of its watches have still to be ended
+	source         string
+	params         string // JSON
+	operationID    string
+	polls          int
+	watches        int // how many refer to it
 	upstreamStatus string
 	status         string
 	message        string // the upstream's error message
@@ -99,7 +104,7 @@ type lockedOperation struct {
 
 func scanOperation(row sqldb.Row) (lockedOperation, error) {
 	var o lockedOperation
-	err := row.Scan(&o.id, &o.tenantID, &o.budgetID, &o.upstreamStatus, &o.status, &o.message, sqldb.Time(&o.completedAt),
+	err := row.Scan(&o.id, &o.tenantID, &o.budgetID, &o.source, &o.params, &o.operationID, &o.polls, &o.watches, &o.upstreamStatus, &o.status, &o.message, sqldb.Time(&o.completedAt),
 		&o.lastPoll, &o.held)
 	return o, err
 }
@@ -115,6 +120,9 @@ const noOpenWatch = `NOT EXISTS (SELECT 1 FROM open_watches w WHERE w.operation_
 // closeIdle closes those of the locked operations that no watch waits for any more. A budget
 // for which one of them was held back is planned anew, for it has more for the others now.
 func (tx *transaction) closeIdle(operations []lockedOperation) error {
+	if len(operations) == 0 {
+		return nil
+	}
 	ids := make([]string, len(operations))
 	for i, o := range operations {
 		ids[i] = o.id
@@ -133,9 +141,16 @@ func (tx *transaction) closeIdle(operations []lockedOperation) error {
 	return tx.Later(`DELETE FROM open_operations`+idle, args...)
 }
 
-// forgetEnded deletes operations that are over from those that are open, unless some of their
-// watches have still to be ended.
-func (tx *transaction) forgetEnded(ids []string) error {
+// forgetEnded deletes operations that are over from those that are open. If some of their watches
+// may have still to be ended, those with such ones stay, for EndRemaining to find: with no budget,
+// so that nothing polls them, and an identity that no new watch shares.
+func (tx *transaction) forgetEnded(ids []string, maybeSome bool) error {
 	var args sqldb.Args
+	if maybeSome {
+		if err := tx.Later(`UPDATE open_operations SET budget_id = '', identity = id WHERE `+tx.In(&args, "id", ids), args...); err != nil {
+			return err
+		}
+	}
+	args = nil
 	return tx.Later(`DELETE FROM open_operations WHERE `+tx.In(&args, "id", ids)+` AND `+noOpenWatch, args...)
 }

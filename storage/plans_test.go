@@ -424,8 +424,9 @@ func (p *planned) change() {
 	get(p.DisableDestination(ctx, p.tenant, id, DisabledFailing))(p.t)
 	p.deliveries(p.destination, 1, nil)
 	get(p.EnableDestination(ctx, p.tenant, id))(p.t)
-	p.deliveries(p.destination, 1, nil)
+	sent := p.deliveries(p.destination, 1, nil)
 	check(p.t, p.ForceDeleteDestination(ctx, p.tenant, id))
+	p.attempt(sent, DeliverySucceeded)
 	check(p.t, p.ForceDeleteDestination(ctx, p.tenant, p.bot.ID))
 	p.forget()
 }

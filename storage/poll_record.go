@@ -161,16 +161,16 @@ func (tx *transaction) updateOperations(operations []lockedOperation, results ma
 			status = r.End
 			completedAt = cmp.Or(completedAt, tx.db.dated(r.At))
 		}
-		row := []any{o.id, r.At.UnixMicro(), status, word, message, sqldb.Micros(completedAt), sqldb.Clean(r.Problem), r.RefusedReason}
+		state := []any{r.At.UnixMicro(), status, word, message, sqldb.Micros(completedAt), sqldb.Clean(r.Problem), r.RefusedReason}
 		if r.End != "" {
-			over = append(over, row)
+			over = append(over, append(state, o.id, o.source, o.params, o.operationID, o.polls+1, o.watches))
 			continue
 		}
 		tx.markDue(Group{PollGroup, o.budgetID}, r.Next)
-		going = append(going, append(row, r.Next.UnixMicro(), r.Held, sqldb.Micros(r.RefusedSince)))
+		going = append(going, slices.Concat([]any{o.id}, state, []any{r.Next.UnixMicro(), r.Held, sqldb.Micros(r.RefusedSince)}))
 	}
-	err := tx.InsertJoined(`INSERT INTO operations (`+keptColumns+`)`, `o.id, o.source, o.params, o.operation_id, o.polls + 1,
-		v.column2, v.column3, v.column4, v.column5, v.column6, v.column7, v.column8, o.watches`, ` JOIN open_operations o ON o.id = v.column1`, over)
+	err := tx.InsertRows(`INSERT INTO operations (last_polled_at, status, upstream_status, error, completed_at, problem, refused_reason,
+		id, source, params, operation_id, polls, watches)`, over)
 	if err != nil {
 		return err
 	}

@@ -146,7 +146,8 @@ func (tx *transaction) redeliver(ctx context.Context, r Recovery, ids []string) 
 	if err != nil {
 		return 0, err
 	}
-	again, err := tx.waitAgain(ctx, ids, ` AND (SELECT status FROM unaccepted_deliveries u WHERE u.id = deliveries.id) IS NOT NULL`, turn, due)
+	const unaccepted = ` AND (SELECT status FROM unaccepted_deliveries u WHERE u.id = deliveries.id) IS NOT NULL`
+	again, err := tx.waitAgain(ctx, ids, unaccepted, turn, due)
 	return n + again, err
 }
 

@@ -18,8 +18,8 @@ const lockPatience = 100 * time.Millisecond
 // transaction is one transaction, with the groups that it makes due.
 //
 // So that no two transactions wait for each other, each locks rows in this order, and rows of
-// one table in the order of their ids: credentials, destinations, operations (see
-// operationOrder), tenants, slack_messages, idempotency_keys, budgets, work_groups. Watches
+// one table in the order of their ids: credentials, destinations, open_operations (see
+// operationOrder), tenants, slack_messages, idempotency_keys, budgets, work_groups. Open watches
 // are locked by the holder of their operation, deliveries by that of their destination. A
 // claim of polls locks its budget before operations, but waits for none of these. Retention
 // locks its row, open operations, deliveries (a redelivery keeps those from being deleted),

@@ -70,16 +70,20 @@ func (db *database) scanEndingWatch(row sqldb.Row) (*endingWatch, error) {
 	return &w, err
 }
 
-// endWatches ends watches. The change of status, the event and its deliveries are one
-// transaction, so there is exactly one terminal event per watch. The alerts are published
-// with these events, so that the tenants' rows are locked in order.
-func (tx *transaction) endWatches(ctx context.Context, watches []*endingWatch, alerts ...event) error {
-	if len(watches) == 0 {
-		return tx.publish(alerts)
-	}
+// endWatches ends watches, and then does what is left to do with their operations: before the
+// events are published, for from there on the tenants' rows are locked. The end, the event and
+// its deliveries are one transaction, so there is exactly one terminal event per watch. The
+// alerts are published with these events, so that the tenants' rows are locked in order.
+func (tx *transaction) endWatches(ctx context.Context, watches []*endingWatch, then func() error, alerts ...event) error {
 	var ended []*endingWatch
 	if err := tx.setEnded(watches, func(w *endingWatch) { ended = append(ended, w) }); err != nil {
 		return err
+	}
+	if err := then(); err != nil {
+		return err
+	}
+	if len(watches) == 0 {
+		return tx.publish(alerts)
 	}
 	recipients, err := tx.recipientsOf(ctx, watches) // a query: after it, ended is complete
 	if err != nil {
@@ -119,6 +123,9 @@ func (tx *transaction) endWatches(ctx context.Context, watches []*endingWatch, a
 // setEnded ends the watches that are still open, and calls ended for each of these by the end of
 // the next query. A watch is open until the row of its end is there.
 func (tx *transaction) setEnded(watches []*endingWatch, ended func(*endingWatch)) error {
+	if len(watches) == 0 {
+		return nil
+	}
 	now := tx.db.now()
 	byID := make(map[string]*endingWatch, len(watches))
 	var ends [][]any
@@ -282,10 +289,7 @@ func (s *Store) endSelected(ctx context.Context, selected selectedWatches) (n in
 			}
 		}
 		n = len(watches)
-		if err := tx.endWatches(ctx, watches); err != nil {
-			return err
-		}
-		return tx.closeIdle(active)
+		return tx.endWatches(ctx, watches, func() error { return tx.closeIdle(active) })
 	})
 	return n, err
 }
@@ -381,20 +385,12 @@ const (
 // endOperations ends the watches of operations that were closed just now: up to
 // endMost of them, and leaves the others to [Store.EndRemaining].
 func (tx *transaction) endOperations(ctx context.Context, rowIDs []string, alerts ...event) error {
-	n, err := tx.endWatchesOf(ctx, rowIDs, tx.db.endMost, alerts...)
-	if err != nil || len(rowIDs) == 0 {
-		return err
-	}
-	if n == tx.db.endMost { // some may be left
-		var args sqldb.Args
-		if err := tx.Later(`UPDATE open_operations SET budget_id = '', identity = id WHERE `+tx.In(&args, "id", rowIDs), args...); err != nil {
-			return err
-		}
-	}
-	return tx.forgetEnded(rowIDs)
+	_, err := tx.endWatchesOf(ctx, rowIDs, tx.db.endMost, alerts...)
+	return err
 }
 
-// endWatchesOf ends up to limit watches of operations that are closed, and says how many.
+// endWatchesOf ends up to limit watches of operations that are over, and says how many.
+// Operations without others are open no longer.
 func (tx *transaction) endWatchesOf(ctx context.Context, rowIDs []string, limit int, alerts ...event) (int, error) {
 	if len(rowIDs) == 0 {
 		return 0, tx.publish(alerts)
@@ -406,7 +402,7 @@ func (tx *transaction) endWatchesOf(ctx context.Context, rowIDs []string, limit 
 		return 0, err
 	}
 	slices.SortFunc(watches, func(a, b *endingWatch) int { return strings.Compare(a.id, b.id) })
-	return len(watches), tx.endWatches(ctx, watches, alerts...)
+	return len(watches), tx.endWatches(ctx, watches, func() error { return tx.forgetEnded(rowIDs, len(watches) == limit) }, alerts...)
 }
 
 // endingAtOnce is of how many operations EndRemaining ends watches in one transaction.
@@ -436,7 +432,7 @@ func (s *Store) EndRemaining(ctx context.Context, limit int) (n int, err error) 
 		if len(ids) == endingAtOnce { // there may be more operations
 			n = max(n, limit)
 		}
-		return tx.forgetEnded(ids)
+		return nil
 	})
 	return n, err
 }

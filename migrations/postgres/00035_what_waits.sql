@@ -131,3 +131,13 @@ ALTER TABLE registered_watches RENAME TO watches;
 CREATE INDEX watches_list ON watches (tenant_id, id);
 CREATE INDEX watches_operation ON watches (tenant_id, operation_id, id);
 CREATE INDEX watches_account ON watches (tenant_id, account_id, id);
+
+CREATE TABLE their_destinations (
+    watch_id       TEXT COLLATE "C" NOT NULL,
+    destination_id TEXT COLLATE "C" NOT NULL,
+    position       BIGINT NOT NULL, -- in the request
+    PRIMARY KEY (watch_id, destination_id)
+);
+INSERT INTO their_destinations (watch_id, destination_id, position) SELECT watch_id, destination_id, position FROM watch_destinations;
+DROP TABLE watch_destinations;
+ALTER TABLE their_destinations RENAME TO watch_destinations;

@@ -34,7 +34,7 @@ CREATE TABLE open_operations (
     created_at         INTEGER NOT NULL,
     traceparent        TEXT, -- of the watch that began the polls
     watches            INTEGER NOT NULL -- how many refer to it
-) STRICT;
+) STRICT, WITHOUT ROWID;
 INSERT INTO open_operations (id, tenant_id, credential_id, budget_id, identity, source, params, operation_id, due_at, held,
         polls, last_polled_at, last_poll_asked_at, status, upstream_status, error, completed_at, problem,
         refused_since, refused_reason, created_at, traceparent, watches)
@@ -65,7 +65,7 @@ CREATE TABLE ended_operations (
     problem         TEXT NOT NULL, -- of the last poll
     refused_reason  TEXT NOT NULL,
     watches         INTEGER NOT NULL -- how many refer to it: who deletes the last deletes it
-) STRICT;
+) STRICT, WITHOUT ROWID;
 INSERT INTO ended_operations (id, source, params, operation_id, polls, last_polled_at, status, upstream_status, error,
         completed_at, problem, refused_reason, watches)
     SELECT id, source, params, operation_id, polls, last_polled_at, status, upstream_status, error,
@@ -89,7 +89,7 @@ CREATE TABLE registered_watches (
     expires_at    INTEGER NOT NULL, -- what was promised for open_watches.deadline
     created_at    INTEGER NOT NULL,
     traceparent   TEXT
-) STRICT;
+) STRICT, WITHOUT ROWID;
 INSERT INTO registered_watches (id, tenant_id, operation_ref, credential_id, account_id, operation_id, name, events, metadata,
         expires_at, created_at, traceparent)
     SELECT id, tenant_id, operation_ref, credential_id, account_id, operation_id, name, events, metadata,
@@ -103,7 +103,7 @@ CREATE TABLE open_watches (
     deadline      INTEGER NOT NULL, -- steady
     expire_at     INTEGER NOT NULL DEFAULT 0, -- steady: when to end it, 0 until its deadline has passed and was noticed
     PRIMARY KEY (operation_ref, watch_id)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 INSERT INTO open_watches (operation_ref, watch_id, tenant_id, deadline, expire_at)
     SELECT operation_ref, id, tenant_id, deadline, COALESCE(expire_at, 0) FROM watches WHERE status = 'watching';
 CREATE INDEX open_watches_list ON open_watches (tenant_id, watch_id);
@@ -115,7 +115,7 @@ CREATE TABLE watch_ends (
     status      TEXT NOT NULL CHECK (status IN ('completed', 'failed', 'expired', 'unobservable', 'canceled')),
     finished_at INTEGER NOT NULL,
     event_id    TEXT -- NULL if it was canceled
-) STRICT;
+) STRICT, WITHOUT ROWID;
 INSERT INTO watch_ends (watch_id, status, finished_at, event_id)
     SELECT id, status, finished_at, event_id FROM watches WHERE status <> 'watching';
 
@@ -125,7 +125,7 @@ CREATE TABLE uncompleted_watches (
     status    TEXT NOT NULL,
     watch_id  TEXT NOT NULL REFERENCES watches (id),
     PRIMARY KEY (tenant_id, status, watch_id)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 INSERT INTO uncompleted_watches (tenant_id, status, watch_id)
     SELECT tenant_id, status, id FROM watches WHERE status NOT IN ('watching', 'completed');
 DROP TABLE watches;
@@ -133,5 +133,15 @@ ALTER TABLE registered_watches RENAME TO watches;
 CREATE INDEX watches_list ON watches (tenant_id, id);
 CREATE INDEX watches_operation ON watches (tenant_id, operation_id, id);
 CREATE INDEX watches_account ON watches (tenant_id, account_id, id);
+
+CREATE TABLE their_destinations (
+    watch_id       TEXT NOT NULL REFERENCES watches (id),
+    destination_id TEXT NOT NULL REFERENCES destinations (id),
+    position       INTEGER NOT NULL, -- in the request
+    PRIMARY KEY (watch_id, destination_id)
+) STRICT, WITHOUT ROWID;
+INSERT INTO their_destinations (watch_id, destination_id, position) SELECT watch_id, destination_id, position FROM watch_destinations;
+DROP TABLE watch_destinations;
+ALTER TABLE their_destinations RENAME TO watch_destinations;
 COMMIT;
 PRAGMA foreign_keys = ON;

@@ -32,14 +32,6 @@ func (f Filter) condition(args *Args) string {
 	return f.Column + " = " + value
 }
 
-// AnyOf demands that a column has one of the values; none demand nothing. For each value an
-// index has the rows in the order of their ids.
-type AnyOf struct {
-	From   string // the table, named as in the Selection
-	Column string
-	Values []string
-}
-
 // Listed demands that a row's id is in one of some tables; none demand nothing. Each has an index
 // with the ids in their order, by the Always of the list and the Filter.
 type Listed struct {
@@ -67,7 +59,6 @@ type PageQuery[T any] struct {
 	IDColumn  string
 	Always    Filter // demands its value even if that is ""
 	Filters   []Filter
-	AnyOf     AnyOf
 	Listed    Listed
 	Bounds    Bounds
 	Page      Page
@@ -85,13 +76,6 @@ func ReadPage[T any](ctx context.Context, q Querier, list PageQuery[T]) (List[T]
 		if f.Value != "" {
 			conditions = append(conditions, f.condition(&args))
 		}
-	}
-	switch one := list.AnyOf; len(one.Values) {
-	case 0:
-	case 1:
-		conditions = append(conditions, Filter{Column: one.Column, Value: one.Values[0]}.condition(&args))
-	default:
-		conditions = append(conditions, list.IDColumn+" IN ("+list.idsOfAny(&args, limit+1)+")")
 	}
 	if len(list.Listed.Tables) > 0 {
 		conditions = append(conditions, list.IDColumn+" IN ("+list.idsListed(&args, limit+1)+")")
@@ -116,19 +100,8 @@ func (list PageQuery[T]) conditions(args *Args, always, id string) string {
 	return text
 }
 
-// idsOfAny finds the newest ids of AnyOf. Each value has its own LIMIT: PostgreSQL would read
-// and sort all that there is of them.
-func (list PageQuery[T]) idsOfAny(args *Args, most int) string {
-	newest := fmt.Sprintf(" ORDER BY id DESC LIMIT %d", most)
-	selects := make([]string, len(list.AnyOf.Values))
-	for i, value := range list.AnyOf.Values {
-		selects[i] = "SELECT id FROM (SELECT " + list.IDColumn + " FROM " + list.AnyOf.From + " WHERE " +
-			Filter{Column: list.AnyOf.Column, Value: value}.condition(args) + " AND " + list.conditions(args, list.Always.Column, list.IDColumn) + newest + ") AS newest"
-	}
-	return "SELECT id FROM (" + strings.Join(selects, " UNION ALL ") + newest + ") AS newest"
-}
-
-// idsListed finds the newest ids of Listed, as idsOfAny does.
+// idsListed finds the newest ids of Listed. Each table has its own LIMIT: PostgreSQL would read
+// and sort all that there is in them.
 func (list PageQuery[T]) idsListed(args *Args, most int) string {
 	id := list.Listed.ID
 	_, always, _ := strings.Cut(list.Always.Column, ".")

@@ -106,13 +106,6 @@ func (tx *Tx) InsertFrom(head, selected string, rows [][]any) error {
 	})
 }
 
-// InsertJoined is InsertFrom of the rows v joined with another table.
-func (tx *Tx) InsertJoined(head, selected, join string, rows [][]any) error {
-	return tx.insertChunks(rows, nil, func(args *Args, chunk [][]any) string {
-		return head + " SELECT " + selected + " FROM " + tx.Values(args, chunk) + join
-	})
-}
-
 // Upsert is InsertRows with an ON CONFLICT. What that RETURNs goes to scan, by the end of the next query.
 func (tx *Tx) Upsert(head, onConflict string, rows [][]any, scan func(Row) error) error {
 	return tx.insertChunks(rows, scan, func(args *Args, chunk [][]any) string {
