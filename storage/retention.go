@@ -283,7 +283,9 @@ func (tx *transaction) behindAmong(ctx context.Context, watches []string) (map[s
 // lockDeliveriesOf locks the deliveries of the events that are settled, so that none of them is
 // redelivered, and returns all by their events, and which events have one that waits, or that
 // another transaction has locked. No event gets another delivery.
-func (tx *transaction) lockDeliveriesOf(ctx context.Context, events []string) (ofEvent map[string][]string, waits map[string]bool, err error) {
+func (tx *transaction) lockDeliveriesOf(
+	ctx context.Context, events []string,
+) (ofEvent map[string][]string, waits map[string]bool, err error) {
 	var args sqldb.Args
 	these := `FROM deliveries WHERE ` + tx.In(&args, "event_id", events)
 	locked := map[string]bool{}
@@ -312,13 +314,13 @@ func (tx *transaction) deleteEvents(ctx context.Context, ids []string) error {
 		return nil
 	}
 	var args sqldb.Args
-	last := map[string][]any{} // by tenant: the row of feed_starts
+	last := map[string]feedStart{} // by tenant
 	n, err := tx.Query(ctx, func(row sqldb.Row) error {
-		var tenantID, id string
-		var seq, createdAt int64
-		err := row.Scan(&tenantID, &seq, &id, &createdAt)
-		if known := last[tenantID]; known == nil || known[1].(int64) < seq {
-			last[tenantID] = []any{tenantID, seq, id, createdAt}
+		var tenantID string
+		var e feedStart
+		err := row.Scan(&tenantID, &e.seq, &e.id, sqldb.Time(&e.at))
+		if e.seq > last[tenantID].seq {
+			last[tenantID] = e
 		}
 		return err
 	}, `DELETE FROM events WHERE `+tx.In(&args, "id", ids)+` RETURNING tenant_id, seq, id, created_at`, args...)
@@ -328,7 +330,8 @@ func (tx *transaction) deleteEvents(ctx context.Context, ids []string) error {
 	tx.deleted[DeletedEvents] = n
 	var rows [][]any
 	for _, tenantID := range slices.Sorted(maps.Keys(last)) {
-		rows = append(rows, last[tenantID])
+		e := last[tenantID]
+		rows = append(rows, []any{tenantID, e.seq, e.id, e.at.UnixMicro()})
 	}
 	return tx.Upsert(`INSERT INTO feed_starts (tenant_id, seq, event_id, created_at)`, ` ON CONFLICT (tenant_id)
 		DO UPDATE SET seq = excluded.seq, event_id = excluded.event_id, created_at = excluded.created_at
