@@ -182,7 +182,8 @@ func (o oldRow) id() string {
 	return o.eventID
 }
 
-// deliveryWaits is what a delivery is while its event and its watch have to stay.
+// deliveryWaits says whether a delivery, whose row is locked, waits: then its event and its watch
+// have to stay.
 const deliveryWaits = `status IN ('pending', 'held')`
 
 // deleteFound deletes of what was found all that does not wait. It waits for no row: what
@@ -280,31 +281,32 @@ func (tx *transaction) behindAmong(ctx context.Context, watches []string) (map[s
 	return behind, err
 }
 
-// lockDeliveriesOf locks the deliveries of the events that are settled, so that none of them is
-// redelivered, and returns all by their events, and which events have one that waits, or that
-// another transaction has locked. No event gets another delivery.
+// lockDeliveriesOf locks the deliveries of the events, so that none of them is redelivered, and
+// returns them by their events, and which events have one that waits, or that another transaction
+// has locked. No event gets another delivery.
 func (tx *transaction) lockDeliveriesOf(
 	ctx context.Context, events []string,
 ) (ofEvent map[string][]string, waits map[string]bool, err error) {
 	var args sqldb.Args
-	these := `FROM deliveries WHERE ` + tx.In(&args, "event_id", events)
+	these := ` FROM deliveries WHERE ` + tx.In(&args, "event_id", events)
 	locked := map[string]bool{}
 	_, err = tx.Query(ctx, func(row sqldb.Row) error {
 		id, err := sqldb.String(row)
 		locked[id] = true
 		return err
-	}, `SELECT id `+these+` AND NOT (`+deliveryWaits+`) ORDER BY id`+tx.ForDelete+tx.SkipLocked, args...)
+	}, `SELECT id`+these+` ORDER BY id`+tx.ForDelete+tx.SkipLocked, args...)
 	if err != nil {
 		return nil, nil, err
 	}
 	ofEvent, waits = map[string][]string{}, map[string]bool{}
-	_, err = tx.Query(ctx, func(row sqldb.Row) error {
+	_, err = tx.Query(ctx, func(row sqldb.Row) error { // only now: what was committed until the lock is seen
 		var id, eventID string
-		err := row.Scan(&id, &eventID)
+		var wait bool
+		err := row.Scan(&id, &eventID, &wait)
 		ofEvent[eventID] = append(ofEvent[eventID], id)
-		waits[eventID] = waits[eventID] || !locked[id]
+		waits[eventID] = waits[eventID] || wait || !locked[id]
 		return err
-	}, `SELECT id, event_id `+these, args...)
+	}, `SELECT id, event_id, `+deliveryWaits+these, args...)
 	return ofEvent, waits, err
 }
 
