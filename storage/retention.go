@@ -147,23 +147,26 @@ func scanOldRow(row sqldb.Row) (o oldRow, err error) {
 // that finds what is old among the $3 of them after an id, at most $5.
 type oldRows struct{ table, id, query string }
 
-var (
-	oldWatches = oldRows{"watch_ends", "watch_id", `SELECT e.watch_id, w.operation_ref, e.event_id FROM (
+func oldWatches() oldRows {
+	return oldRows{"watch_ends", "watch_id", `SELECT e.watch_id, w.operation_ref, e.event_id FROM (
 			SELECT watch_id, event_id FROM (SELECT watch_id, event_id, finished_at
 			FROM watch_ends WHERE watch_id > $1 AND watch_id < $2 ORDER BY watch_id LIMIT $3) AS oldest
 			WHERE finished_at < $4 ORDER BY watch_id LIMIT $5) AS e
 		JOIN watches w ON w.id = e.watch_id ORDER BY e.watch_id`}
-	oldEvents = oldRows{"events", "id", `SELECT '', '', id FROM (SELECT id, watch_id, created_at
+}
+
+func oldEvents() oldRows {
+	return oldRows{"events", "id", `SELECT '', '', id FROM (SELECT id, watch_id, created_at
 		FROM events WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3) AS oldest
 		WHERE watch_id IS NULL AND created_at < $4 ORDER BY id LIMIT $5`}
-)
+}
 
 // findOld finds what comes next in the walk, and how far it has come then: "" at its end.
 func (s *Store) findOld(ctx context.Context, to string, before time.Time, most int) (found []oldRow, next string, err error) {
 	events := prefixEvent + "_" // before their first id
-	old, end, after := oldWatches, firstID(prefixWatch, before), events
+	old, end, after := oldWatches(), firstID(prefixWatch, before), events
 	if strings.HasPrefix(to, events) {
-		old, end, after = oldEvents, firstID(prefixEvent, before), ""
+		old, end, after = oldEvents(), firstID(prefixEvent, before), ""
 	}
 	found, err = sqldb.All(ctx, s.reader(), scanOldRow, old.query, to, end, lookMost, before.UnixMicro(), most)
 	if n := len(found); err != nil || n == most {
