@@ -59,7 +59,7 @@ var owners = map[string][]string{
 	"go.opentelemetry.io/proto":          {"cmd"},
 	"golang.org/x/oauth2":                {"jobs/source"},
 	"modernc.org/sqlite":                 {"storage/sqldb"},
-	module + "/storage/sqldb":            {"storage"},
+	module + "/storage/sqldb":            {"storage", "cmd/bench"},
 }
 
 // A package imports only what its place allows.

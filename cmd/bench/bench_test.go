@@ -83,6 +83,27 @@ func TestSmallMillion(t *testing.T) {
 	}
 }
 
+// A past is made on both databases in which everything is found as before, and then it
+// is deleted.
+func TestSmallHistory(t *testing.T) {
+	t.Parallel()
+	got := runSmall(t, "-only", "history,history-embedded", "-operations", "100", "-ended", "6000")
+	measured := map[string]float64{}
+	for _, m := range got.Measures {
+		measured[m.Row+": "+m.Name] = m.Values[0]
+	}
+	for name, want := range map[string]float64{
+		"history: ended watches": 6000, "history-embedded: ended watches": 2000,
+		"history: disk for each ended watch with a delivery": 0, "history-embedded: disk for each ended watch with a delivery": 0,
+		"history: page of console, watches, p99: with it": 0, "history-embedded: page of events, by cursor, p99: with it": 0,
+		"history: ended watches deleted": 0, "history-embedded: ended watches deleted": 0,
+	} {
+		if measured[name] <= 0 || want > 0 && measured[name] != want {
+			t.Errorf("%s: %v", name, measured[name])
+		}
+	}
+}
+
 // runSmall runs the bench once and returns its results, all of which the table has.
 func runSmall(t *testing.T, args ...string) results {
 	t.Helper()

@@ -20,6 +20,7 @@ type stream struct {
 	relay       *relay
 	box         string // the receiver's path
 	credentials []string
+	age         time.Duration // of an operation when it ends
 	rate, n     int
 	first       uint64 // the number before that of the first operation
 }
@@ -38,7 +39,7 @@ func (s stream) run(ctx context.Context) (got streamed, err error) {
 	if s.credentials != nil {
 		mine.credentials = s.credentials
 	}
-	l := mine.newLoad(0, func(number uint64) operation { return until(time.Now().Add(latencyAge), number) }, destination)
+	l := mine.newLoad(0, func(number uint64) operation { return until(time.Now().Add(s.age), number) }, destination)
 	l.next.Store(s.first)
 	answered := make([]int64, s.n+1)
 	l.answered = func(number uint64) { answered[number-s.first] = time.Now().UnixNano() }
@@ -86,7 +87,7 @@ func (r *relay) latency(ctx context.Context) ([]sample, error) {
 		return nil, err
 	}
 	n := max(r.b.operations*3/40, 1) // 1,500 of 20,000
-	got, err := stream{relay: r, box: "latency", rate: latencyRate, n: n}.run(ctx)
+	got, err := stream{relay: r, box: "latency", age: latencyAge, rate: latencyRate, n: n}.run(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,9 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,6 +97,21 @@ func (l *load) post(ctx context.Context, path, key string, body []byte) error {
 		request.Header.Set("Idempotency-Key", key)
 	}
 	_, err = l.do(request, http.StatusCreated)
+	return err
+}
+
+// signIn makes get ask for the console's pages, too.
+func (l *load) signIn(ctx context.Context) (err error) {
+	if l.client.Jar, err = cookiejar.New(nil); err != nil {
+		return err
+	}
+	form := url.Values{"key": {l.relay.key}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, l.relay.api.URL+"/login", strings.NewReader(form.Encode()))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	_, err = l.do(request, http.StatusOK) // of the page that it leads to
 	return err
 }
 

@@ -30,6 +30,7 @@ type options struct {
 	within     time.Duration
 	operations int
 	watches    int
+	ended      int
 	program    string // the relay's; "" builds it
 	folder     string
 }
@@ -39,6 +40,7 @@ type row struct {
 	name, about string
 	limit       time.Duration // of one run
 	once        bool          // one run tells as much as three
+	byName      bool          // it takes too long to be run unless -only names it
 	run         func(context.Context, *bench) ([]sample, error)
 }
 
@@ -54,6 +56,8 @@ func rows() []row {
 		{name: "idle", about: "relay serve with nothing to do", limit: time.Minute, run: rowIdle},
 		{name: "workers", about: "the burst with one, two and four workers", limit: 4 * time.Minute, run: rowWorkers},
 		{name: "million", about: "pending watches by powers of ten", limit: time.Hour, once: true, run: rowMillion},
+		{name: "history", about: "beside many that have ended", limit: time.Hour, once: true, byName: true, run: rowHistory},
+		{name: "history-embedded", about: "the same, embedded", limit: time.Hour, once: true, byName: true, run: rowHistoryEmbedded},
 	}
 }
 
@@ -100,12 +104,17 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.DurationVar(&o.within, "within", 9*time.Minute, "after so long no row is begun any more")
 	flags.IntVar(&o.operations, "operations", fullSize, "size of a burst, which shorter and longer rows follow")
 	flags.IntVar(&o.watches, "watches", 100_000, "how far the row million goes")
+	flags.IntVar(&o.ended, "ended", 3_000_000, "how many watches have ended in the row history; a third of them in history-embedded")
 	flags.StringVar(&o.program, "relay", "", "the relay's program; it is built if none is given")
 	flags.StringVar(&o.folder, "folder", ".bin/bench", "where results and logs go")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	o.only = names()
+	for _, r := range rows() {
+		if !r.byName {
+			o.only = append(o.only, r.name)
+		}
+	}
 	if only != "" {
 		o.only = strings.Split(only, ",")
 	}
@@ -114,7 +123,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 			return o, fmt.Errorf("there is no row %q: -only takes %s", name, strings.Join(names(), ", "))
 		}
 	}
-	if o.runs < 1 || o.operations < 1 || o.watches < 1 || flags.NArg() > 0 {
+	if o.runs < 1 || o.operations < 1 || o.watches < 1 || o.ended < 1 || flags.NArg() > 0 {
 		return o, errors.New("want positive numbers, and no arguments but flags: see -help")
 	}
 	return o, nil

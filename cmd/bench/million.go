@@ -206,15 +206,18 @@ type list struct {
 	follows bool
 }
 
-func (m *million) listsOf() []list {
-	fixed := func(path string) func(int) string { return func(int) string { return path } }
+// fixed is the same path each time.
+func fixed(path string) func(int) string { return func(int) string { return path } }
+
+// listsOf are those that people ask for most, of the destination where it takes one.
+func listsOf(destination string) []list {
 	return []list{
 		{"watches", fixed("/v1/watches?limit=50"), false},
 		{"watches, by cursor", fixed("/v1/watches?limit=50"), true},
 		{"watches that go on", fixed("/v1/watches?status=watching&limit=50"), false},
 		{"watches of an operation", func(i int) string { return "/v1/watches?operation_id=" + hold(uint64(i+1)).String() }, false},
 		{"deliveries", fixed("/v1/deliveries?limit=50"), false},
-		{"deliveries to a destination, by cursor", fixed("/v1/deliveries?limit=50&destination_id=" + m.destination), true},
+		{"deliveries to a destination, by cursor", fixed("/v1/deliveries?limit=50&destination_id=" + destination), true},
 		{"events, by cursor", fixed("/v1/events?limit=50"), true},
 	}
 }
@@ -223,25 +226,26 @@ func (m *million) listsOf() []list {
 func (m *million) pages(ctx context.Context, p *chart.Point) ([]sample, error) {
 	var all []sample
 	var together []time.Duration
-	for _, of := range m.listsOf() {
-		took, err := m.list(ctx, of)
+	for _, of := range listsOf(m.destination) {
+		took, err := m.pending.pages(ctx, of)
 		if err != nil {
 			return nil, err
 		}
 		together = append(together, took...)
-		all = append(all, sample{Name: "at the most: page of " + of.name + ", p99", Unit: "ms", Value: millis(percentile(sorted(took), 99))})
+		all = append(all, sample{Name: "at the most: page of " + of.name + ", p99", Unit: "ms", Value: millis(percentile(took, 99))})
 	}
 	sorted(together)
 	p.ListP50, p.ListP99 = millis(percentile(together, 50)), millis(percentile(together, 99))
 	return all, nil
 }
 
-func (m *million) list(ctx context.Context, of list) ([]time.Duration, error) {
+// pages asks for pages of a list, one after the other, and returns how long each took.
+func (l *load) pages(ctx context.Context, of list) ([]time.Duration, error) {
 	var took []time.Duration
 	cursor := ""
-	for i := range max(1, pagesEach*m.relay.b.operations/fullSize) {
+	for i := range max(1, pagesEach*l.relay.b.operations/fullSize) {
 		begun := time.Now()
-		body, err := m.pending.get(ctx, of.path(i)+cursor)
+		body, err := l.get(ctx, of.path(i)+cursor)
 		if err != nil {
 			return nil, err
 		}
@@ -259,5 +263,5 @@ func (m *million) list(ctx context.Context, of list) ([]time.Duration, error) {
 			cursor = "&cursor=" + *page.Next
 		}
 	}
-	return took, nil
+	return sorted(took), nil
 }

@@ -32,7 +32,7 @@ func (r *relay) neighbour(ctx context.Context) ([]sample, error) {
 	}
 	mine := r.credentials[len(crowd):]
 	n := max(b.operations/40, 1) // 500 of 20,000
-	healthy := stream{relay: r, credentials: mine, rate: neighbourRate, n: n, box: "alone", first: 1 << 40}
+	healthy := stream{relay: r, credentials: mine, age: latencyAge, rate: neighbourRate, n: n, box: "alone", first: 1 << 40}
 	alone, err := healthy.run(ctx)
 	if err != nil {
 		return nil, err

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"oprelay/deploy/testenv"
 )
 
 const (
@@ -41,33 +39,34 @@ func (m *million) interval(n int) time.Duration {
 }
 
 // schedule makes the worker poll each watch once in an interval, steadily, and returns
-// when it does. Watches are registered in minutes here that in real life come in over
-// days, and would be polled together ever after: so their polls are spread by SQL.
+// when it does.
 func (m *million) schedule(ctx context.Context, n int) error {
-	r := m.relay
-	if err := r.kill(r.worker...); err != nil {
+	interval := m.interval(n).String()
+	m.relay.env = with(m.relay.env, "RELAY_POLL_MIN", interval, "RELAY_POLL_MAX", interval)
+	return m.relay.schedule(ctx, n, m.interval(n))
+}
+
+// schedule restarts what polls the n watches, and returns when it polls each once in an
+// interval, steadily. Watches are registered in minutes here that in real life come in
+// over days, and would be polled together ever after: so their polls are spread by SQL.
+func (r *relay) schedule(ctx context.Context, n int, interval time.Duration) error {
+	leading := lead + time.Duration(n)*leadPerWatch
+	begun := time.Now()
+	err := r.lend(ctx, func(ctx context.Context, d *database) error {
+		return d.run(ctx, append([]string{
+			fmt.Sprintf(`UPDATE open_operations SET due_at = steady + %d + %s FROM steady_clock WHERE budget_id <> ''`,
+				leading.Microseconds(), d.random(interval.Microseconds())),
+			`UPDATE work_groups SET due_at = o.due_at, owner = '', leased_until = 0
+				FROM (SELECT budget_id, min(due_at) AS due_at FROM open_operations GROUP BY budget_id) o
+				WHERE kind = 'poll' AND id = o.budget_id`,
+		}, d.tidy...)...)
+	})
+	if err != nil {
 		return err
 	}
-	r.worker = nil
-	interval, leading := m.interval(n), lead+time.Duration(n)*leadPerWatch
-	begun := time.Now()
-	for _, statement := range []string{
-		fmt.Sprintf(`UPDATE open_operations SET due_at = steady + %d + (random() * %d)::bigint FROM steady_clock WHERE budget_id <> ''`,
-			leading.Microseconds(), interval.Microseconds()),
-		`UPDATE work_groups SET due_at = o.due_at, owner = '', leased_until = 0
-			FROM (SELECT budget_id, min(due_at) AS due_at FROM open_operations GROUP BY budget_id) o
-			WHERE kind = 'poll' AND id = o.budget_id`,
-		// What would be done anyway, and at some of the sizes just while it is measured.
-		"VACUUM ANALYZE", "CHECKPOINT",
-	} {
-		if _, err := testenv.Query(ctx, r.env["RELAY_DATABASE_URL"], statement); err != nil {
-			return err
-		}
-	}
-	r.env = with(r.env, "RELAY_POLL_MIN", interval.String(), "RELAY_POLL_MAX", interval.String())
 	before, err := r.b.pollsAgain(ctx)
 	if err == nil {
-		err = r.startWorkers()
+		err = r.goOn()
 	}
 	if err == nil {
 		err = pause(ctx, time.Until(begun.Add(leading)))
@@ -75,18 +74,18 @@ func (m *million) schedule(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	return m.settle(ctx, before)
+	return r.settle(ctx, before)
 }
 
 // settle returns when there were polls again, and none is a second late any more.
-func (m *million) settle(ctx context.Context, before float64) error {
+func (r *relay) settle(ctx context.Context, before float64) error {
 	end := time.Now().Add(settleWithin)
 	for {
-		now, err := m.relay.b.pollsAgain(ctx)
+		now, err := r.b.pollsAgain(ctx)
 		if err != nil {
 			return err
 		}
-		overdue, err := m.relay.overdue(ctx)
+		overdue, err := r.overdue(ctx)
 		if err != nil {
 			return err
 		}
@@ -94,7 +93,7 @@ func (m *million) settle(ctx context.Context, before float64) error {
 			return nil
 		}
 		if time.Now().After(end) {
-			m.relay.b.sayf("    the schedule is not kept: the oldest poll is %.1f s overdue", overdue)
+			r.b.sayf("    the schedule is not kept: the oldest poll is %.1f s overdue", overdue)
 			return nil
 		}
 		if err := pause(ctx, 100*time.Millisecond); err != nil {
@@ -113,7 +112,8 @@ func (b *bench) pollsAgain(ctx context.Context) (float64, error) {
 // overdue is for how many seconds the poll that waits the longest is overdue, as
 // the worker's own metric has it.
 func (r *relay) overdue(ctx context.Context) (float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.worker[0].URL+"/metrics", nil)
+	processes := r.processes()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, processes[len(processes)-1].URL+"/metrics", nil)
 	if err != nil {
 		return 0, err
 	}
