@@ -122,8 +122,9 @@ func (list PageQuery[T]) idsOfAny(args *Args, most int) string {
 	newest := fmt.Sprintf(" ORDER BY id DESC LIMIT %d", most)
 	selects := make([]string, len(list.AnyOf.Values))
 	for i, value := range list.AnyOf.Values {
+		always := list.conditions(args, list.Always.Column, list.IDColumn)
 		selects[i] = "SELECT id FROM (SELECT " + list.IDColumn + " FROM " + list.AnyOf.From + " WHERE " +
-			Filter{Column: list.AnyOf.Column, Value: value}.condition(args) + " AND " + list.conditions(args, list.Always.Column, list.IDColumn) + newest + ") AS newest"
+			Filter{Column: list.AnyOf.Column, Value: value}.condition(args) + " AND " + always + newest + ") AS newest"
 	}
 	return "SELECT id FROM (" + strings.Join(selects, " UNION ALL ") + newest + ") AS newest"
 }
