@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -63,6 +64,11 @@ var (
 	problemGone = problemKind{
 		"deleted-meanwhile", http.StatusConflict, "What the request refers to was deleted meanwhile",
 		"A credential or a destination was deleted while the request ran. Nothing was stored.",
+	}
+	problemFeedGone = problemKind{
+		"feed-gone", http.StatusGone, "Later events have been deleted",
+		"The relay has deleted events after this place, for they are older than its retention. " +
+			"begins_after is where the feed begins now: pass it as after.",
 	}
 	problemDestinationDeleted = problemKind{
 		"destination-deleted", http.StatusConflict, "The delivery's destination was deleted",
@@ -122,7 +128,7 @@ var (
 func problemKinds() []problemKind {
 	return []problemKind{
 		problemNotJSON, problemUnauthorized, problemForbidden, problemNotFound, problemMethod, problemInUse,
-		problemGone, problemDestinationDeleted, problemRunning, problemTooLarge, problemNotJSONType, problemInvalid,
+		problemGone, problemFeedGone, problemDestinationDeleted, problemRunning, problemTooLarge, problemNotJSONType, problemInvalid,
 		problemReusedKey, problemTooManyWaiting, problemTooManyStreams, problemRateLimited, problemWrongKeys, problemInternal,
 		problemUnavailable, problemOutcomeUnknown,
 	}
@@ -170,6 +176,7 @@ type occurrence struct {
 	kind       problemKind
 	detail     string
 	faults     []Fault
+	begins     string // see Problem.BeginsAfter
 	retryAfter int
 	challenge  string // WWW-Authenticate
 }
@@ -184,6 +191,7 @@ func problemOf(err error) occurrence {
 		noScope *scopeError
 		limited *limitedError
 		inUse   *storage.InUseError
+		gone    *storage.FeedGoneError
 	)
 	switch {
 	case errors.As(err, &wrong):
@@ -198,6 +206,10 @@ func problemOf(err error) occurrence {
 		return occurrence{kind: limited.kind, detail: limited.kind.detail, retryAfter: limited.seconds()}
 	case errors.As(err, &inUse):
 		return occurrence{kind: problemInUse, detail: fmt.Sprintf("Open watches that name it: %d. %s", inUse.Open, problemInUse.detail)}
+	case errors.As(err, &gone):
+		return occurrence{kind: problemFeedGone, begins: gone.After, detail: fmt.Sprintf(
+			"The relay has deleted all events up to %s, of %s, for they are older than its retention. The feed now begins after that one.",
+			gone.After, gone.At.Format(time.RFC3339))}
 	case errors.Is(err, errNotReady):
 		return occurrence{kind: problemUnavailable, detail: err.Error(), retryAfter: retryUnavailable}
 	}
@@ -242,12 +254,13 @@ func (s *Server) writeProblem(err error, c echo.Context) {
 		header.Set(echo.HeaderWWWAuthenticate, o.challenge)
 	}
 	body, failed := marshal(Problem{
-		Type:      o.kind.uri(),
-		Title:     o.kind.title,
-		Status:    o.kind.status,
-		Detail:    o.detail,
-		Errors:    o.faults,
-		RequestID: header.Get(echo.HeaderXRequestID),
+		Type:        o.kind.uri(),
+		Title:       o.kind.title,
+		Status:      o.kind.status,
+		Detail:      o.detail,
+		Errors:      o.faults,
+		BeginsAfter: orNull(o.begins),
+		RequestID:   header.Get(echo.HeaderXRequestID),
 	})
 	if failed == nil {
 		failed = c.Blob(o.kind.status, contentTypeProblem, body)

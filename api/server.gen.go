@@ -958,6 +958,9 @@ type Params map[string]string
 
 // Problem An error, as RFC 9457 has it.
 type Problem struct {
+	// BeginsAfter Only with 410: the place where the feed begins now, for `after`. The event itself is deleted.
+	BeginsAfter *string `json:"begins_after,omitempty"`
+
 	// Detail What is wrong here, and what to do.
 	Detail string `json:"detail"`
 
@@ -1214,6 +1217,9 @@ type Limit = int
 // Conflict An error, as RFC 9457 has it.
 type Conflict = Problem
 
+// FeedGone An error, as RFC 9457 has it.
+type FeedGone = Problem
+
 // Forbidden An error, as RFC 9457 has it.
 type Forbidden = Problem
 
@@ -1356,10 +1362,11 @@ type TestDestinationParams struct {
 
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
-	// After Only events after this one; 422 if there is no such event. A `cursor` beside it goes on from there.
+	// After Only events after this one; 422 if there is no such event, 410 if later ones have been
+	// deleted. A `cursor` beside it goes on from there.
 	After *EventID `form:"after,omitempty" json:"after,omitempty"`
 
-	// Since Begins with the first event that was made at this time or later. Not together with
+	// Since Begins with the first event that was made at this time or later, and is kept. Not together with
 	// `after`. A `cursor` beside it goes on from there.
 	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
 
@@ -1387,8 +1394,8 @@ type StreamEventsParams struct {
 	// that is slow, or comes back, is not told of those it missed.
 	Progress *bool `form:"progress,omitempty" json:"progress,omitempty"`
 
-	// LastEventID Only events after this one; 422 if there is no such event. Browsers send it when they
-	// connect again; it goes before `after`.
+	// LastEventID Only events after this one; 422 if there is no such event, 410 if later ones have been
+	// deleted. Browsers send it when they connect again; it goes before `after`.
 	LastEventID *EventID `json:"Last-Event-ID,omitempty"`
 }
 

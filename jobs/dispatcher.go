@@ -45,6 +45,8 @@ type dispatcher struct {
 	unattended map[storage.Group]time.Time
 	swept      time.Time
 	told       time.Time
+	keep       time.Duration // how long what has ended is kept; 0 is for ever
+	kept       time.Time     // until when nothing is to be deleted
 	log        *slog.Logger
 }
 
@@ -55,19 +57,24 @@ type dispatched interface {
 	EndRemaining(ctx context.Context, limit int) (int, error)
 	LastPolls(ctx context.Context, limit int) (int, error)
 	ExpireWatches(ctx context.Context, limit int) (int, error)
+	DeleteOld(ctx context.Context, keep time.Duration) (pause time.Duration, err error)
 	Sweep(ctx context.Context, limit int) (int, error)
 	SweepSessions(ctx context.Context, limit int) (int, error)
 	TellFailed(ctx context.Context, limit int) (int, error)
 	Writable(ctx context.Context) error
 }
 
-// run wakes what is due in one loop, ends what is over in another, and tells of what failed in
-// a third: a hundred thousand watches that expire together delay nobody's polls, retries and alerts.
+// run wakes what is due in one loop, ends what is over in another, tells of what failed in a
+// third, and deletes what is old in a fourth: a hundred thousand watches that expire together delay
+// nobody's polls, retries and alerts.
 func (d *dispatcher) run(ctx context.Context) {
 	var loops sync.WaitGroup
 	loops.Go(func() { d.repeat(ctx, d.wakeDue) })
 	loops.Go(func() { d.repeat(ctx, d.clear) })
 	loops.Go(func() { d.repeat(ctx, d.tell) })
+	if d.keep > 0 {
+		loops.Go(func() { d.repeat(ctx, d.deleteOld) })
+	}
 	loops.Wait()
 }
 
@@ -133,6 +140,23 @@ func (d *dispatcher) tell(ctx context.Context) error {
 		d.told = now
 	}
 	return err
+}
+
+// deleteOld deletes what is old, with a pause after each step, until it is to pause for longer
+// than a tick.
+func (d *dispatcher) deleteOld(ctx context.Context) error {
+	for !d.now().Before(d.kept) {
+		pause, err := d.store.DeleteOld(ctx, d.keep)
+		if err != nil {
+			return err
+		}
+		if pause > dispatchEvery {
+			d.kept = d.now().Add(pause)
+		} else if !wait(ctx, pause) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // sweep forgets a little at each tick until nothing is left, and then pauses.

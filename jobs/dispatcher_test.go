@@ -86,6 +86,12 @@ func (c *crowd) ExpireWatches(ctx context.Context, limit int) (int, error) {
 	return c.full(ctx, "expired", limit)
 }
 
+// DeleteOld implements dispatched.
+func (c *crowd) DeleteOld(ctx context.Context, _ time.Duration) (time.Duration, error) {
+	_, err := c.full(ctx, "deleted", 0)
+	return 0, err
+}
+
 // Sweep implements dispatched.
 func (c *crowd) Sweep(ctx context.Context, limit int) (int, error) {
 	return c.full(ctx, "swept", limit)
@@ -174,7 +180,7 @@ func TestWatchesThatAreOverDelayNobody(t *testing.T) {
 		store := &crowd{due: 1000}
 		d := &dispatcher{
 			store: store, waker: w, now: time.Now, log: log, away: &outage{log: log, complaint: storage.Complaint, now: time.Now},
-			groups: newGroups(room(1), func(context.Context, storage.Group, <-chan struct{}) {}),
+			groups: newGroups(room(1), func(context.Context, storage.Group, <-chan struct{}) {}), keep: time.Hour,
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), takeOverAfter)
 		defer cancel()
@@ -182,7 +188,7 @@ func TestWatchesThatAreOverDelayNobody(t *testing.T) {
 		if n := store.looked.Load(); n < 3 {
 			t.Errorf("looked %d times for what is due within a second", n)
 		}
-		for _, part := range []string{"remaining", "last polls", "expired", "told"} {
+		for _, part := range []string{"remaining", "last polls", "expired", "told", "deleted"} {
 			if _, ok := store.took.Load(part); !ok {
 				t.Errorf("nothing was asked of %s", part)
 			}

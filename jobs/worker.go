@@ -62,6 +62,8 @@ type Config struct {
 	// CheckInterval is how often an idle worker looks at its queue in Redis; 0 is
 	// the default. Work of this process does not wait for it, but Stop does.
 	CheckInterval time.Duration
+	// Retention is how long what has ended is kept; 0 is for ever.
+	Retention time.Duration
 	Logger        *slog.Logger
 	Metrics       prometheus.Registerer // nil for none
 
@@ -118,7 +120,9 @@ func StartWorker(cfg Config) (*Worker, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.stopTick = cancel
-	d := &dispatcher{store: cfg.Store, waker: cfg.Waker, groups: w.groups, now: cfg.Store.Steady, away: w.away, log: cfg.Logger}
+	d := &dispatcher{
+		store: cfg.Store, waker: cfg.Waker, groups: w.groups, now: cfg.Store.Steady, away: w.away, keep: cfg.Retention, log: cfg.Logger,
+	}
 	w.ticking.Go(func() { d.run(ctx) })
 	w.ticking.Go(func() { w.leases.keep(work) })
 	w.ticking.Go(func() { w.poller.ForgetSecrets(ctx) })

@@ -40,7 +40,7 @@ func shape(text string) []string {
 	var all []string
 	for statement := range strings.SplitSeq(text, ";") {
 		statement = strings.Join(strings.Fields(statement), " ")
-		if !regexp.MustCompile(`^$| DROP CONSTRAINT | SET \(fillfactor |^PRAGMA |^BEGIN$|^COMMIT$`).MatchString(statement) {
+		if !regexp.MustCompile(`^$| DROP CONSTRAINT | SET \(fillfactor |^PRAGMA |^BEGIN$|^COMMIT$|\bsqlite_schema\b`).MatchString(statement) {
 			all = append(all, statement)
 		}
 	}

@@ -79,7 +79,7 @@ func (tx *transaction) publish(events []event) error {
 		e := &events[i]
 		tx.changes.event(e.tenantID)
 		if e.id == "" {
-			e.id = newID(prefixEvent)
+			e.id = tx.db.datedID(prefixEvent, now)
 		}
 		eventRows = append(eventRows, []any{
 			e.id, e.tenantID, after[i], e.kind, sqldb.Null(e.watchID), now.UnixMicro(), e.body, sqldb.Null(e.traceparent),

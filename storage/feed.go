@@ -2,6 +2,9 @@ package storage
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"oprelay/storage/sqldb"
@@ -14,6 +17,17 @@ const FeedStart = "event_00000000000000000000000000"
 // takes up to sqldb.AnswerTime, and the clocks of processes differ.
 const feedDisorder = sqldb.AnswerTime + 5*time.Second
 
+// FeedGoneError says that events after a place in the feed have been deleted (see
+// [Store.DeleteOld]), so that whoever went on from there would miss them.
+type FeedGoneError struct {
+	After string    // the last event of the feed that was deleted: the feed goes on after it
+	At    time.Time // when that was made
+}
+
+func (e *FeedGoneError) Error() string {
+	return fmt.Sprintf("the feed begins after %s, of %s", e.After, e.At.Format(time.RFC3339))
+}
+
 // FeedFilter says which part of a tenant's feed is asked for.
 type FeedFilter struct {
 	TenantID string    // required
@@ -23,21 +37,30 @@ type FeedFilter struct {
 }
 
 // Events is the tenant's feed, oldest first. Following List.Next, as After, misses none, for
-// events are numbered in the order of commits. ErrNotFound if After is no event of the tenant.
+// events are numbered in the order of commits. Without After it begins with what is kept; a
+// [FeedGoneError] if something after After was deleted. ErrNotFound if After is no event of
+// the tenant.
 func (s *Store) Events(ctx context.Context, f FeedFilter, limit int) (_ List[Event], err error) {
 	defer wrapf(&err, "events")
-	seq, err := s.FeedPlace(ctx, f.TenantID, f.After)
-	if err != nil {
-		return List[Event]{}, err
-	}
-	if !f.Since.IsZero() {
-		if seq, err = s.feedPlaceAt(ctx, f.TenantID, seq, f.Since); err != nil {
-			return List[Event]{}, err
-		}
-	}
 	limit = max(limit, 1)
-	events, err := s.EventsFrom(ctx, FeedPart{f.TenantID, seq, f.Type}, limit+1)
-	return sqldb.Cut(events, limit, func(e Event) string { return e.ID }), err
+	for {
+		events, err := s.eventsOf(ctx, f, limit+1)
+		if gone := (*FeedGoneError)(nil); f.After == "" && errors.As(err, &gone) {
+			continue // what it was to begin with was deleted just now
+		}
+		return sqldb.Cut(events, limit, func(e Event) string { return e.ID }), err
+	}
+}
+
+func (s *Store) eventsOf(ctx context.Context, f FeedFilter, limit int) ([]Event, error) {
+	seq, err := s.FeedPlace(ctx, f.TenantID, f.After)
+	if err == nil && !f.Since.IsZero() {
+		seq, err = s.feedPlaceAt(ctx, f.TenantID, seq, f.Since)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.EventsFrom(ctx, FeedPart{f.TenantID, seq, f.Type}, limit)
 }
 
 // FeedPart is a tenant's feed after an event's seq, and only of a type unless that is "".
@@ -47,25 +70,73 @@ type FeedPart struct {
 	Type     string
 }
 
-// EventsFrom returns up to limit events of the part, oldest first. The index by type bounds
-// what a rare one costs.
-func (s *Store) EventsFrom(ctx context.Context, part FeedPart, limit int) (_ []Event, err error) {
+// EventsFrom returns up to limit events of the part, oldest first; a [FeedGoneError] if some of
+// these may have been deleted. The index by type bounds what a rare one costs.
+func (s *Store) EventsFrom(ctx context.Context, part FeedPart, limit int) (events []Event, err error) {
 	defer wrapf(&err, "events")
 	if part.Type == "" {
-		return sqldb.All(ctx, s.reader(), scanEvent,
+		events, err = sqldb.All(ctx, s.reader(), scanEvent,
 			selectEvent+`WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`, part.TenantID, part.After, limit)
+	} else {
+		events, err = sqldb.All(ctx, s.reader(), scanEvent,
+			selectEvent+`WHERE tenant_id = $1 AND type = $2 AND seq > $3 ORDER BY seq LIMIT $4`,
+			part.TenantID, part.Type, part.After, limit)
 	}
-	return sqldb.All(ctx, s.reader(), scanEvent,
-		selectEvent+`WHERE tenant_id = $1 AND type = $2 AND seq > $3 ORDER BY seq LIMIT $4`,
-		part.TenantID, part.Type, part.After, limit)
+	if err != nil {
+		return nil, err
+	}
+	start, err := s.feedStart(ctx, part.TenantID) // read last: it knows of all that the events lack
+	if err != nil {
+		return nil, err
+	}
+	return events, start.check(part.After)
 }
 
-// FeedPlace is the seq of an event of the tenant, or else ErrNotFound; 0 for FeedStart and "".
-func (s *Store) FeedPlace(ctx context.Context, tenantID, eventID string) (_ int64, err error) {
-	if eventID == "" || eventID == FeedStart {
-		return 0, nil
+// FeedPlace is the seq of an event of the tenant, or else ErrNotFound; 0 for FeedStart, and for
+// "" where the feed begins. A [FeedGoneError] if something after it was deleted. The last event
+// that was deleted counts as one that is there.
+func (s *Store) FeedPlace(ctx context.Context, tenantID, eventID string) (seq int64, err error) {
+	found := []int64{0}
+	if eventID != "" && eventID != FeedStart {
+		found, err = sqldb.All(ctx, s.reader(), sqldb.Int, `SELECT seq FROM events WHERE tenant_id = $1 AND id = $2`, tenantID, eventID)
+		if err != nil {
+			return 0, err
+		}
 	}
-	return sqldb.One(ctx, s.reader(), sqldb.Int, `SELECT seq FROM events WHERE tenant_id = $1 AND id = $2`, tenantID, eventID)
+	start, err := s.feedStart(ctx, tenantID)
+	switch {
+	case err != nil:
+		return 0, err
+	case eventID == "" || eventID == start.id:
+		return start.seq, nil
+	case len(found) > 0:
+		return found[0], start.check(found[0])
+	case start.seq > 0 && strings.HasPrefix(eventID, prefixEvent+"_") && eventID < firstID(prefixEvent, start.at.Add(feedDisorder)):
+		return 0, start.check(0)
+	}
+	return 0, ErrNotFound
+}
+
+// feedStart is the last event of a feed that was deleted, zero for none. All after it are there.
+type feedStart struct {
+	seq int64
+	id  string
+	at  time.Time
+}
+
+func (s *Store) feedStart(ctx context.Context, tenantID string) (start feedStart, err error) {
+	_, err = s.reader().Query(ctx, func(row sqldb.Row) error {
+		return row.Scan(&start.seq, &start.id, sqldb.Time(&start.at))
+	}, `SELECT seq, event_id, created_at FROM feed_starts WHERE tenant_id = $1`, tenantID)
+	return start, err
+}
+
+// check is a [FeedGoneError] if something after the place was deleted.
+func (f feedStart) check(after int64) error {
+	if after < f.seq {
+		return &FeedGoneError{After: f.id, At: f.at}
+	}
+	return nil
 }
 
 // feedPlaceAt is the seq of the event, after another, before the first that was made at a time
@@ -113,8 +184,9 @@ func (s *Store) FeedEnd(ctx context.Context, tenantID string) (seq int64, eventI
 	defer wrapf(&err, "end of the feed")
 	_, err = sqldb.One(ctx, s.reader(), func(row sqldb.Row) (bool, error) {
 		return true, row.Scan(&seq, &eventID)
-	}, `SELECT t.event_seq, COALESCE(e.id, $2) FROM tenants t
-		LEFT JOIN events e ON e.tenant_id = t.id AND e.seq = t.event_seq WHERE t.id = $1`, tenantID, FeedStart)
+	}, `SELECT t.event_seq, COALESCE(e.id, s.event_id, $2) FROM tenants t
+		LEFT JOIN events e ON e.tenant_id = t.id AND e.seq = t.event_seq
+		LEFT JOIN feed_starts s ON s.tenant_id = t.id WHERE t.id = $1`, tenantID, FeedStart)
 	return seq, eventID, err
 }
 

@@ -23,8 +23,8 @@ const (
 // newID makes a TypeID, https://github.com/jetify-com/typeid: later ids sort after earlier ones.
 func newID(prefix string) string { return typeid.MustGenerate(prefix).String() }
 
-// datedID makes a TypeID of a row whose created_at is at: lists by time go by the id, see
-// firstID. Ids of one time sort in the order in which this process made them.
+// datedID makes a TypeID of a row whose created_at is at: lists by time, and retention, go by
+// the id, see firstID. Ids of one time sort in the order in which this process made them.
 func (db *database) datedID(prefix string, at time.Time) string {
 	id := uuidAt(at)
 	// A version 7 UUID of a counter of 32 bits and 42 random ones (RFC 9562, section 6.2, method 1).

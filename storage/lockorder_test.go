@@ -20,15 +20,17 @@ import (
 // with what its rows are ordered by.
 func lockedTables() []lockedTable {
 	return []lockedTable{
+		{name: "retention", order: "id"},
 		{name: "credentials", order: "id"},
 		{name: "destinations", order: "id"},
 		{name: "open_operations", order: "credential_id, identity, id"},
 		{name: "open_watches", order: "operation_ref, watch_id", under: "open_operations"},
 		{name: "tenants", order: "id"},
 		{name: "waiting_deliveries", order: "id", under: "destinations"},
-		{name: "unaccepted_deliveries", order: "id", under: "destinations"},
-		{name: "slack_messages", order: "watch_id, destination_id", any: true}, // no two transactions share several
-		{name: "idempotency_keys", order: "tenant_id, key", any: true},         // each is its request's own
+		{name: "unaccepted_deliveries", order: "id", under: "destinations", any: true}, // retention has locked their deliveries
+		{name: "slack_messages", order: "watch_id, destination_id", any: true},         // no two transactions share several
+		{name: "feed_starts", order: "tenant_id"},
+		{name: "idempotency_keys", order: "tenant_id, key", any: true}, // each is its request's own
 		{name: "budgets", order: "id"},
 		{name: "work_groups", order: "kind, id"},
 	}

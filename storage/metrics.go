@@ -90,6 +90,7 @@ func (s *Store) count(ctx context.Context, by map[string]int, query string, args
 type Counters struct {
 	Registered int64            // watches
 	Ended      map[string]int64 // watches by their status; every status is there
+	Deleted    map[string]int64 // rows that were old, by their kind; every kind is there
 }
 
 // Counters returns the counters. It asks the database nothing.
@@ -97,7 +98,7 @@ func (s *Store) Counters() Counters {
 	c := s.db.counters
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Counters{c.Registered, maps.Clone(c.Ended)}
+	return Counters{c.Registered, maps.Clone(c.Ended), maps.Clone(c.Deleted)}
 }
 
 type counters struct {
@@ -106,14 +107,19 @@ type counters struct {
 }
 
 func newCounters() *counters {
-	return &counters{Counters: Counters{Ended: map[string]int64{
-		WatchCompleted: 0, WatchFailed: 0, WatchExpired: 0, WatchUnobservable: 0, WatchCanceled: 0,
-	}}}
+	return &counters{Counters: Counters{
+		Ended: map[string]int64{
+			WatchCompleted: 0, WatchFailed: 0, WatchExpired: 0, WatchUnobservable: 0, WatchCanceled: 0,
+		},
+		Deleted: map[string]int64{
+			DeletedWatches: 0, DeletedOperations: 0, DeletedEvents: 0, DeletedDeliveries: 0, DeletedAttempts: 0, DeletedSlackMessages: 0,
+		},
+	}}
 }
 
 // add counts a transaction, which is committed.
 func (c *counters) add(tx *transaction) {
-	if tx.registered == 0 && len(tx.ended) == 0 {
+	if tx.registered == 0 && len(tx.ended) == 0 && len(tx.deleted) == 0 {
 		return
 	}
 	c.mu.Lock()
@@ -121,6 +127,9 @@ func (c *counters) add(tx *transaction) {
 	c.Registered += int64(tx.registered)
 	for i := range tx.ended {
 		c.Ended[tx.ended[i].Status]++
+	}
+	for kind := range c.Deleted {
+		c.Deleted[kind] += int64(tx.deleted[kind])
 	}
 }
 

@@ -19,6 +19,9 @@ func testCounters(w *world) {
 	want := storage.Counters{Ended: map[string]int64{
 		storage.WatchCompleted: 0, storage.WatchFailed: 0, storage.WatchExpired: 0,
 		storage.WatchUnobservable: 0, storage.WatchCanceled: 0,
+	}, Deleted: map[string]int64{
+		storage.DeletedWatches: 0, storage.DeletedOperations: 0, storage.DeletedEvents: 0, storage.DeletedDeliveries: 0,
+		storage.DeletedAttempts: 0, storage.DeletedSlackMessages: 0,
 	}}
 	counted := func(what string, s *storage.Store) {
 		t.Helper()
@@ -69,7 +72,7 @@ func testCounters(w *world) {
 	want.Ended[storage.WatchUnobservable]++
 	counted("every end", w.Store)
 	checkTold(w, ended, want)
-	want = storage.Counters{Ended: map[string]int64{}}
+	want.Registered, want.Ended = 0, map[string]int64{}
 	for status := range w.Counters().Ended {
 		want.Ended[status] = 0
 	}

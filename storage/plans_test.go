@@ -428,6 +428,24 @@ func (p *planned) change() {
 	check(p.t, p.ForceDeleteDestination(ctx, p.tenant, id))
 	p.attempt(sent, DeliverySucceeded)
 	check(p.t, p.ForceDeleteDestination(ctx, p.tenant, p.bot.ID))
+	p.forget()
+}
+
+// forget does what retention does.
+func (p *planned) forget() {
+	p.t.Helper()
+	ctx := p.t.Context()
+	*p.now = p.now.Add(time.Hour)
+	before := p.Counters().Deleted
+	for range 10 {
+		get(p.DeleteOld(ctx, time.Minute))(p.t)
+	}
+	get(p.Kept(ctx, time.Minute))(p.t)
+	for table, n := range p.Counters().Deleted {
+		if n == before[table] {
+			p.t.Errorf("none of %s was deleted", table)
+		}
+	}
 }
 
 // get returns the value of a call that must not fail.

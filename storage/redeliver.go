@@ -160,12 +160,13 @@ func (s *Store) TestDestination(ctx context.Context, tenantID, id string) (made 
 		if err != nil {
 			return err
 		}
-		body, err := renderBody(EventDestinationTest, tx.db.now(), destinationTestData{DestinationID: id, Name: d.Name})
+		now := tx.db.now()
+		body, err := renderBody(EventDestinationTest, now, destinationTestData{DestinationID: id, Name: d.Name})
 		if err != nil {
 			return err
 		}
 		test := event{
-			id: newID(prefixEvent), tenantID: tenantID, kind: EventDestinationTest, body: body,
+			id: tx.db.datedID(prefixEvent, now), tenantID: tenantID, kind: EventDestinationTest, body: body,
 			destinations: []recipient{{id: id, disabled: d.Status == DestinationDisabled}},
 		}
 		if err := tx.publish([]event{test}); err != nil {

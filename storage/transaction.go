@@ -21,7 +21,9 @@ const lockPatience = 100 * time.Millisecond
 // one table in the order of their ids: credentials, destinations, open_operations (see
 // operationOrder), tenants, slack_messages, idempotency_keys, budgets, work_groups. Open watches
 // are locked by the holder of their operation, deliveries by that of their destination. A
-// claim of polls locks its budget before operations, but waits for none of these.
+// claim of polls locks its budget before operations, but waits for none of these. Retention
+// locks its row, open operations, deliveries (a redelivery keeps those from being deleted),
+// slack_messages, feed_starts, but waits for none of the first three.
 // TestLockOrder asks PostgreSQL after each statement which rows are locked.
 type transaction struct {
 	*sqldb.Tx
@@ -35,6 +37,7 @@ type transaction struct {
 	registered int // watches
 	ended      []EndedWatch
 	recorded   map[GroupKind]int // results
+	deleted    map[string]int    // rows that were old, by their kind
 
 	changes Changes
 }

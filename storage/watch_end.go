@@ -131,7 +131,7 @@ func (tx *transaction) setEnded(watches []*endingWatch, ended func(*endingWatch)
 	var ends [][]any
 	refs := make([]watchRef, len(watches))
 	for i, w := range watches {
-		w.eventID = newID(prefixEvent)
+		w.eventID = tx.db.datedID(prefixEvent, now)
 		byID[w.id], refs[i] = w, watchRef{w.id, w.operationRef}
 		ends = append(ends, []any{w.id, w.status, now.UnixMicro(), w.eventID})
 	}

@@ -962,6 +962,9 @@ type Params map[string]string
 
 // Problem An error, as RFC 9457 has it.
 type Problem struct {
+	// BeginsAfter Only with 410: the place where the feed begins now, for `after`. The event itself is deleted.
+	BeginsAfter *string `json:"begins_after,omitempty"`
+
 	// Detail What is wrong here, and what to do.
 	Detail string `json:"detail"`
 
@@ -1218,6 +1221,9 @@ type Limit = int
 // Conflict An error, as RFC 9457 has it.
 type Conflict = Problem
 
+// FeedGone An error, as RFC 9457 has it.
+type FeedGone = Problem
+
 // Forbidden An error, as RFC 9457 has it.
 type Forbidden = Problem
 
@@ -1360,10 +1366,11 @@ type TestDestinationParams struct {
 
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
-	// After Only events after this one; 422 if there is no such event. A `cursor` beside it goes on from there.
+	// After Only events after this one; 422 if there is no such event, 410 if later ones have been
+	// deleted. A `cursor` beside it goes on from there.
 	After *EventID `form:"after,omitempty" json:"after,omitempty"`
 
-	// Since Begins with the first event that was made at this time or later. Not together with
+	// Since Begins with the first event that was made at this time or later, and is kept. Not together with
 	// `after`. A `cursor` beside it goes on from there.
 	Since *time.Time `form:"since,omitempty" json:"since,omitempty"`
 
@@ -1391,8 +1398,8 @@ type StreamEventsParams struct {
 	// that is slow, or comes back, is not told of those it missed.
 	Progress *bool `form:"progress,omitempty" json:"progress,omitempty"`
 
-	// LastEventID Only events after this one; 422 if there is no such event. Browsers send it when they
-	// connect again; it goes before `after`.
+	// LastEventID Only events after this one; 422 if there is no such event, 410 if later ones have been
+	// deleted. Browsers send it when they connect again; it goes before `after`.
 	LastEventID *EventID `json:"Last-Event-ID,omitempty"`
 }
 
@@ -1820,7 +1827,10 @@ type ClientInterface interface {
 	// ListEvents Read the feed of events
 	//
 	// Oldest first, in an order that never changes and has no late comers: a reader that keeps
-	// the id of the last event it handled and passes it as `after` misses none.
+	// the id of the last event it handled and passes it as `after` misses none. Without `after` it
+	// begins with the oldest event that is kept. What is older than the retention is deleted: a
+	// reader that was away for so long is told (410) instead of missing it, also by a `cursor`.
+	// An event of then that is kept, because a delivery of it still waits, is not in the feed any more.
 	//
 	// Corresponds with GET /v1/events (the `ListEvents` operationId).
 	ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1835,8 +1845,8 @@ type ClientInterface interface {
 	//
 	// While nothing comes there is a comment every 15 seconds. The stream ends when its API key
 	// is revoked, when the relay stops, and when its reader takes too long to read what was
-	// sent. Go on with the last `id`. The last `id` of a feed without events stands for its
-	// beginning.
+	// sent, or what it has not read yet was deleted. Go on with the last `id`. The last `id` of a
+	// feed without events stands for its beginning.
 	//
 	// Corresponds with GET /v1/events/stream (the `StreamEvents` operationId).
 	StreamEvents(ctx context.Context, params *StreamEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2470,7 +2480,10 @@ func (c *Client) TestDestination(ctx context.Context, destinationID DestinationI
 // ListEvents Read the feed of events
 //
 // Oldest first, in an order that never changes and has no late comers: a reader that keeps
-// the id of the last event it handled and passes it as `after` misses none.
+// the id of the last event it handled and passes it as `after` misses none. Without `after` it
+// begins with the oldest event that is kept. What is older than the retention is deleted: a
+// reader that was away for so long is told (410) instead of missing it, also by a `cursor`.
+// An event of then that is kept, because a delivery of it still waits, is not in the feed any more.
 //
 // Corresponds with GET /v1/events (the `ListEvents` operationId).
 func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2495,8 +2508,8 @@ func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEd
 //
 // While nothing comes there is a comment every 15 seconds. The stream ends when its API key
 // is revoked, when the relay stops, and when its reader takes too long to read what was
-// sent. Go on with the last `id`. The last `id` of a feed without events stands for its
-// beginning.
+// sent, or what it has not read yet was deleted. Go on with the last `id`. The last `id` of a
+// feed without events stands for its beginning.
 //
 // Corresponds with GET /v1/events/stream (the `StreamEvents` operationId).
 func (c *Client) StreamEvents(ctx context.Context, params *StreamEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4960,7 +4973,10 @@ type ClientWithResponsesInterface interface {
 	// ListEventsWithResponse Read the feed of events
 	//
 	// Oldest first, in an order that never changes and has no late comers: a reader that keeps
-	// the id of the last event it handled and passes it as `after` misses none.
+	// the id of the last event it handled and passes it as `after` misses none. Without `after` it
+	// begins with the oldest event that is kept. What is older than the retention is deleted: a
+	// reader that was away for so long is told (410) instead of missing it, also by a `cursor`.
+	// An event of then that is kept, because a delivery of it still waits, is not in the feed any more.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4977,8 +4993,8 @@ type ClientWithResponsesInterface interface {
 	//
 	// While nothing comes there is a comment every 15 seconds. The stream ends when its API key
 	// is revoked, when the relay stops, and when its reader takes too long to read what was
-	// sent. Go on with the last `id`. The last `id` of a feed without events stands for its
-	// beginning.
+	// sent, or what it has not read yet was deleted. Go on with the last `id`. The last `id` of a
+	// feed without events stands for its beginning.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6474,6 +6490,8 @@ type ListEventsResponse struct {
 	ApplicationProblemJSON401 *Unauthorized
 	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
 	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON410 the response for an HTTP 410 `application/problem+json` response
+	ApplicationProblemJSON410 *FeedGone
 	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
 	ApplicationProblemJSON422 *Invalid
 	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
@@ -6530,6 +6548,8 @@ type StreamEventsResponse struct {
 	ApplicationProblemJSON401 *Unauthorized
 	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
 	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON410 the response for an HTTP 410 `application/problem+json` response
+	ApplicationProblemJSON410 *FeedGone
 	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
 	ApplicationProblemJSON422 *Invalid
 	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
@@ -7710,7 +7730,10 @@ func (c *ClientWithResponses) TestDestinationWithResponse(ctx context.Context, d
 // ListEventsWithResponse Read the feed of events
 //
 // Oldest first, in an order that never changes and has no late comers: a reader that keeps
-// the id of the last event it handled and passes it as `after` misses none.
+// the id of the last event it handled and passes it as `after` misses none. Without `after` it
+// begins with the oldest event that is kept. What is older than the retention is deleted: a
+// reader that was away for so long is told (410) instead of missing it, also by a `cursor`.
+// An event of then that is kept, because a delivery of it still waits, is not in the feed any more.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -7733,8 +7756,8 @@ func (c *ClientWithResponses) ListEventsWithResponse(ctx context.Context, params
 //
 // While nothing comes there is a comment every 15 seconds. The stream ends when its API key
 // is revoked, when the relay stops, and when its reader takes too long to read what was
-// sent. Go on with the last `id`. The last `id` of a feed without events stands for its
-// beginning.
+// sent, or what it has not read yet was deleted. Go on with the last `id`. The last `id` of a
+// feed without events stands for its beginning.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10704,6 +10727,13 @@ func ParseListEventsResponse(rsp *http.Response) (*ListEventsResponse, error) {
 		}
 		response.ApplicationProblemJSON403 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 410:
+		var dest FeedGone
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON410 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Invalid
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -10811,6 +10841,13 @@ func ParseStreamEventsResponse(rsp *http.Response) (*StreamEventsResponse, error
 			return nil, err
 		}
 		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 410:
+		var dest FeedGone
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON410 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Invalid

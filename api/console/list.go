@@ -16,7 +16,8 @@ import (
 type list struct {
 	filters     url.Values
 	First, Next string // where other pages of the list are; "" where there is none
-	Wrong       *fault // the filters are refused
+	Wrong       *fault // the filters are refused, or the page is gone
+	refused     int    // its status
 }
 
 // Filter is the value of a filter, or "".
@@ -92,8 +93,8 @@ func with(query url.Values) client.RequestEditorFn {
 	}
 }
 
-// list is for the page after which the API names the next. err is the API's: filters that it refuses stay in
-// their form to be mended, any other error is returned.
+// list is for the page after which the API names the next. err is the API's: filters that it refuses, and a place
+// in the feed that retention has deleted, are told of beside the form, any other error is returned.
 func (p *page) list(next *string, err error) (list, error) {
 	l := list{filters: p.query()}
 	path := p.r.URL.Path + "?"
@@ -109,14 +110,14 @@ func (p *page) list(next *string, err error) (list, error) {
 	}
 	l.filters.Del("limit")
 	var refused *problem
-	if errors.As(err, &refused) && refused.Status == http.StatusUnprocessableEntity {
+	if errors.As(err, &refused) && (refused.Status == http.StatusUnprocessableEntity || refused.Status == http.StatusGone) {
 		_, wrong := p.explain(p.w, err)
 		for i, fault := range wrong.Errors {
 			if fault.Pointer == "?metadata" {
 				wrong.Errors[i].Detail = "has to be a key and its value, such as team=edge"
 			}
 		}
-		l.Wrong, err = &wrong, nil
+		l.Wrong, l.refused, err = &wrong, refused.Status, nil
 	}
 	return l, err
 }
@@ -124,7 +125,7 @@ func (p *page) list(next *string, err error) (list, error) {
 // status is that of the answer.
 func (l list) status() int {
 	if l.Wrong != nil {
-		return http.StatusUnprocessableEntity
+		return l.refused
 	}
 	return http.StatusOK
 }

@@ -199,3 +199,28 @@ func TestPagesOfEvents(t *testing.T) {
 		t.Errorf("the pages show %q", seen)
 	}
 }
+
+// A page of the feed that retention has deleted says so, and leads to what is kept.
+func TestEventsThatAreGone(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t)
+	_, key := r.key(r.tenant, storage.ScopeWrite)
+	destination := r.made(key, "/v1/destinations", `{"type":"webhook","name":"deploys","url":"`+publicURL+`"}`)
+	for range 3 {
+		r.made(key, "/v1/destinations/"+destination+"/test", "{}")
+	}
+	must(t, r.store.ForceDeleteDestination(t.Context(), r.tenant.ID, destination)) // so that none waits
+	b := r.signedIn(r.tenant, storage.ScopeRead)
+	_, next, _ := strings.Cut(b.get("/events?limit=1").body, `<a href="/events?cursor=`)
+	next, _, _ = strings.Cut(next, `"`)
+	r.clock.advance(time.Hour)
+	for range 3 {
+		if _, err := r.store.DeleteOld(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := b.get("/events?cursor=" + html.UnescapeString(next))
+	if got.status != http.StatusGone || !strings.Contains(got.body, "Later events have been deleted") || !strings.Contains(got.body, "From the start") {
+		t.Errorf("%d\n%s", got.status, got.body)
+	}
+}

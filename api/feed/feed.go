@@ -133,7 +133,8 @@ type Request struct {
 }
 
 // Open makes a stream, to be served and then closed. No event that is committed after it
-// returns is missed. storage.ErrNotFound if After is no event of the tenant.
+// returns is missed. storage.ErrNotFound if After is no event of the tenant, and a
+// [storage.FeedGoneError] if something after it has been deleted.
 func (h *Hub) Open(ctx context.Context, r Request) (*Stream, error) {
 	s := &Stream{hub: h, request: r, ended: make(chan struct{})}
 	if err := h.enter(s); err != nil {

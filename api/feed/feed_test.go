@@ -275,3 +275,43 @@ func TestWatchLog(t *testing.T) {
 		t.Errorf("who is far behind is shown %d, then %d", len(found), next)
 	}
 }
+
+// forget has retention delete all events, which nothing may wait for.
+func (f *fixture) forget() {
+	f.t.Helper()
+	if err := f.store.ForceDeleteDestination(f.t.Context(), f.tenant, f.destination); err != nil {
+		f.t.Fatal(err)
+	}
+	for range 3 {
+		get(f.store.DeleteOld(f.t.Context(), time.Nanosecond))(f.t)
+	}
+	if _, err := f.store.FeedPlace(f.t.Context(), f.tenant, storage.FeedStart); !errors.As(err, new(*storage.FeedGoneError)) {
+		f.t.Fatalf("nothing was deleted: %v", err)
+	}
+}
+
+// What retention deletes before a stream has told it ends the stream, so that its reader asks
+// again and is told; a follower goes on with what is there.
+func TestStreamBehindRetention(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 10)
+	f.make(5)
+	behind := get(f.Open(t.Context(), Request{TenantID: f.tenant, Holder: "key", After: storage.FeedStart}))(t)
+	defer behind.Close()
+	f.forget()
+	if next, err := behind.next(t.Context()); err != nil || !next.over {
+		t.Errorf("it goes on: %+v, %v", next, err)
+	}
+	late := newFollower(f.cfg, f.tenant, 0)
+	defer late.stop()
+	for {
+		_, changed, ok := late.events.after(0, 1)
+		if !ok {
+			break
+		}
+		<-changed
+	}
+	if end := late.events.end(); end != 5 {
+		t.Errorf("a follower goes on after %d", end)
+	}
+}

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -77,6 +78,13 @@ func (f *follower) pause(ctx context.Context, err error) bool {
 // readEvents remembers the next events, and says whether there are more.
 func (f *follower) readEvents(ctx context.Context) (more bool, err error) {
 	events, err := f.cfg.Store.EventsFrom(ctx, storage.FeedPart{TenantID: f.tenantID, After: f.events.end()}, readAtOnce)
+	if gone := (*storage.FeedGoneError)(nil); errors.As(err, &gone) { // so its streams end, see catchUp
+		place, err := f.cfg.Store.FeedPlace(ctx, f.tenantID, "")
+		if err == nil {
+			f.events.skip(place)
+		}
+		return true, err
+	}
 	if err != nil {
 		return false, err
 	}

@@ -50,6 +50,15 @@ func (l *log) append(added []entry) {
 	l.changed = make(chan struct{})
 }
 
+// skip forgets all, and goes on after a place.
+func (l *log) skip(place int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries, l.bytes, l.begin, l.last = nil, 0, place, place
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
 // end is the place after the newest message.
 func (l *log) end() int64 {
 	l.mu.Lock()

@@ -195,6 +195,9 @@ func (s *Stream) catchUp(ctx context.Context) (step, error) {
 	found, place, err := s.follower.catchUp(ctx, storage.FeedPart{
 		TenantID: s.request.TenantID, After: s.place, Type: s.request.Type,
 	})
+	if gone := (*storage.FeedGoneError)(nil); errors.As(err, &gone) { // the reader is told when it comes again
+		return step{over: true}, nil
+	}
 	if err != nil {
 		return step{}, err
 	}

@@ -15,6 +15,8 @@ const (
 	clockVariable = "RELAY_CHAOS_CLOCK"
 	// clockReread is how soon a step is noticed.
 	clockReread = 50 * time.Millisecond
+	// minRetention is short, so that retention runs beside the faults.
+	minRetention = time.Second
 )
 
 // wallClock is the machine's clock, stepped by what the file says.

@@ -50,6 +50,7 @@ type config struct {
 	databaseMaxConns int
 	redisURL         string
 	encryptionKeys   string
+	retention        time.Duration // 0 keeps all
 
 	usesSources   bool // of the settings, those of sources were read
 	sourcePaths   []string
@@ -179,10 +180,16 @@ func isPostgres(databaseURL string) bool {
 	return strings.HasPrefix(databaseURL, "postgres://") || strings.HasPrefix(databaseURL, "postgresql://")
 }
 
+// parseDuration reads a duration as time.ParseDuration does, or whole days.
 func parseDuration(v string) (time.Duration, error) {
 	d, err := time.ParseDuration(v)
+	if days, whole := strings.CutSuffix(v, "d"); whole {
+		var n uint64
+		n, err = strconv.ParseUint(days, 10, 16)
+		d = time.Duration(n) * 24 * time.Hour //nolint:gosec // 16 bits
+	}
 	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("%q is not a duration above zero such as 500ms, 15s or 24h", v)
+		return 0, fmt.Errorf("%q is not a duration above zero such as 500ms, 15s, 24h or 90d", v)
 	}
 	return d, nil
 }
@@ -190,6 +197,20 @@ func parseDuration(v string) (time.Duration, error) {
 func duration(into *time.Duration) parser {
 	return func(v string) (err error) {
 		*into, err = parseDuration(v)
+		return err
+	}
+}
+
+// retention reads how long to keep what has ended: 0 for none, which keeps all.
+func retention(into *time.Duration) parser {
+	return func(v string) (err error) {
+		if v == "none" {
+			*into = 0
+			return nil
+		}
+		if *into, err = parseDuration(v); err == nil && *into < minRetention {
+			err = fmt.Errorf("want %s at least, or none to keep all", minRetention)
+		}
 		return err
 	}
 }

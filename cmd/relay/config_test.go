@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Everything that is wrong with the configuration is named at once, what is secret
@@ -14,7 +15,8 @@ func TestEveryFaultOfTheConfigurationIsNamed(t *testing.T) {
 		"RELAY_LISTEN": "nowhere", "RELAY_METRICS_LISTEN": "nowhere:x",
 		"RELAY_DATABASE_URL": "mysql://me:pa55word@db/relay", "RELAY_REDIS_URL": "http://:pa55word@cache",
 		"RELAY_ENCRYPTION_KEYS": "k1:pa55word", "RELAY_CLOUDFLARE_URL": "ftp://example.com",
-		"RELAY_SOURCES": "/nowhere/mine.yaml", "RELAY_UPSTREAM_URLS": "github=ftp://example.com",
+		"RELAY_RETENTION": "59s",
+		"RELAY_SOURCES":   "/nowhere/mine.yaml", "RELAY_UPSTREAM_URLS": "github=ftp://example.com",
 		"RELAY_POLL_MIN": "-1s", "RELAY_POLL_MAX": "soon", "RELAY_POLL_LAG": "2",
 		"RELAY_POLL_BUDGET": "120", "RELAY_POLL_EGRESS_BUDGET": "0/1s", "RELAY_UNOBSERVABLE_AFTER": "15",
 		"RELAY_RETRY_SCHEDULE": "5s,,1m", "RELAY_DELIVERY_TIMEOUT": "0s", "RELAY_DISABLE_AFTER": "5 days",
@@ -94,6 +96,20 @@ func TestConfigurationsThatDoNotGoTogether(t *testing.T) {
 				t.Errorf("a secret is quoted:\n%s", refused.stderr)
 			}
 		})
+	}
+}
+
+func TestRetentionSetting(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]time.Duration{"90d": 90 * 24 * time.Hour, "1m": time.Minute, "36h": 36 * time.Hour, "none": 0} {
+		if c := (config{}); retention(&c.retention)(value) != nil || c.retention != want {
+			t.Errorf("%s: %s", value, c.retention)
+		}
+	}
+	for _, value := range []string{"", "59s", "0d", "-1d", "1.5d", "d", "90 d", "1d2h", "99999999d", "never", "0"} {
+		if err := retention(new(time.Duration))(value); err == nil {
+			t.Errorf("%q is taken", value)
+		}
 	}
 }
 

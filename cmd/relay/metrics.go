@@ -30,7 +30,7 @@ const (
 // health on a listener of their own if there is one.
 func (p *process) startMetrics(ctx context.Context) error {
 	for _, c := range []prometheus.Collector{
-		newStoreMetrics(p.store, p.cfg.budgets()), p.waker.Metrics(), pools{p.store, p.redis}, buildInfo(),
+		newStoreMetrics(p.store, p.cfg.budgets(), p.cfg.retention), p.waker.Metrics(), pools{p.store, p.redis}, buildInfo(),
 	} {
 		if err := p.metrics.Register(c); err != nil {
 			return err
@@ -71,6 +71,7 @@ func (p *process) answerReady(w http.ResponseWriter, r *http.Request) {
 type storeMetrics struct {
 	store   *storage.Store
 	budgets storage.Budgets // nil where nobody polls
+	keep    time.Duration   // RELAY_RETENTION; 0 where nothing is deleted
 	descs   storeDescs
 
 	mu      sync.Mutex
@@ -78,14 +79,17 @@ type storeMetrics struct {
 	overdue map[storage.GroupKind]time.Duration
 	counted time.Time
 	states  storage.StateCounts
+	kept    storage.Kept
 	err     error // of what was asked last
 	up      float64
 }
 
-type storeDescs struct{ up, overdue, budgets, left, destinations, registered, ended *prometheus.Desc }
+type storeDescs struct {
+	up, overdue, budgets, left, destinations, registered, ended, deleted, oldest, behind *prometheus.Desc
+}
 
-func newStoreMetrics(store *storage.Store, budgets storage.Budgets) *storeMetrics {
-	return &storeMetrics{store: store, budgets: budgets, descs: storeDescs{
+func newStoreMetrics(store *storage.Store, budgets storage.Budgets, keep time.Duration) *storeMetrics {
+	return &storeMetrics{store: store, budgets: budgets, keep: keep, descs: storeDescs{
 		up:           desc("relay_database_up", "1 if the database answered the scrape and takes writes, else 0."),
 		overdue:      desc("relay_oldest_overdue_seconds", "How long the most overdue work has been waiting; 0 if nothing is overdue.", "kind"),
 		budgets:      desc("relay_budgets", "Budgets that allow no poll now: locked out by the upstream, or spent.", "state"),
@@ -93,6 +97,10 @@ func newStoreMetrics(store *storage.Store, budgets storage.Budgets) *storeMetric
 		destinations: desc("relay_destinations", "Destinations; failing is what is enabled and has accepted nothing since a failure.", "state"),
 		registered:   desc("relay_watches_registered_total", "Watches that this process registered."),
 		ended:        desc("relay_watches_ended_total", "Watches that this process ended, by what they became.", "status"),
+		deleted:      desc("relay_retention_deleted_total", "Rows that this process deleted because they were old, by table.", "table"),
+		oldest:       desc("relay_retention_oldest_timestamp_seconds", "When the oldest watch that is kept was registered."),
+		behind: desc("relay_retention_behind_seconds", "For how long something has been there that retention was to delete, at most; "+
+			"told by who deletes."),
 	}}
 }
 
@@ -100,6 +108,7 @@ func newStoreMetrics(store *storage.Store, budgets storage.Budgets) *storeMetric
 func (m *storeMetrics) Describe(c chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.descs.up, m.descs.overdue, m.descs.budgets, m.descs.left, m.descs.destinations, m.descs.registered, m.descs.ended,
+		m.descs.deleted, m.descs.oldest, m.descs.behind,
 	} {
 		c <- d
 	}
@@ -113,6 +122,9 @@ func (m *storeMetrics) Collect(c chan<- prometheus.Metric) {
 	counter(m.descs.registered, float64(counters.Registered))
 	for status, n := range counters.Ended {
 		counter(m.descs.ended, float64(n), status)
+	}
+	for table, n := range counters.Deleted {
+		counter(m.descs.deleted, float64(n), table)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -129,6 +141,12 @@ func (m *storeMetrics) Collect(c chan<- prometheus.Metric) {
 	}
 	for state, n := range m.states.Destinations {
 		gauge(m.descs.destinations, float64(n), state)
+	}
+	if !m.kept.Oldest.IsZero() {
+		gauge(m.descs.oldest, float64(m.kept.Oldest.Unix()))
+	}
+	if m.keep > 0 {
+		gauge(m.descs.behind, m.kept.Behind.Seconds())
 	}
 	if m.budgets != nil {
 		c <- shares(m.descs.left, m.states.BudgetsLeft)
@@ -160,6 +178,9 @@ func (m *storeMetrics) ask() {
 	m.overdue, m.err = m.store.Overdue(ctx)
 	if m.err == nil && (m.counted.IsZero() || time.Since(m.counted) >= statesFor) {
 		if m.states, m.err = m.store.StateCounts(ctx, m.budgets); m.err == nil {
+			m.kept, m.err = m.store.Kept(ctx, m.keep)
+		}
+		if m.err == nil {
 			m.counted = time.Now()
 		}
 	}

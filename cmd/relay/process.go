@@ -207,7 +207,8 @@ func (p *process) startWorker(r roles) error {
 		checkInterval = jobs.EmbeddedCheckInterval
 	}
 	worker, err := jobs.StartWorker(jobs.Config{
-		Store: p.store, Waker: p.waker, CheckInterval: checkInterval, Logger: p.log, Metrics: p.metrics,
+		Store: p.store, Waker: p.waker, CheckInterval: checkInterval, Retention: cfg.retention,
+		Logger: p.log, Metrics: p.metrics,
 		Poller: poll.New(poll.Config{
 			Store: p.store, Client: polls, Sources: cfg.sources, Budget: cfg.pollBudget, Egress: cfg.egressBudget,
 			Policy: poll.Policy{Intervals: cfg.pollIntervals(), UnobservableAfter: cfg.unobservableAfter},

@@ -89,7 +89,11 @@ func (r roles) settings(c *config) []setting {
 	if r.api {
 		used = append(used, limitSettings(c)...)
 	}
-	return slices.Concat(used, r.storeSettings(c), deliverySettings(c), sourceSettings(c), pollSettings(c), logSettings(c),
+	used = append(used, r.storeSettings(c)...)
+	if r.worker {
+		used = append(used, retentionSettings(c)...)
+	}
+	return slices.Concat(used, deliverySettings(c), sourceSettings(c), pollSettings(c), logSettings(c),
 		insightSettings(c))
 }
 

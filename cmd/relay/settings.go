@@ -39,7 +39,7 @@ func (s setting) flag() string {
 
 // settings lists every setting, in the order in which help shows them.
 func settings(c *config) []setting {
-	return slices.Concat(serverSettings(c), limitSettings(c), storeSettings(c), sourceSettings(c), pollSettings(c),
+	return slices.Concat(serverSettings(c), limitSettings(c), storeSettings(c), retentionSettings(c), sourceSettings(c), pollSettings(c),
 		deliverySettings(c), logSettings(c), insightSettings(c), clientSettings(c))
 }
 
@@ -133,6 +133,15 @@ func storeSettings(c *config) []setting {
 			},
 		},
 	}
+}
+
+// retentionSettings are the workers'.
+func retentionSettings(c *config) []setting {
+	return []setting{{
+		name: "RELAY_RETENTION", value: "90d",
+		usage: "how long a watch that has ended is kept, with its events, deliveries and attempts; none keeps all",
+		parse: retention(&c.retention),
+	}}
 }
 
 // sourceSettings say which APIs can be asked. A command that uses them finds what they define

@@ -66,6 +66,7 @@ type rig struct {
 	destinations map[string]string // ids of those that accept, by the path of the receiver
 	address      string            // of the receivers: http://host:port
 	killed       []killing
+	history      *history // nil if nothing is deleted
 }
 
 // process is one of the relay's.

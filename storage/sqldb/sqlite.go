@@ -38,7 +38,9 @@ func openSQLite(path string, c Config) (*DB, error) {
 		return nil, fmt.Errorf("the SQLite file: %w", err)
 	}
 	write, err := newSQLitePool(path, 1, url.Values{"_txlock": {"immediate"}, "_pragma": {
-		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+		"busy_timeout(5000)",
+		"auto_vacuum(INCREMENTAL)", // of a new file, before anything is in it: see Shrink
+		"journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
 		"cache_size(-32768)", // KiB: the upper pages of the indexes that a burst writes, at a million watches
 	}})
 	if err != nil {
@@ -165,4 +167,18 @@ func (c sqliteConn) rollBack(ctx context.Context) {
 	if _, err := c.ExecContext(ctx, "ROLLBACK"); err != nil && sqliteCode(err) != none {
 		_ = c.Raw(func(any) error { return driver.ErrBadConn }) // has it closed
 	}
+}
+
+// Shrink gives up to so many pages of a SQLite file back to the disk, if more than a tenth of
+// it is free: the rest is for what comes. PostgreSQL's own vacuum does what it can.
+func (db *DB) Shrink(ctx context.Context, pages int) error {
+	if db.sqlite == nil {
+		return nil
+	}
+	excess, err := One(ctx, db, Int, `SELECT freelist_count - page_count / 10 FROM pragma_freelist_count, pragma_page_count`)
+	if err != nil || excess <= 0 {
+		return err
+	}
+	_, err = db.Writer().Query(ctx, func(Row) error { return nil }, fmt.Sprintf(`PRAGMA incremental_vacuum(%d)`, min(pages, int(excess))))
+	return err
 }
