@@ -66,8 +66,8 @@ var (
 		"A credential or a destination was deleted while the request ran. Nothing was stored.",
 	}
 	problemFeedGone = problemKind{
-		"feed-gone", http.StatusGone, "Later events have been deleted",
-		"The relay has deleted events after this place, for they are older than its retention. " +
+		"feed-gone", http.StatusGone, "This part of the feed has been deleted",
+		"The relay has deleted events here, for they are older than its retention. " +
 			"begins_after is where the feed begins now: pass it as after.",
 	}
 	problemDestinationDeleted = problemKind{
@@ -207,9 +207,9 @@ func problemOf(err error) occurrence {
 	case errors.As(err, &inUse):
 		return occurrence{kind: problemInUse, detail: fmt.Sprintf("Open watches that name it: %d. %s", inUse.Open, problemInUse.detail)}
 	case errors.As(err, &gone):
-		return occurrence{kind: problemFeedGone, begins: gone.After, detail: fmt.Sprintf(
-			"The relay has deleted all events up to %s, of %s, for they are older than its retention. The feed now begins after that one.",
-			gone.After, gone.At.Format(time.RFC3339))}
+		return occurrence{kind: problemFeedGone, begins: gone.Begins, detail: fmt.Sprintf(
+			"The relay has deleted all events up to %s, of %s, for they are older than its retention. The feed now begins after %s.",
+			gone.Last, gone.At.Format(time.RFC3339), gone.Begins)}
 	case errors.Is(err, errNotReady):
 		return occurrence{kind: problemUnavailable, detail: err.Error(), retryAfter: retryUnavailable}
 	}

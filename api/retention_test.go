@@ -50,17 +50,22 @@ func TestPlacesInTheFeedThatAreGone(t *testing.T) {
 	r.clock.advance(2 * time.Hour)
 	kept := r.tester(r.write).events(2)
 	r.forget()
+	gone, _ := read("?after=" + ids[5])
+	if gone.problem.BeginsAfter == nil {
+		t.Fatalf("after the last that is gone: %d %s", gone.status, gone.body)
+	}
+	begins := *gone.problem.BeginsAfter
 	for _, query := range []string{"?after=" + ids[0], "?after=" + ids[4], "?cursor=" + *first.NextCursor, "?after=" + ids[1] + "&type=destination.test"} {
 		answer, _ := read(query)
 		p := answer.problem
-		if answer.status != http.StatusGone || p.Type != "/docs#problem-feed-gone" || p.BeginsAfter == nil || *p.BeginsAfter != ids[5] {
+		if answer.status != http.StatusGone || p.Type != "/docs#problem-feed-gone" || p.BeginsAfter == nil || *p.BeginsAfter != begins {
 			t.Errorf("%s: %d %s", query, answer.status, answer.body)
 		}
 		if at := began.Format(time.RFC3339); !strings.Contains(p.Detail, ids[5]+", of "+at) {
 			t.Errorf("%s does not say where the feed begins: %s", query, p.Detail)
 		}
 	}
-	for _, query := range []string{"", "?after=" + ids[5], "?since=" + began.Format(time.RFC3339)} {
+	for _, query := range []string{"", "?after=" + begins, "?since=" + began.Format(time.RFC3339)} {
 		answer, list := read(query)
 		var got []string
 		for _, e := range list.Data {
@@ -73,11 +78,11 @@ func TestPlacesInTheFeedThatAreGone(t *testing.T) {
 	for _, params := range []client.StreamEventsParams{{After: &ids[2]}, {LastEventID: &ids[0], After: &kept[0]}} {
 		_, err := r.tryStream(t.Context(), r.write, &params)
 		refused := (*client.RefusedError)(nil)
-		if !errors.As(err, &refused) || refused.Status != http.StatusGone || *refused.Problem.BeginsAfter != ids[5] {
+		if !errors.As(err, &refused) || refused.Status != http.StatusGone || *refused.Problem.BeginsAfter != begins {
 			t.Errorf("a stream: %v", err)
 		}
 	}
-	if got := idsOf(receive(t, r.stream(r.write, &client.StreamEventsParams{After: &ids[5]}), 2)); !slices.Equal(got, kept) {
+	if got := idsOf(receive(t, r.stream(r.write, &client.StreamEventsParams{After: &begins}), 2)); !slices.Equal(got, kept) {
 		t.Errorf("a stream from where the feed begins: %v, want %v", got, kept)
 	}
 	if answer := r.do(r.write, http.MethodGet, "/v1/events/"+ids[0], ""); answer.status != http.StatusNotFound {

@@ -64,8 +64,8 @@ type Config struct {
 	CheckInterval time.Duration
 	// Retention is how long what has ended is kept; 0 is for ever.
 	Retention time.Duration
-	Logger        *slog.Logger
-	Metrics       prometheus.Registerer // nil for none
+	Logger    *slog.Logger
+	Metrics   prometheus.Registerer // nil for none
 
 	healthyRoom, failingRoom int // for tests; 0 is the default
 }

@@ -17,29 +17,30 @@ const FeedStart = "event_00000000000000000000000000"
 // takes up to sqldb.AnswerTime, and the clocks of processes differ.
 const feedDisorder = sqldb.AnswerTime + 5*time.Second
 
-// FeedGoneError says that events after a place in the feed have been deleted (see
-// [Store.DeleteOld]), so that whoever went on from there would miss them.
+// FeedGoneError says that a place in the feed has been deleted, see [Store.DeleteOld]: whoever
+// went on from there could miss what was deleted after it.
 type FeedGoneError struct {
-	After string    // the last event of the feed that was deleted: the feed goes on after it
-	At    time.Time // when that was made
+	Begins string    // the place where the feed begins: an id that no event has
+	Last   string    // the last event that was deleted
+	At     time.Time // when that was made
 }
 
 func (e *FeedGoneError) Error() string {
-	return fmt.Sprintf("the feed begins after %s, of %s", e.After, e.At.Format(time.RFC3339))
+	return fmt.Sprintf("the feed begins after %s, of %s", e.Last, e.At.Format(time.RFC3339))
 }
 
 // FeedFilter says which part of a tenant's feed is asked for.
 type FeedFilter struct {
 	TenantID string    // required
-	After    string    // an event of the tenant, FeedStart or "" for the beginning
+	After    string    // an event of the tenant, FeedStart, a FeedGoneError's Begins, or "" for the beginning
 	Since    time.Time // begin with the first event that was made then or later; zero for any
 	Type     string    // "" for all
 }
 
 // Events is the tenant's feed, oldest first. Following List.Next, as After, misses none, for
-// events are numbered in the order of commits. Without After it begins with what is kept; a
-// [FeedGoneError] if something after After was deleted. ErrNotFound if After is no event of
-// the tenant.
+// events are numbered in the order of commits. Without After it begins with what is kept; it is a
+// [FeedGoneError] if After, or something after it, was deleted, and ErrNotFound if After is no
+// event of the tenant.
 func (s *Store) Events(ctx context.Context, f FeedFilter, limit int) (_ List[Event], err error) {
 	defer wrapf(&err, "events")
 	limit = max(limit, 1)
@@ -93,8 +94,7 @@ func (s *Store) EventsFrom(ctx context.Context, part FeedPart, limit int) (event
 }
 
 // FeedPlace is the seq of an event of the tenant, or else ErrNotFound; 0 for FeedStart, and for
-// "" where the feed begins. A [FeedGoneError] if something after it was deleted. The last event
-// that was deleted counts as one that is there.
+// "" where the feed begins. A [FeedGoneError] if it, or something after it, was deleted.
 func (s *Store) FeedPlace(ctx context.Context, tenantID, eventID string) (seq int64, err error) {
 	found := []int64{0}
 	if eventID != "" && eventID != FeedStart {
@@ -107,12 +107,12 @@ func (s *Store) FeedPlace(ctx context.Context, tenantID, eventID string) (seq in
 	switch {
 	case err != nil:
 		return 0, err
-	case eventID == "" || eventID == start.id:
+	case eventID == "" || start.seq > 0 && eventID == start.begins():
 		return start.seq, nil
 	case len(found) > 0:
 		return found[0], start.check(found[0])
 	case start.seq > 0 && strings.HasPrefix(eventID, prefixEvent+"_") && eventID < firstID(prefixEvent, start.at.Add(feedDisorder)):
-		return 0, start.check(0)
+		return 0, start.gone()
 	}
 	return 0, ErrNotFound
 }
@@ -134,10 +134,17 @@ func (s *Store) feedStart(ctx context.Context, tenantID string) (start feedStart
 // check is a [FeedGoneError] if something after the place was deleted.
 func (f feedStart) check(after int64) error {
 	if after < f.seq {
-		return &FeedGoneError{After: f.id, At: f.at}
+		return f.gone()
 	}
 	return nil
 }
+
+func (f feedStart) gone() error {
+	return &FeedGoneError{Begins: f.begins(), Last: f.id, At: f.at}
+}
+
+// begins stands for the place after the last event that was deleted.
+func (f feedStart) begins() string { return nextID(prefixEvent, f.id) }
 
 // feedPlaceAt is the seq of the event, after another, before the first that was made at a time
 // or later. Times follow the order of the feed but for feedDisorder: so it is found by halving.
@@ -179,14 +186,23 @@ func scanFeedPlace(row sqldb.Row) (p feedPlace, err error) {
 	return p, err
 }
 
-// FeedEnd is the seq of the tenant's newest event, and its id: FeedStart where there is none.
+// FeedEnd is the seq of the tenant's newest event, and its id: FeedStart where there is none, and
+// where the feed begins if it was deleted.
 func (s *Store) FeedEnd(ctx context.Context, tenantID string) (seq int64, eventID string, err error) {
 	defer wrapf(&err, "end of the feed")
+	var deleted string
 	_, err = sqldb.One(ctx, s.reader(), func(row sqldb.Row) (bool, error) {
-		return true, row.Scan(&seq, &eventID)
-	}, `SELECT t.event_seq, COALESCE(e.id, s.event_id, $2) FROM tenants t
+		return true, row.Scan(&seq, sqldb.Text(&eventID), sqldb.Text(&deleted))
+	}, `SELECT t.event_seq, e.id, s.event_id FROM tenants t
 		LEFT JOIN events e ON e.tenant_id = t.id AND e.seq = t.event_seq
-		LEFT JOIN feed_starts s ON s.tenant_id = t.id WHERE t.id = $1`, tenantID, FeedStart)
+		LEFT JOIN feed_starts s ON s.tenant_id = t.id WHERE t.id = $1`, tenantID)
+	switch {
+	case eventID != "":
+	case deleted != "":
+		eventID = nextID(prefixEvent, deleted)
+	default:
+		eventID = FeedStart
+	}
 	return seq, eventID, err
 }
 

@@ -56,3 +56,18 @@ func idOf(prefix string, id [16]byte) string {
 	}
 	return made.String()
 }
+
+// nextID is the id after another: no row has it, for ids are random.
+func nextID(prefix, id string) string {
+	known, err := typeid.Parse(id)
+	if err != nil {
+		return id
+	}
+	next := [16]byte(known.Bytes())
+	for i := len(next) - 1; i >= 0; i-- {
+		if next[i]++; next[i] != 0 {
+			break
+		}
+	}
+	return idOf(prefix, next)
+}

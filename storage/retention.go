@@ -187,7 +187,8 @@ func (o oldRow) id() string {
 	return o.eventID
 }
 
-// deliveryWaits is what a delivery does while its event and its watch have to stay.
+// deliveryWaits says whether a delivery, whose row is locked, waits: then its event and its watch
+// have to stay.
 const deliveryWaits = `EXISTS (SELECT 1 FROM waiting_deliveries w WHERE w.id = deliveries.id)`
 
 // deleteFound deletes of what was found all that does not wait. It waits for no row: what
@@ -338,30 +339,31 @@ func (tx *transaction) behindAmong(ctx context.Context, watches []string) (map[s
 }
 
 // lockDeliveriesOf locks the deliveries of the events, so that none of them is redelivered, and
-// returns all by their events, and which events have one that waits, or that another transaction
-// has locked. Whether one waits is asked only then: before, one could begin to unseen. No event
-// gets another delivery.
-func (tx *transaction) lockDeliveriesOf(ctx context.Context, events []string) (ofEvent map[string][]string, waits map[string]bool, err error) {
+// returns them by their events, and which events have one that waits, or that another transaction
+// has locked. No event gets another delivery.
+func (tx *transaction) lockDeliveriesOf(
+	ctx context.Context, events []string,
+) (ofEvent map[string][]string, waits map[string]bool, err error) {
 	var args sqldb.Args
-	these := `FROM deliveries WHERE ` + tx.In(&args, "event_id", events)
+	these := ` FROM deliveries WHERE ` + tx.In(&args, "event_id", events)
 	locked := map[string]bool{}
 	_, err = tx.Query(ctx, func(row sqldb.Row) error {
 		id, err := sqldb.String(row)
 		locked[id] = true
 		return err
-	}, `SELECT id `+these+` ORDER BY id`+tx.ForDelete+tx.SkipLocked, args...)
+	}, `SELECT id`+these+` ORDER BY id`+tx.ForDelete+tx.SkipLocked, args...)
 	if err != nil {
 		return nil, nil, err
 	}
 	ofEvent, waits = map[string][]string{}, map[string]bool{}
-	_, err = tx.Query(ctx, func(row sqldb.Row) error {
+	_, err = tx.Query(ctx, func(row sqldb.Row) error { // only now: what was committed until the lock is seen
 		var id, eventID string
-		var waiting bool
-		err := row.Scan(&id, &eventID, &waiting)
+		var wait bool
+		err := row.Scan(&id, &eventID, &wait)
 		ofEvent[eventID] = append(ofEvent[eventID], id)
-		waits[eventID] = waits[eventID] || waiting || !locked[id]
+		waits[eventID] = waits[eventID] || wait || !locked[id]
 		return err
-	}, `SELECT id, event_id, `+deliveryWaits+` `+these, args...)
+	}, `SELECT id, event_id, `+deliveryWaits+these, args...)
 	return ofEvent, waits, err
 }
 
@@ -371,13 +373,13 @@ func (tx *transaction) deleteEvents(ctx context.Context, ids []string) error {
 		return nil
 	}
 	var args sqldb.Args
-	last := map[string][]any{} // by tenant: the row of feed_starts
+	last := map[string]feedStart{} // by tenant
 	n, err := tx.Query(ctx, func(row sqldb.Row) error {
-		var tenantID, id string
-		var seq, createdAt int64
-		err := row.Scan(&tenantID, &seq, &id, &createdAt)
-		if known := last[tenantID]; known == nil || known[1].(int64) < seq {
-			last[tenantID] = []any{tenantID, seq, id, createdAt}
+		var tenantID string
+		var e feedStart
+		err := row.Scan(&tenantID, &e.seq, &e.id, sqldb.Time(&e.at))
+		if e.seq > last[tenantID].seq {
+			last[tenantID] = e
 		}
 		return err
 	}, `DELETE FROM events WHERE `+tx.In(&args, "id", ids)+` RETURNING tenant_id, seq, id, created_at`, args...)
@@ -387,7 +389,8 @@ func (tx *transaction) deleteEvents(ctx context.Context, ids []string) error {
 	tx.deleted[DeletedEvents] = n
 	var rows [][]any
 	for _, tenantID := range slices.Sorted(maps.Keys(last)) {
-		rows = append(rows, last[tenantID])
+		e := last[tenantID]
+		rows = append(rows, []any{tenantID, e.seq, e.id, e.at.UnixMicro()})
 	}
 	return tx.Upsert(`INSERT INTO feed_starts (tenant_id, seq, event_id, created_at)`, ` ON CONFLICT (tenant_id)
 		DO UPDATE SET seq = excluded.seq, event_id = excluded.event_id, created_at = excluded.created_at

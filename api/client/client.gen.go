@@ -962,7 +962,7 @@ type Params map[string]string
 
 // Problem An error, as RFC 9457 has it.
 type Problem struct {
-	// BeginsAfter Only with 410: the place where the feed begins now, for `after`. The event itself is deleted.
+	// BeginsAfter Only with 410: the place where the feed begins now, for `after`. No event has this id.
 	BeginsAfter *string `json:"begins_after,omitempty"`
 
 	// Detail What is wrong here, and what to do.
@@ -1366,8 +1366,8 @@ type TestDestinationParams struct {
 
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
-	// After Only events after this one; 422 if there is no such event, 410 if later ones have been
-	// deleted. A `cursor` beside it goes on from there.
+	// After Only events after this one; 422 if there is no such event, 410 if it or later ones have
+	// been deleted. A `cursor` beside it goes on from there.
 	After *EventID `form:"after,omitempty" json:"after,omitempty"`
 
 	// Since Begins with the first event that was made at this time or later, and is kept. Not together with
@@ -1398,8 +1398,8 @@ type StreamEventsParams struct {
 	// that is slow, or comes back, is not told of those it missed.
 	Progress *bool `form:"progress,omitempty" json:"progress,omitempty"`
 
-	// LastEventID Only events after this one; 422 if there is no such event, 410 if later ones have been
-	// deleted. Browsers send it when they connect again; it goes before `after`.
+	// LastEventID Only events after this one; 422 if there is no such event, 410 if it or later ones have
+	// been deleted. Browsers send it when they connect again; it goes before `after`.
 	LastEventID *EventID `json:"Last-Event-ID,omitempty"`
 }
 

@@ -220,7 +220,7 @@ func TestEventsThatAreGone(t *testing.T) {
 		}
 	}
 	got := b.get("/events?cursor=" + html.UnescapeString(next))
-	if got.status != http.StatusGone || !strings.Contains(got.body, "Later events have been deleted") || !strings.Contains(got.body, "From the start") {
+	if got.status != http.StatusGone || !strings.Contains(got.body, "This part of the feed has been deleted") || !strings.Contains(got.body, "From the start") {
 		t.Errorf("%d\n%s", got.status, got.body)
 	}
 }

@@ -186,7 +186,7 @@ func parseDuration(v string) (time.Duration, error) {
 	if days, whole := strings.CutSuffix(v, "d"); whole {
 		var n uint64
 		n, err = strconv.ParseUint(days, 10, 16)
-		d = time.Duration(n) * 24 * time.Hour //nolint:gosec // 16 bits
+		d = time.Duration(n) * 24 * time.Hour
 	}
 	if err != nil || d <= 0 {
 		return 0, fmt.Errorf("%q is not a duration above zero such as 500ms, 15s, 24h or 90d", v)

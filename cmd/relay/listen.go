@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,7 +33,7 @@ func newListen(env environment) *cobra.Command {
 		Short: "Print events as they come; forward or receive webhooks",
 		Long: `Prints the events of the API key's tenant as they come, on stdout, until it is
 interrupted. After a lost connection it goes on where it ended: no event is missed
-or printed twice.
+or printed twice. It says so if the relay's retention has deleted some meanwhile.
 
 With --forward-to it also posts each event as a webhook, signed, to a receiver that
 you develop, once, and prints what that answered.
@@ -108,6 +109,9 @@ func (l *listener) listen(ctx context.Context) error {
 	ready := false
 	for short := 0; ; short++ {
 		stream, err := l.open(ctx)
+		if ready && l.goesOn(err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -135,6 +139,17 @@ func (l *listener) listen(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// goesOn says that its place in the feed was deleted, and goes on with what is kept.
+func (l *listener) goesOn(err error) bool {
+	refused := (*refusedError)(nil)
+	if !errors.As(err, &refused) || refused.status != http.StatusGone || refused.problem.BeginsAfter == nil {
+		return false
+	}
+	l.say("Events may be missing here. " + plain(refused.problem.Detail))
+	l.after = *refused.problem.BeginsAfter
+	return true
 }
 
 // open connects, for as long as it takes.

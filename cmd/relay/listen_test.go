@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -89,6 +93,42 @@ func TestListenPrintsEvents(t *testing.T) {
 	full := spawnInShell(t, s.user(), ">/dev/full", "listen", "--since", events[0].ID)
 	if code := full.Wait(startLimit); code != exitUsage {
 		t.Errorf("exit code %d where nothing can be printed, want 2", code)
+	}
+}
+
+// One that comes back after its place in the feed was deleted says so and goes on; one that begins
+// there ends with that.
+func TestListenAfterRetention(t *testing.T) {
+	t.Parallel()
+	const last, begins = "event_01jd8p5kzve6wbdq8rfg0m3c7x", "event_01jd8p5kzve6wbdq8rfg0m3c7y"
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var streams atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		after := r.URL.Query().Get("after")
+		if after == last {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusGone)
+			fmt.Fprintf(w, `{"title":"This part of the feed has been deleted","status":410,"detail":"All up to then is gone.","begins_after":%q}`, begins)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprintf(w, "id: %s\n\n", last)
+		if streams.Add(1); after == begins {
+			cancel()
+		}
+	}))
+	defer server.Close()
+	env := environment{"RELAY_URL": server.URL, "RELAY_API_KEY": "relay_x"}
+	said := call(ctx, env, "listen")
+	mention(t, said.stderr, "Events may be missing here. All up to then is gone.")
+	if said.code != 0 || streams.Load() != 2 {
+		t.Errorf("exit code %d after %d streams:\n%s", said.code, streams.Load(), said.stderr)
+	}
+	refused := call(t.Context(), env, "listen", "--since", last)
+	mention(t, refused.stderr, "This part of the feed has been deleted", "All up to then is gone.")
+	if refused.code == 0 {
+		t.Error("--since a place that is gone is taken")
 	}
 }
 

@@ -42,9 +42,11 @@ func (r *rig) remember() *history {
 		ctx, params := r.t.Context(), &client.ListEventsParams{Limit: new(200)}
 		for ctx.Err() == nil {
 			page, err := r.client.ListEventsWithResponse(ctx, params)
-			if err == nil && h.add(page) > 0 {
-				params.After = &page.JSON200.Data[len(page.JSON200.Data)-1].ID
-				continue
+			if err == nil {
+				if after := h.add(page); after != nil {
+					params.After = after
+					continue
+				}
 			}
 			select {
 			case <-ctx.Done():
@@ -55,18 +57,20 @@ func (r *rig) remember() *history {
 	return h
 }
 
-// add says how many events there were on the page.
-func (h *history) add(page *client.ListEventsResponse) int {
+// add adds the events of a page, and returns the place after them: nil if there are none.
+func (h *history) add(page *client.ListEventsResponse) (after *string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if page.JSON200 == nil {
-		if page.StatusCode() != http.StatusServiceUnavailable {
-			h.fault = string(page.Body)
-		}
-		return 0
+	switch {
+	case page.JSON200 != nil && len(page.JSON200.Data) > 0:
+		h.events = append(h.events, page.JSON200.Data...)
+		return &h.events[len(h.events)-1].ID
+	case page.ApplicationProblemJSON410 != nil: // what was read last is deleted: what is missed counts as lost
+		return page.ApplicationProblemJSON410.BeginsAfter
+	case page.JSON200 == nil && page.StatusCode() != http.StatusServiceUnavailable:
+		h.fault = string(page.Body)
 	}
-	h.events = append(h.events, page.JSON200.Data...)
-	return len(page.JSON200.Data)
+	return nil
 }
 
 // ledger is what the feed has told, once nothing is left.
