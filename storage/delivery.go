@@ -53,8 +53,8 @@ const deliveryColumns = `id, tenant_id, event_id, event_type, watch_id, destinat
 // selectDelivery is for scanDelivery. It selects from a table that has the deliveryColumns, which
 // it calls d. While a destination pauses, its deliveries are due when the pause ends.
 //
-// These are no joins, so that each is a look-up by key whatever the planner takes the table for,
-// which may have been empty when it looked last.
+// What says the state is not joined, so that it is looked up by key whatever the planner takes
+// its table for, which may have been empty when it looked last.
 func selectDelivery(table string) string {
 	return `SELECT d.id, d.event_id, d.event_type, d.watch_id, d.destination_id, d.created_at,
 	(SELECT CASE WHEN w.next_attempt_at < to_it.paused_until THEN to_it.paused_until ELSE COALESCE(w.next_attempt_at, 0) END

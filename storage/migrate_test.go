@@ -34,6 +34,14 @@ func TestCheckSchemaNamesWhatIsMissing(t *testing.T) {
 			change(`ALTER TABLE tenants ADD COLUMN theirs TEXT`)
 			check(t, s.CheckSchema(t.Context()))
 
+			if _, err := s.MigrationStatus(t.Context()); err != nil {
+				t.Error(err)
+			}
+			change(`ALTER TABLE watches ADD COLUMN status TEXT`)
+			if _, err := s.MigrationStatus(t.Context()); err == nil || !strings.Contains(err.Error(), "begin with an empty one") {
+				t.Errorf("a database of before the first release: %v", err)
+			}
+
 			change(`ALTER TABLE steady_clock DROP COLUMN wall`)
 			change(`DROP TABLE idempotency_keys`)
 			unique := ""

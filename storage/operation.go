@@ -104,8 +104,8 @@ type lockedOperation struct {
 
 func scanOperation(row sqldb.Row) (lockedOperation, error) {
 	var o lockedOperation
-	err := row.Scan(&o.id, &o.tenantID, &o.budgetID, &o.source, &o.params, &o.operationID, &o.polls, &o.watches, &o.upstreamStatus, &o.status, &o.message, sqldb.Time(&o.completedAt),
-		&o.lastPoll, &o.held)
+	err := row.Scan(&o.id, &o.tenantID, &o.budgetID, &o.source, &o.params, &o.operationID, &o.polls, &o.watches,
+		&o.upstreamStatus, &o.status, &o.message, sqldb.Time(&o.completedAt), &o.lastPoll, &o.held)
 	return o, err
 }
 

@@ -39,7 +39,8 @@ func (s *Store) DueProgress(ctx context.Context, take TakeDeliveries) (due []Due
 	if err != nil || !ready {
 		return nil, err
 	}
-	rows, err := sqldb.All(ctx, s.reader(), scanDueProgress, `SELECT m.watch_id, m.channel, m.ts, m.revision, COALESCE(e.status, 'watching'), w.created_at
+	rows, err := sqldb.All(ctx, s.reader(), scanDueProgress, `SELECT m.watch_id, m.channel, m.ts, m.revision,
+			COALESCE(e.status, 'watching'), w.created_at
 		FROM (SELECT watch_id, channel, ts, revision, due_at FROM slack_messages
 			WHERE destination_id = $1 AND due_at IS NOT NULL AND due_at <= $2 ORDER BY due_at LIMIT $3) AS m
 		JOIN watches w ON w.id = m.watch_id LEFT JOIN watch_ends e ON e.watch_id = m.watch_id ORDER BY m.due_at, m.watch_id`,

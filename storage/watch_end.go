@@ -364,7 +364,8 @@ func (s *Store) EndRejected(ctx context.Context, id string) (err error) {
 	for {
 		n, err := s.endSelected(ctx, selectedWatches{
 			status: WatchUnobservable, reason: ReasonCredentialRejected, limit: rejectChunk, wait: true,
-			where: fmt.Sprintf(`operation_ref IN (SELECT id FROM open_operations WHERE credential_id = $1 ORDER BY identity LIMIT %d)`, rejectChunk),
+			where: fmt.Sprintf(`operation_ref IN (SELECT id FROM open_operations
+				WHERE credential_id = $1 ORDER BY identity LIMIT %d)`, rejectChunk),
 			value: id, rejected: id,
 		})
 		if err != nil {

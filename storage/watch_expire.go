@@ -79,7 +79,8 @@ func (tx *transaction) expirePolled(operationRefs []string, most int) error {
 	args := sqldb.Args{tx.db.steady().UnixMicro()}
 	return tx.Later(`UPDATE open_watches SET expire_at = $1 WHERE (operation_ref, watch_id) IN (SELECT w.operation_ref, w.watch_id
 		FROM open_watches w JOIN open_operations o ON o.id = w.operation_ref
-		WHERE `+tx.In(&args, "w.operation_ref", operationRefs)+` AND w.expire_at > $1 AND w.deadline <= o.last_polled_at LIMIT `+args.Add(most)+`)`, args...)
+		WHERE `+tx.In(&args, "w.operation_ref", operationRefs)+` AND w.expire_at > $1
+		AND w.deadline <= o.last_polled_at LIMIT `+args.Add(most)+`)`, args...)
 }
 
 // ExpireWatches ends up to limit watches whose deadline has passed and whose operation was

@@ -1,3 +1,0 @@
--- +goose Up
-
--- For PostgreSQL alone: SQLite changes an entry where it is.
