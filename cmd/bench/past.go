@@ -58,11 +58,33 @@ func (p *past) make(ctx context.Context) (bytes int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := p.sayTables(ctx); err != nil {
+		return 0, err
+	}
 	statements := []string{"DROP TABLE past_copies"}
 	for _, table := range pastTables() {
 		statements = append(statements, "DROP TABLE past_"+table)
 	}
 	return after - before, p.run(ctx, statements...)
+}
+
+// sayTables says how many bytes each table has for a watch, as far as PostgreSQL tells.
+func (p *past) sayTables(ctx context.Context) error {
+	if !p.postgres {
+		return nil
+	}
+	for _, table := range pastTables() {
+		rows, err := p.number(ctx, "SELECT pg_table_size('"+table+"')")
+		if err != nil {
+			return err
+		}
+		indexes, err := p.number(ctx, "SELECT pg_indexes_size('"+table+"')")
+		if err != nil {
+			return err
+		}
+		p.b.sayf("    %s: %d bytes for each watch, and %d in indexes", table, rows/p.watches(), indexes/p.watches())
+	}
+	return nil
 }
 
 // copy copies what is put aside.
