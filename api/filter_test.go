@@ -121,6 +121,7 @@ func TestWrongFilters(t *testing.T) {
 		"status=failed,failed,failed,failed,failed,failed,failed": "?status",
 		"source=":                                  "?source",
 		"source=a%00":                              "?source",
+		"operation_id=%ff":                         "?operation_id",
 		"destination_id=watch_1":                   "?destination_id",
 		"created_after=yesterday":                  "?created_after",
 		"created_after=2026-02-30T10:00:00Z":       "?created_after",

@@ -208,7 +208,7 @@ func problemOf(err error) occurrence {
 		return occurrence{kind: problemInUse, detail: fmt.Sprintf("Open watches that name it: %d. %s", inUse.Open, problemInUse.detail)}
 	case errors.As(err, &gone):
 		return occurrence{kind: problemFeedGone, begins: gone.Begins, detail: fmt.Sprintf(
-			"The relay has deleted all events up to %s, of %s, for they are older than its retention. The feed now begins after %s.",
+			"The relay has deleted events up to %s, of %s, for they are older than its retention. The feed now begins after %s.",
 			gone.Last, gone.At.Format(time.RFC3339), gone.Begins)}
 	case errors.Is(err, errNotReady):
 		return occurrence{kind: problemUnavailable, detail: err.Error(), retryAfter: retryUnavailable}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -114,6 +115,7 @@ func (o *operation) checkParameters(c echo.Context) error {
 		if !o.knows(name) {
 			f.addf("?"+shorten(name), "is not a parameter of this request%s", oneOf("; known: ", o.queryNames()))
 		}
+		f.refuse(!utf8.ValidString(strings.Join(query[name], "")), "?"+shorten(name), "must be UTF-8")
 	}
 	for _, p := range o.params {
 		if p.Value.Style == openapi3.SerializationDeepObject {

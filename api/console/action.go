@@ -84,6 +84,7 @@ func (p *page) mark(path, done string) string {
 //nolint:gochecknoglobals // a constant that Go cannot declare as such
 var notices = map[string]string{
 	"canceled":    "The watch is canceled.",
+	"ended":       "The watch had ended before: it is not canceled.",
 	"redelivered": "It is on its way again.",
 	"tested":      "The test is on its way.",
 	"enabled":     "The destination is enabled: what waited goes out.",

@@ -172,8 +172,12 @@ func leftOut(w client.Watch) []string {
 
 func cancelWatch(p *page) error {
 	id := p.r.PathValue("id")
-	if _, err := decode[client.Watch](p.api.CancelWatch(p.ctx, id)); err != nil {
+	w, err := decode[client.Watch](p.api.CancelWatch(p.ctx, id))
+	if err != nil {
 		return err
+	}
+	if w.Status != client.WatchStatusCanceled {
+		return p.back("/watches/"+id, "ended")
 	}
 	return p.back("/watches/"+id, "canceled")
 }

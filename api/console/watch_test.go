@@ -140,6 +140,20 @@ func TestTimelineOfACanceledWatch(t *testing.T) {
 	b.get(got.header.Get("Location")).inOrder(t, "The watch is canceled", "canceled", "Ended", "canceled", "Nobody is told")
 }
 
+// Who cancels a watch that has ended meanwhile is not told that it is canceled.
+func TestCanceledTooLate(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t)
+	watch, _ := r.set("", "hook")
+	b := r.signedIn(r.tenant, storage.ScopeWrite)
+	r.ends("the list is full", "")
+	got := b.post("/watches/"+watch+"/cancel", nil)
+	page := b.get(got.header.Get("Location")).text()
+	if !strings.Contains(page, "had ended before") || strings.Contains(page, "The watch is canceled") {
+		t.Errorf("%d\n%s", got.status, page)
+	}
+}
+
 // A page makes a bounded number of requests to the API, however much there is.
 func TestRequestsOfAPage(t *testing.T) {
 	t.Parallel()
