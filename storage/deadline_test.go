@@ -49,6 +49,29 @@ func testDeadlines(w *world) {
 	want(t, "not polled", w.reload(t, alone).Status, storage.WatchExpired)
 }
 
+// testPollOfBeforeTheDeadline: a poll that was answered before the deadline, and is recorded after
+// a last one was asked for, leaves that to be made at once.
+func testPollOfBeforeTheDeadline(w *world) {
+	t := w.t
+	watch := w.watch(t, "1")
+	running := func(at time.Time) {
+		t.Helper()
+		for _, p := range w.take(t) {
+			check(t, w.RecordPolls(t.Context(), []storage.PollResult{{
+				RowID: p.RowID, At: at, Status: storage.OperationRunning, Next: at.Add(time.Hour),
+			}}))
+		}
+	}
+	running(w.Steady())
+	w.clock.advance(time.Hour)
+	want(t, "watches past their deadline", must(w.LastPolls(t.Context(), 10))(t), 1)
+	running(w.Steady().Add(-time.Millisecond))
+	want(t, "expired by a poll of before", must(w.ExpireWatches(t.Context(), 10))(t), 0)
+	running(w.Steady())
+	want(t, "expired", must(w.ExpireWatches(t.Context(), 10))(t), 1)
+	checkEnd(t, w, watch)
+}
+
 // testSharedDeadlines: watches of one operation end each at its own deadline, those
 // whose deadline has passed with the one last poll, and those whose operation was
 // polled since then without another.

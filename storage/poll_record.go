@@ -144,6 +144,10 @@ func (tx *transaction) dropOldRefusals(ctx context.Context, operations []lockedO
 	return err
 }
 
+// askedSince says whether a last poll was asked for after the one that is recorded, which was
+// answered before the deadline: then it is still to be made.
+const askedSince = `open_operations.last_poll_asked_at > v.column2`
+
 // updateOperations writes the results into locked operations, and those that end into what is
 // kept. They stay open until their watches have ended, see endOperations.
 func (tx *transaction) updateOperations(operations []lockedOperation, results map[string]PollResult) error {
@@ -177,7 +181,9 @@ func (tx *transaction) updateOperations(operations []lockedOperation, results ma
 	return tx.UpdateRows(sqldb.RowsUpdate{
 		Head: `UPDATE open_operations SET polls = open_operations.polls + 1, last_polled_at = v.column2, status = v.column3,
 			upstream_status = v.column4, error = v.column5, completed_at = v.column6, problem = v.column7,
-			refused_reason = v.column8, due_at = v.column9, held = v.column10, refused_since = v.column11, last_poll_asked_at = NULL`,
+			refused_reason = v.column8, held = v.column10, refused_since = v.column11,
+			due_at = CASE WHEN ` + askedSince + ` THEN ` + tx.Least + `(open_operations.due_at, v.column9) ELSE v.column9 END,
+			last_poll_asked_at = CASE WHEN ` + askedSince + ` THEN open_operations.last_poll_asked_at END`,
 		Key:  "open_operations.id",
 		Rows: going,
 		Tail: `WHERE TRUE`,

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -19,7 +20,7 @@ const (
 	// deleteMost is how many watches, or events, one transaction deletes. In SQLite all that
 	// writes waits for it; PostgreSQL takes about as long for five hundred as for a hundred.
 	deleteMost       = 500
-	deleteMostSQLite = 100
+	deleteMostSQLite = 50
 	// lookMost is how many rows a step looks at.
 	lookMost = 2000
 	// The next walk begins after this part of the time that rows are kept.
@@ -48,8 +49,8 @@ const (
 
 // DeleteOld deletes some of what ended longer ago than keep: watches with their events,
 // deliveries, attempts and Slack references, operations that no watch refers to any more, and
-// events that are about no watch. What waits, or is held, stays with all that belongs to it. It
-// returns how long to pause before the next call. Any number of processes may call it.
+// events that are about no watch. What waits, or is held, or was sent since, stays with all that
+// belongs to it. It returns how long to pause before the next call. Any number of processes may call it.
 func (s *Store) DeleteOld(ctx context.Context, keep time.Duration) (pause time.Duration, err error) {
 	defer wrapf(&err, "delete what is old")
 	began := time.Now()
@@ -78,7 +79,7 @@ func (s *Store) DeleteOld(ctx context.Context, keep time.Duration) (pause time.D
 		if err != nil {
 			return err
 		}
-		if err := tx.deleteFound(ctx, found); err != nil {
+		if err := tx.deleteFound(ctx, found, before); err != nil {
 			return err
 		}
 		if now.to == "" {
@@ -190,18 +191,21 @@ func (o oldRow) id() string {
 	return o.eventID
 }
 
-// deliveryWaits says whether a delivery, whose row is locked, waits: then its event and its watch
-// have to stay.
-const deliveryWaits = `EXISTS (SELECT 1 FROM waiting_deliveries w WHERE w.id = deliveries.id)`
+// deliveryStays says whether a delivery, whose row is locked, waits or has ended since %s: then
+// its event and its watch have to stay. These are no joins and no EXISTS, so that each is a
+// look-up by key whatever the planner takes the tables for.
+const deliveryStays = `((SELECT id FROM waiting_deliveries w WHERE w.id = deliveries.id) IS NOT NULL
+	OR COALESCE((SELECT finished_at FROM unaccepted_deliveries u WHERE u.id = deliveries.id), 0) >= %[1]s
+	OR COALESCE((SELECT MAX(a.started_at + a.duration) FROM attempts a WHERE a.delivery_id = deliveries.id), 0) >= %[1]s)`
 
-// deleteFound deletes of what was found all that does not wait. It waits for no row: what
+// deleteFound deletes of what was found all that does not wait and has had no attempt since. It waits for no row: what
 // another transaction has locked stays until the next walk.
-func (tx *transaction) deleteFound(ctx context.Context, found []oldRow) error {
+func (tx *transaction) deleteFound(ctx context.Context, found []oldRow, since time.Time) error {
 	found, open, err := tx.lockOperationsOf(ctx, found)
 	if err != nil {
 		return err
 	}
-	found, deliveries, err := tx.lockSettled(ctx, found)
+	found, deliveries, err := tx.lockSettled(ctx, found, since)
 	if err != nil || len(found) == 0 {
 		return err
 	}
@@ -299,16 +303,18 @@ func (tx *transaction) lockOperationsOf(ctx context.Context, found []oldRow) (re
 	}), open, err
 }
 
-// lockSettled leaves out what waits, and locks and returns the deliveries of the others.
-func (tx *transaction) lockSettled(ctx context.Context, found []oldRow) (settled []oldRow, deliveries []string, err error) {
+// lockSettled leaves out what has to stay, and locks and returns the deliveries of the others.
+func (tx *transaction) lockSettled(
+	ctx context.Context, found []oldRow, since time.Time,
+) (settled []oldRow, deliveries []string, err error) {
 	watches, _, events := keysOf(found)
 	behind, err := tx.behindAmong(ctx, watches)
 	if err != nil {
 		return nil, nil, err
 	}
-	ofEvent, waits, err := tx.lockDeliveriesOf(ctx, events)
+	ofEvent, stays, err := tx.lockDeliveriesOf(ctx, events, since)
 	for _, o := range found {
-		if !behind[o.watchID] && !waits[o.eventID] {
+		if !behind[o.watchID] && !stays[o.eventID] {
 			settled, deliveries = append(settled, o), append(deliveries, ofEvent[o.eventID]...)
 		}
 	}
@@ -342,11 +348,11 @@ func (tx *transaction) behindAmong(ctx context.Context, watches []string) (map[s
 }
 
 // lockDeliveriesOf locks the deliveries of the events, so that none of them is redelivered, and
-// returns them by their events, and which events have one that waits, or that another transaction
+// returns them by their events, and which events have one that has to stay, or that another transaction
 // has locked. No event gets another delivery.
 func (tx *transaction) lockDeliveriesOf(
-	ctx context.Context, events []string,
-) (ofEvent map[string][]string, waits map[string]bool, err error) {
+	ctx context.Context, events []string, since time.Time,
+) (ofEvent map[string][]string, stays map[string]bool, err error) {
 	var args sqldb.Args
 	these := ` FROM deliveries WHERE ` + tx.In(&args, "event_id", events)
 	locked := map[string]bool{}
@@ -358,16 +364,16 @@ func (tx *transaction) lockDeliveriesOf(
 	if err != nil {
 		return nil, nil, err
 	}
-	ofEvent, waits = map[string][]string{}, map[string]bool{}
+	ofEvent, stays = map[string][]string{}, map[string]bool{}
 	_, err = tx.Query(ctx, func(row sqldb.Row) error { // only now: what was committed until the lock is seen
 		var id, eventID string
-		var wait bool
-		err := row.Scan(&id, &eventID, &wait)
+		var stay bool
+		err := row.Scan(&id, &eventID, &stay)
 		ofEvent[eventID] = append(ofEvent[eventID], id)
-		waits[eventID] = waits[eventID] || wait || !locked[id]
+		stays[eventID] = stays[eventID] || stay || !locked[id]
 		return err
-	}, `SELECT id, event_id, `+deliveryWaits+these, args...)
-	return ofEvent, waits, err
+	}, `SELECT id, event_id, `+fmt.Sprintf(deliveryStays, args.Add(since.UnixMicro()))+these, args...)
+	return ofEvent, stays, err
 }
 
 // deleteEvents deletes events, and has the feeds begin after them.

@@ -142,6 +142,10 @@ func testRetentionOfWhatWaits(w *world) {
 	w.settle(t, held, storage.DeliverySucceeded)
 	w.show(t, bot, w.only(t, bot))
 	w.forget(t)
+	want(t, "the watch of what was sent just now", w.reload(t, made[0]).Status, storage.WatchCompleted)
+	want(t, "what was sent just now", w.delivery(t, pending.ID).Status, storage.DeliverySucceeded)
+	w.clock.advance(keptFor)
+	w.forget(t)
 	want(t, "the one that is open", w.rows(t), "1 watches, 1 operations, 0 events, 0 deliveries, 0 attempts, 1 watch_destinations, 0 slack_messages")
 	must(w.CancelWatch(ctx, w.tenant, open.ID))(t)
 	w.clock.advance(keptFor)
@@ -164,6 +168,7 @@ func testRetentionOfSharedOperations(w *world) {
 	w.forget(t)
 	want(t, "one is delivered yet", w.rows(t), "2 watches, 2 operations, 1 events, 1 deliveries, 0 attempts, 2 watch_destinations, 0 slack_messages")
 	w.settle(t, w.destination, storage.DeliverySucceeded)
+	w.clock.advance(2 * keptFor)
 	w.forget(t)
 	want(t, "the period that is open", w.rows(t), "1 watches, 1 operations, 0 events, 0 deliveries, 0 attempts, 1 watch_destinations, 0 slack_messages")
 	want(t, "it is polled", len(w.take(t)), 1)
@@ -308,6 +313,7 @@ func testRetentionOfWhatIsLocked(w *world) {
 	w.forget(t)
 	want(t, "redelivered", w.delivery(t, d.ID).Status, storage.DeliveryPending)
 	w.settle(t, w.destination, storage.DeliverySucceeded)
+	w.clock.advance(2 * keptFor)
 	w.forget(t)
 	_, err := w.Redeliver(ctx, w.tenant, d.ID)
 	wantError(t, "what is gone", err, storage.ErrNotFound)
@@ -322,9 +328,9 @@ func testFeedGone(w *world) {
 	var ids []string
 	for i := range 6 {
 		ids = append(ids, w.complete(t, strconv.Itoa(i)).EventID)
+		w.settle(t, w.destination, storage.DeliverySucceeded)
 		w.clock.advance(keptFor / 4)
 	}
-	w.settle(t, w.destination, storage.DeliverySucceeded)
 	page := must(w.Events(ctx, storage.FeedFilter{TenantID: w.tenant}, 1))(t)
 	want(t, "the first page goes on after", page.Next, ids[0])
 	w.forget(t) // the first two

@@ -123,6 +123,7 @@ func runMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"UpdateDestination":       testUpdateDestination,
 		"WatchEndings":            testWatchEndings,
 		"Deadlines":               testDeadlines,
+		"PollOfBeforeDeadline":    testPollOfBeforeTheDeadline,
 		"SharedDeadlines":         testSharedDeadlines,
 		"UnseenAtTheDeadline":     testUnseenAtTheDeadline,
 		"Backlog":                 testBacklog,
