@@ -189,7 +189,8 @@ func TestConsoleByKeyboard(t *testing.T) {
 	}
 	b := browser.Open(t)
 	b.Visit(s.page("/login"))
-	b.Press(s.key) // the field has the focus already
+	b.Await("#key:focus") // without a key or a click, but not before the page is drawn
+	b.Press(s.key)
 	b.FollowKey(browser.EnterKey)
 	b.Press("?")
 	b.Await("dialog[open]")
