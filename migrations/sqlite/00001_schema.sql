@@ -140,7 +140,7 @@ CREATE TABLE open_operations (
     created_at         INTEGER NOT NULL,
     traceparent        TEXT, -- the W3C traceparent of the registration that began the polls
     watches            INTEGER NOT NULL -- how many refer to it
-) STRICT, WITHOUT ROWID;
+) STRICT; -- with row ids, so that what is due at the same time comes in the order in which it was registered
 CREATE UNIQUE INDEX open_operations_identity ON open_operations (credential_id, identity);
 CREATE INDEX open_operations_due ON open_operations (budget_id, due_at);
 -- What waits for the poll that follows its registration.
