@@ -126,7 +126,7 @@ func StartWorker(cfg Config) (*Worker, error) {
 	w.ticking.Go(func() { d.run(ctx) })
 	w.ticking.Go(func() { w.leases.keep(work) })
 	w.ticking.Go(func() { w.poller.ForgetSecrets(ctx) })
-	w.ticking.Go(func() { cfg.Waker.HearNudges(ctx, func(g wake.Group) { w.groups.nudge(groupOf(g)) }) })
+	w.ticking.Go(func() { w.hear(ctx) })
 	return w, nil
 }
 
@@ -164,6 +164,11 @@ func (w *Worker) register(auto promauto.Factory) {
 	w.store.SetOnRecorded(func(kind storage.GroupKind, results int) {
 		recorded.WithLabelValues(string(kind)).Observe(float64(results))
 	})
+}
+
+// hear passes on what other processes tell, until ctx ends.
+func (w *Worker) hear(ctx context.Context) {
+	w.waker.HearNudges(ctx, func(g wake.Group, wakeUp bool) { w.groups.hear(groupOf(g), wakeUp) })
 }
 
 // Wake works through groups that a commit of this process has made due: here and
@@ -220,7 +225,7 @@ func (w *Worker) run(stop, work context.Context, g storage.Group, woken <-chan s
 		_, releaseErr := w.release(work, g, storage.Pause{})
 		return time.Time{}, errors.Join(err, releaseErr)
 	}
-	if err == nil && !leased && w.waker.Up() { // the lease is another's
+	if err == nil && !leased && w.groups.refused(g) && w.waker.Up() { // the lease is another's
 		w.waker.Nudge(work, nameOf(g))
 	}
 	if err != nil || !leased {

@@ -146,7 +146,7 @@ func TestWakeUpsNudge(t *testing.T) {
 		if err != nil {
 			t.Fatalf("told of %d wake-ups: %v", told, err)
 		}
-		if message.Payload == "deliver "+mine.ID {
+		if message.Payload == "deliver "+mine.ID+wakeUpMark {
 			told++
 		}
 	}
