@@ -47,10 +47,6 @@ const (
 	releasePause = 500 * time.Millisecond
 	// cutOffGrace is how long what was cut off may take to notice it.
 	cutOffGrace = time.Second
-	// EmbeddedCheckInterval is the CheckInterval of a worker with the embedded Redis. Commits of
-	// this process wake its groups without Redis. Only what the dispatcher finds goes through it,
-	// so to look more often than the dispatcher does would only cost CPU.
-	EmbeddedCheckInterval = dispatchEvery
 )
 
 // Config is what a worker is made of.
@@ -59,9 +55,6 @@ type Config struct {
 	Waker     *wake.Waker
 	Poller    *poll.Poller
 	Deliverer *deliver.Deliverer
-	// CheckInterval is how often an idle worker looks at its queue in Redis; 0 is
-	// the default. Work of this process does not wait for it, but Stop does.
-	CheckInterval time.Duration
 	// Retention is how long what has ended is kept; 0 is for ever.
 	Retention time.Duration
 	Logger    *slog.Logger
@@ -111,8 +104,7 @@ func StartWorker(cfg Config) (*Worker, error) {
 		Concurrency: map[string]int{
 			string(storage.PollGroup): room[pollLane], string(storage.DeliverGroup): room[healthyLane] + room[failingLane],
 		},
-		CheckInterval: cfg.CheckInterval,
-		Handle:        func(ctx context.Context, g wake.Group) { w.groups.run(ctx, groupOf(g)) },
+		Handle: func(ctx context.Context, g wake.Group) { w.groups.run(ctx, groupOf(g)) },
 	})
 	if err != nil {
 		cutOff()

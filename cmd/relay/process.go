@@ -202,12 +202,8 @@ func (p *process) startWorker(r roles) error {
 		MaxIdle: share, OutOfFiles: outOfFiles, Now: wallClock(),
 	})
 	polls = source.NewClient(source.Config{Version: version, MaxIdle: share, OutOfFiles: outOfFiles, Now: wallClock()})
-	var checkInterval time.Duration // the default
-	if cfg.redisURL == embeddedRedis {
-		checkInterval = jobs.EmbeddedCheckInterval
-	}
 	worker, err := jobs.StartWorker(jobs.Config{
-		Store: p.store, Waker: p.waker, CheckInterval: checkInterval, Retention: cfg.retention,
+		Store: p.store, Waker: p.waker, Retention: cfg.retention,
 		Logger: p.log, Metrics: p.metrics,
 		Poller: poll.New(poll.Config{
 			Store: p.store, Client: polls, Sources: cfg.sources, Budget: cfg.pollBudget, Egress: cfg.egressBudget,
