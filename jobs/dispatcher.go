@@ -46,6 +46,7 @@ type dispatcher struct {
 	// unattended is when each group was first seen due in the looks so far.
 	unattended map[storage.Group]time.Time
 	swept      time.Time
+	alone      bool          // see [Config]
 	keep       time.Duration // how long what has ended is kept; 0 is for ever
 	kept       time.Time     // until when nothing is to be deleted
 	log        *slog.Logger
@@ -172,8 +173,8 @@ func (d *dispatcher) sweep(ctx context.Context) error {
 }
 
 // wakeDue puts a wake-up into Redis for each of the groups that have waited longest. It wakes a
-// group in this process instead if Redis does not take it, or if nobody has leased the group
-// for takeOverAfter.
+// group in this process instead if that is alone, if Redis does not take it, or if nobody has
+// leased the group for takeOverAfter.
 func (d *dispatcher) wakeDue(ctx context.Context) error {
 	due, err := d.store.DueGroups(ctx, dispatchMost)
 	if err != nil {
@@ -189,7 +190,7 @@ func (d *dispatcher) wakeDue(ctx context.Context) error {
 			first = now
 		}
 		seen[g] = first
-		if now.Sub(first).Abs() >= takeOverAfter || !d.waker.Up() {
+		if d.alone || now.Sub(first).Abs() >= takeOverAfter || !d.waker.Up() {
 			d.groups.wake(g)
 			continue
 		}

@@ -39,3 +39,18 @@ func TestWakeUpOfAnotherProcess(t *testing.T) {
 		})
 	}
 }
+
+// Whoever is alone needs no tasks to find what is due.
+func TestAloneWithoutTasks(t *testing.T) {
+	t.Parallel()
+	r := newRelay(t, sqliteBackend())
+	r.config.Alone = true
+	r.start()
+	r.wakes = nil // the dispatcher is to find it
+	to := r.webhook(nil)
+	r.watch(r.credential("token"), []string{"op"}, to.id)
+	r.await(to, 1)
+	if keys, err := openRedis(t, r.redisURL).Keys(t.Context(), "asynq:*").Result(); err != nil || len(keys) > 0 {
+		t.Errorf("in Redis are %q, %v", keys, err)
+	}
+}

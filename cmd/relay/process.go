@@ -207,7 +207,7 @@ func (p *process) startWorker(r roles) error {
 	})
 	polls = source.NewClient(source.Config{Version: version, MaxIdle: share, OutOfFiles: outOfFiles, Now: wallClock()})
 	worker, err := jobs.StartWorker(jobs.Config{
-		Store: p.store, Waker: p.waker, Retention: cfg.retention,
+		Store: p.store, Waker: p.waker, Alone: cfg.redisURL == embeddedRedis, Retention: cfg.retention,
 		Logger: p.log, Metrics: p.metrics,
 		Poller: poll.New(poll.Config{
 			Store: p.store, Client: polls, Sources: cfg.sources, Budget: cfg.pollBudget, Egress: cfg.egressBudget,
