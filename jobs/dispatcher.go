@@ -130,14 +130,11 @@ func (d *dispatcher) end(ctx context.Context) error {
 	}
 }
 
-// tell tells of the deliveries that have failed for good: none is in a hurry, for each waits for
-// others.
+// tell tells of the deliveries that have failed for good, a few destinations each time: none is in
+// a hurry, for each waits for others.
 func (d *dispatcher) tell(ctx context.Context) error {
-	for {
-		if told, err := d.store.TellFailed(ctx, tellMost); err != nil || told < tellMost {
-			return err
-		}
-	}
+	_, err := d.store.TellFailed(ctx, tellMost)
+	return err
 }
 
 // deleteOld deletes what is old, with a pause after each step, until it is to pause for longer
