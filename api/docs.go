@@ -19,8 +19,8 @@ var (
 	docsStyle string
 )
 
-// docsPage is GET /docs: rendered once, without scripts or anything from
-// elsewhere, so that it works without a network and under a strict policy.
+// docsPage is GET /docs: rendered once, when somebody asks for it, without scripts or anything
+// from elsewhere, so that it works without a network and under a strict policy.
 type docsPage struct {
 	html   []byte
 	policy string // the page's Content-Security-Policy
@@ -39,7 +39,8 @@ type (
 )
 
 func renderDocs(d *document) (docsPage, error) {
-	page, err := template.New("docs").Funcs(template.FuncMap{"prose": prose, "links": links}).Parse(docsTemplate)
+	m := newMarkup()
+	page, err := template.New("docs").Funcs(template.FuncMap{"prose": m.prose, "links": m.links}).Parse(docsTemplate)
 	if err != nil {
 		return docsPage{}, fmt.Errorf("api: read docs.html: %w", err)
 	}
@@ -88,22 +89,34 @@ func docsSections(d *document) []docsSection {
 	return sections
 }
 
+// markup is what is found in the document's texts.
+type markup struct{ schema, code, strong, link *regexp.Regexp }
+
+func newMarkup() markup {
+	return markup{
+		schema: regexp.MustCompile(`\b[A-Z]\w+`),
+		code:   regexp.MustCompile("`([^`]+)`"),
+		strong: regexp.MustCompile(`\*\*([^*]+)\*\*`),
+		link:   regexp.MustCompile(`\[([^\]]+)\]\((https://[^\s)]+)\)`),
+	}
+}
+
 // links has each name of a schema in a type lead to it: only these begin with a capital letter.
-func links(typeName string) template.HTML {
+func (m markup) links(typeName string) template.HTML {
 	escaped := template.HTMLEscapeString(typeName)
-	linked := regexp.MustCompile(`\b[A-Z]\w+`).ReplaceAllString(escaped, `<a href="#schema-$0">$0</a>`)
+	linked := m.schema.ReplaceAllString(escaped, `<a href="#schema-$0">$0</a>`)
 	return template.HTML(linked) //nolint:gosec // escaped above
 }
 
 // prose turns the document's text into HTML: paragraphs, lists, links, `code` and
 // **strong** are all that it uses of Markdown.
-func prose(text string) template.HTML {
+func (m markup) prose(text string) template.HTML {
 	var out strings.Builder
 	for block := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
 		escaped := template.HTMLEscapeString(block)
-		escaped = regexp.MustCompile("`([^`]+)`").ReplaceAllString(escaped, "<code>$1</code>")
-		escaped = regexp.MustCompile(`\*\*([^*]+)\*\*`).ReplaceAllString(escaped, "<strong>$1</strong>")
-		escaped = regexp.MustCompile(`\[([^\]]+)\]\((https://[^\s)]+)\)`).ReplaceAllString(escaped, `<a href="$2">$1</a>`)
+		escaped = m.code.ReplaceAllString(escaped, "<code>$1</code>")
+		escaped = m.strong.ReplaceAllString(escaped, "<strong>$1</strong>")
+		escaped = m.link.ReplaceAllString(escaped, `<a href="$2">$1</a>`)
 		if items, ok := strings.CutPrefix(escaped, "- "); ok {
 			out.WriteString("<ul><li>" + strings.ReplaceAll(items, "\n- ", "</li><li>") + "</li></ul>")
 			continue

@@ -71,7 +71,7 @@ type Server struct {
 	metrics  *requestMetrics
 	gatherer prometheus.Gatherer
 	tracer   trace.Tracer // may be nil
-	docs     docsPage
+	docs     func() (docsPage, error)
 	echo     *echo.Echo
 	mounted  http.Handler // may be nil
 	waiters  waiters      // for the end of a watch
@@ -110,10 +110,6 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("api: register metrics: %w", err)
 	}
-	docs, err := renderDocs(document)
-	if err != nil {
-		return nil, err
-	}
 	s := &Server{
 		store:    config.Store,
 		logger:   config.Logger,
@@ -125,7 +121,7 @@ func New(config Config) (*Server, error) {
 		metrics:  metrics,
 		gatherer: config.Gatherer,
 		tracer:   config.Tracer,
-		docs:     docs,
+		docs:     sync.OnceValues(func() (docsPage, error) { return renderDocs(document) }),
 		away:     make(map[string]bool),
 		draining: make(chan struct{}),
 		scrapes:  make(chan struct{}, maxScrapes),

@@ -118,6 +118,10 @@ func (s *Server) GetDocument(c echo.Context) error {
 
 // GetDocs shows the document as a page to read: GET /docs.
 func (s *Server) GetDocs(c echo.Context) error {
-	c.Response().Header().Set(echo.HeaderContentSecurityPolicy, s.docs.policy)
-	return c.Blob(http.StatusOK, "text/html; charset=utf-8", s.docs.html)
+	page, err := s.docs()
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set(echo.HeaderContentSecurityPolicy, page.policy)
+	return c.Blob(http.StatusOK, "text/html; charset=utf-8", page.html)
 }

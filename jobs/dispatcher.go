@@ -15,6 +15,9 @@ import (
 
 const (
 	dispatchEvery = 250 * time.Millisecond
+	// clearEvery and calmEvery are for what is in less of a hurry, and in none.
+	clearEvery = 500 * time.Millisecond
+	calmEvery  = time.Second
 	// dispatchMost is how many groups of each kind are woken at a time, by enqueueAtOnce
 	// calls to Redis at a time: it may be a millisecond away.
 	dispatchMost  = 1024
@@ -27,7 +30,6 @@ const (
 	endAtATime = 100
 	sweepEvery = time.Minute
 	sweepMost  = 1000
-	tellEvery  = time.Second
 	tellMost   = 100 // destinations whose failed deliveries are told of in one transaction
 	// complainEvery keeps a fault that lasts from filling the log.
 	complainEvery = time.Minute
@@ -44,7 +46,7 @@ type dispatcher struct {
 	// unattended is when each group was first seen due in the looks so far.
 	unattended map[storage.Group]time.Time
 	swept      time.Time
-	told       time.Time
+	alone      bool          // see [Config]
 	keep       time.Duration // how long what has ended is kept; 0 is for ever
 	kept       time.Time     // until when nothing is to be deleted
 	log        *slog.Logger
@@ -69,22 +71,22 @@ type dispatched interface {
 // nobody's polls, retries and alerts.
 func (d *dispatcher) run(ctx context.Context) {
 	var loops sync.WaitGroup
-	loops.Go(func() { d.repeat(ctx, d.wakeDue) })
-	loops.Go(func() { d.repeat(ctx, d.clear) })
-	loops.Go(func() { d.repeat(ctx, d.tell) })
+	loops.Go(func() { d.repeat(ctx, dispatchEvery, d.wakeDue) })
+	loops.Go(func() { d.repeat(ctx, clearEvery, d.clear) })
+	loops.Go(func() { d.repeat(ctx, calmEvery, d.tell) })
 	if d.keep > 0 {
-		loops.Go(func() { d.repeat(ctx, d.deleteOld) })
+		loops.Go(func() { d.repeat(ctx, calmEvery, d.deleteOld) })
 	}
 	loops.Wait()
 }
 
-func (d *dispatcher) repeat(ctx context.Context, tick func(context.Context) error) {
+func (d *dispatcher) repeat(ctx context.Context, every time.Duration, tick func(context.Context) error) {
 	var complained time.Time
 	for {
 		if err := tick(ctx); ctx.Err() == nil {
 			complained = d.complain(ctx, err, complained)
 		}
-		if !wait(ctx, dispatchEvery) {
+		if !wait(ctx, every) {
 			return
 		}
 	}
@@ -128,29 +130,22 @@ func (d *dispatcher) end(ctx context.Context) error {
 	}
 }
 
-// tell tells of the deliveries that have failed for good: none is in a hurry, for each waits for
-// others.
+// tell tells of the deliveries that have failed for good, a few destinations each time: none is in
+// a hurry, for each waits for others.
 func (d *dispatcher) tell(ctx context.Context) error {
-	now := d.now()
-	if now.Sub(d.told).Abs() < tellEvery {
-		return nil
-	}
-	told, err := d.store.TellFailed(ctx, tellMost)
-	if err == nil && told < tellMost {
-		d.told = now
-	}
+	_, err := d.store.TellFailed(ctx, tellMost)
 	return err
 }
 
 // deleteOld deletes what is old, with a pause after each step, until it is to pause for longer
-// than a tick.
+// than to the next look.
 func (d *dispatcher) deleteOld(ctx context.Context) error {
 	for !d.now().Before(d.kept) {
 		pause, err := d.store.DeleteOld(ctx, d.keep)
 		if err != nil {
 			return err
 		}
-		if pause > dispatchEvery {
+		if pause > calmEvery {
 			d.kept = d.now().Add(pause)
 		} else if !wait(ctx, pause) {
 			return nil
@@ -175,8 +170,8 @@ func (d *dispatcher) sweep(ctx context.Context) error {
 }
 
 // wakeDue puts a wake-up into Redis for each of the groups that have waited longest. It wakes a
-// group in this process instead if Redis does not take it, or if nobody has leased the group
-// for takeOverAfter.
+// group in this process instead if that is alone, if Redis does not take it, or if nobody has
+// leased the group for takeOverAfter.
 func (d *dispatcher) wakeDue(ctx context.Context) error {
 	due, err := d.store.DueGroups(ctx, dispatchMost)
 	if err != nil {
@@ -192,7 +187,7 @@ func (d *dispatcher) wakeDue(ctx context.Context) error {
 			first = now
 		}
 		seen[g] = first
-		if now.Sub(first).Abs() >= takeOverAfter || !d.waker.Up() {
+		if d.alone || now.Sub(first).Abs() >= takeOverAfter || !d.waker.Up() {
 			d.groups.wake(g)
 			continue
 		}

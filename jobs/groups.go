@@ -16,6 +16,14 @@ import (
 // more than half of its lane is free.
 const idleWait = 100 * time.Millisecond
 
+const (
+	// elsewhereFor is how long a process leaves a group alone, when it hears of wake-ups, after
+	// another was at it. That one hears of them as well, for at least an idleWait.
+	elsewhereFor = idleWait
+	// elsewhereMost bounds how many groups are remembered for that.
+	elsewhereMost = 4096
+)
+
 // lane is where a group is worked on. Each has room for so many groups, so that
 // destinations that fail take nothing from those that are healthy.
 type lane int
@@ -40,9 +48,12 @@ type groups struct {
 	work func(ctx context.Context, g storage.Group, woken <-chan struct{})
 	room [lanes]int
 
-	mu      sync.Mutex
-	active  map[storage.Group]*active
-	taken   [lanes]int
+	mu     sync.Mutex
+	active map[storage.Group]*active
+	taken  [lanes]int
+	// elsewhere is when another process was found at a group, see elsewhereFor.
+	elsewhere map[storage.Group]time.Time
+
 	stopped bool
 	wg      sync.WaitGroup
 	ctx     context.Context //nolint:containedctx // the groups' life, not a call's: it ends with stop
@@ -54,27 +65,58 @@ type active struct {
 	lane  lane
 	woken chan struct{} // capacity 1: something may have become due meanwhile
 	ended chan struct{}
+	heard bool // it was begun by a wake-up of which all processes hear
 }
 
 func newGroups(room [lanes]int, work func(context.Context, storage.Group, <-chan struct{})) *groups {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &groups{work: work, room: room, active: map[storage.Group]*active{}, ctx: ctx, cancel: cancel}
+	return &groups{
+		work: work, room: room, active: map[storage.Group]*active{}, elsewhere: map[storage.Group]time.Time{}, ctx: ctx, cancel: cancel,
+	}
 }
 
 // wake has the group worked on soon: by whoever is at it already, or anew. It is false,
 // and nothing happens, if its lane is full or all has stopped. It never blocks.
 func (gs *groups) wake(g storage.Group) bool {
-	_, ok := gs.start(g)
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	a, ok := gs.active[g]
+	if ok {
+		a.nudge()
+		return true
+	}
+	_, ok = gs.begin(g)
 	return ok
 }
 
-// nudge tells whoever works on the group, if somebody does, that more may be due.
-func (gs *groups) nudge(g storage.Group) {
+// hear is told by another process that more may be due, and tells whoever works on the group
+// here. If nobody does, a wake-up has it worked on at once, without a look at the queue, unless
+// another process was at it just now. A nudge is for whoever is at it, and begins nothing.
+func (gs *groups) hear(g storage.Group, wakeUp bool) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	if a, ok := gs.active[g]; ok {
 		a.nudge()
+		return
 	}
+	if at, ok := gs.elsewhere[g]; !wakeUp || ok && time.Since(at) < elsewhereFor {
+		return
+	}
+	if a, ok := gs.begin(g); ok {
+		a.heard = true
+	}
+}
+
+// refused notes that another process is at the group. It says whether that one has to be told
+// that more may be due: of a wake-up that came through Redis it has heard itself.
+func (gs *groups) refused(g storage.Group) (tell bool) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	if len(gs.elsewhere) >= elsewhereMost {
+		clear(gs.elsewhere)
+	}
+	gs.elsewhere[g] = time.Now()
+	return !gs.active[g].heard
 }
 
 func (a *active) nudge() {
@@ -84,9 +126,17 @@ func (a *active) nudge() {
 	}
 }
 
-// run wakes the group and waits until the work on it has ended, or ctx has.
+// run has the group worked on, if nobody does here, and waits until that has ended, or ctx has.
+// It is for a task, and whoever works on the group has heard of it when it was made.
 func (gs *groups) run(ctx context.Context, g storage.Group) {
-	a, ok := gs.start(g)
+	gs.mu.Lock()
+	a, ok := gs.active[g]
+	if !ok {
+		if a, ok = gs.begin(g); ok {
+			a.heard = true
+		}
+	}
+	gs.mu.Unlock()
 	if !ok {
 		return
 	}
@@ -96,13 +146,8 @@ func (gs *groups) run(ctx context.Context, g storage.Group) {
 	}
 }
 
-func (gs *groups) start(g storage.Group) (*active, bool) {
-	gs.mu.Lock()
-	defer gs.mu.Unlock()
-	if a, ok := gs.active[g]; ok {
-		a.nudge()
-		return a, true
-	}
+// begin begins work on a group on which nobody works here. The caller holds mu.
+func (gs *groups) begin(g storage.Group) (*active, bool) {
 	in := laneOf(g.Kind)
 	if gs.stopped || gs.taken[in] == gs.room[in] {
 		return nil, false

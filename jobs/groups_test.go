@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -210,7 +211,7 @@ func TestTwoProcesses(t *testing.T) {
 	})
 }
 
-// A nudge is for work that goes on; it starts none.
+// A nudge is for work that goes on; it starts none. A task is of what a nudge has told already.
 func TestNudge(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -227,8 +228,12 @@ func TestNudge(t *testing.T) {
 			}
 		})
 		gs.wake(group("a"))
-		gs.nudge(group("a"))
-		gs.nudge(group("b"))
+		gs.hear(group("a"), false)
+		gs.hear(group("b"), false)
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		gs.run(ctx, group("a"))
 		synctest.Wait()
 		if gs.idleWait(group("a")) > 0 {
 			t.Error("half of the lane is taken, and there is room to stay with nothing to do")
@@ -238,6 +243,36 @@ func TestNudge(t *testing.T) {
 		}
 		if runs != 1 || heard != 1 {
 			t.Errorf("%d runs that heard %d nudges, want 1 and 1", runs, heard)
+		}
+	})
+}
+
+// Of a wake-up that comes through Redis all processes hear. Each tries to get the lease once;
+// those who do not get it tell nobody, and leave the group alone while another is at it.
+func TestHearsOfAWakeUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var told []bool
+		var gs *groups
+		gs = newGroups(room(2), func(_ context.Context, g storage.Group, _ <-chan struct{}) { told = append(told, gs.refused(g)) })
+		try := func(begin func(storage.Group), want ...bool) {
+			t.Helper()
+			told = nil
+			begin(group("a"))
+			synctest.Wait()
+			if !slices.Equal(told, want) {
+				t.Errorf("whoever holds the lease was told: %v, want %v", told, want)
+			}
+		}
+		wakeUp := func(g storage.Group) { gs.hear(g, true) }
+		try(wakeUp, false)
+		try(wakeUp) // another is at it
+		try(func(g storage.Group) { gs.run(t.Context(), g) }, false)
+		try(func(g storage.Group) { gs.wake(g) }, true) // of this one nobody else hears
+		wait(t.Context(), elsewhereFor)
+		try(wakeUp, false)
+		if err := gs.stop(t.Context()); err != nil {
+			t.Error(err)
 		}
 	})
 }

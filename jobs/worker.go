@@ -47,10 +47,6 @@ const (
 	releasePause = 500 * time.Millisecond
 	// cutOffGrace is how long what was cut off may take to notice it.
 	cutOffGrace = time.Second
-	// EmbeddedCheckInterval is the CheckInterval of a worker with the embedded Redis. Commits of
-	// this process wake its groups without Redis. Only what the dispatcher finds goes through it,
-	// so to look more often than the dispatcher does would only cost CPU.
-	EmbeddedCheckInterval = dispatchEvery
 )
 
 // Config is what a worker is made of.
@@ -59,9 +55,9 @@ type Config struct {
 	Waker     *wake.Waker
 	Poller    *poll.Poller
 	Deliverer *deliver.Deliverer
-	// CheckInterval is how often an idle worker looks at its queue in Redis; 0 is
-	// the default. Work of this process does not wait for it, but Stop does.
-	CheckInterval time.Duration
+	// Alone says that no other process has this store and this Redis. Then nothing goes by way
+	// of Redis: with nobody to share the work with, its tasks would only wake this process.
+	Alone bool
 	// Retention is how long what has ended is kept; 0 is for ever.
 	Retention time.Duration
 	Logger    *slog.Logger
@@ -85,6 +81,7 @@ type Worker struct {
 	log       *slog.Logger
 	now       func() time.Time // steady, as all that is called now here
 	owner     string
+	alone     bool
 	groups    *groups
 	leases    *leases
 	poller    *poll.Poller
@@ -105,36 +102,42 @@ func StartWorker(cfg Config) (*Worker, error) {
 	work, cutOff := context.WithCancel(context.Background())
 	w := newWorker(work, cfg)
 	w.cutOff = cutOff
-	room := cfg.room()
-	var err error
-	w.servers, err = cfg.Waker.Serve(wake.ServerConfig{
-		Concurrency: map[string]int{
-			string(storage.PollGroup): room[pollLane], string(storage.DeliverGroup): room[healthyLane] + room[failingLane],
-		},
-		CheckInterval: cfg.CheckInterval,
-		Handle:        func(ctx context.Context, g wake.Group) { w.groups.run(ctx, groupOf(g)) },
-	})
-	if err != nil {
-		cutOff()
-		return nil, err
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.stopTick = cancel
 	d := &dispatcher{
 		store: cfg.Store, waker: cfg.Waker, groups: w.groups, now: cfg.Store.Steady, away: w.away, keep: cfg.Retention, log: cfg.Logger,
+		alone: cfg.Alone,
+	}
+	if !cfg.Alone {
+		if err := w.serve(cfg.room()); err != nil {
+			cutOff()
+			cancel()
+			return nil, err
+		}
+		w.ticking.Go(func() { w.hear(ctx) })
 	}
 	w.ticking.Go(func() { d.run(ctx) })
 	w.ticking.Go(func() { w.leases.keep(work) })
 	w.ticking.Go(func() { w.poller.ForgetSecrets(ctx) })
-	w.ticking.Go(func() { cfg.Waker.HearNudges(ctx, func(g wake.Group) { w.groups.nudge(groupOf(g)) }) })
 	return w, nil
+}
+
+// serve takes tasks from Redis.
+func (w *Worker) serve(room [lanes]int) (err error) {
+	w.servers, err = w.waker.Serve(wake.ServerConfig{
+		Concurrency: map[string]int{
+			string(storage.PollGroup): room[pollLane], string(storage.DeliverGroup): room[healthyLane] + room[failingLane],
+		},
+		Handle: func(ctx context.Context, g wake.Group) { w.groups.run(ctx, groupOf(g)) },
+	})
+	return err
 }
 
 // newWorker makes a worker that does not work yet. work bounds what will be in flight.
 func newWorker(work context.Context, cfg Config) *Worker {
 	w := &Worker{
 		store: cfg.Store, waker: cfg.Waker, poller: cfg.Poller, deliverer: cfg.Deliverer,
-		log: cfg.Logger, now: cfg.Store.Steady, owner: rand.Text(),
+		log: cfg.Logger, now: cfg.Store.Steady, owner: rand.Text(), alone: cfg.Alone,
 		away: &outage{
 			log: cfg.Logger, complaint: storage.Complaint, now: cfg.Store.Steady,
 			harmless: leaseTTL / 2, confirm: confirmReturn,
@@ -166,11 +169,17 @@ func (w *Worker) register(auto promauto.Factory) {
 	})
 }
 
+// hear passes on what other processes tell, until ctx ends.
+func (w *Worker) hear(ctx context.Context) {
+	w.waker.HearNudges(ctx, func(g wake.Group, wakeUp bool) { w.groups.hear(groupOf(g), wakeUp) })
+}
+
 // Wake works through groups that a commit of this process has made due: here and
-// at once, or by way of Redis if this process is busy. It never blocks.
+// at once, or by way of Redis if this process is busy. Alone, it leaves them to the dispatcher
+// then. It never blocks.
 func (w *Worker) Wake(groups []storage.Group) {
 	for _, g := range groups {
-		if !w.groups.wake(g) {
+		if !w.groups.wake(g) && !w.alone {
 			w.waker.Wake(nameOf(g))
 		}
 	}
@@ -220,7 +229,7 @@ func (w *Worker) run(stop, work context.Context, g storage.Group, woken <-chan s
 		_, releaseErr := w.release(work, g, storage.Pause{})
 		return time.Time{}, errors.Join(err, releaseErr)
 	}
-	if err == nil && !leased && w.waker.Up() { // the lease is another's
+	if err == nil && !leased && w.groups.refused(g) && !w.alone && w.waker.Up() { // the lease is another's
 		w.waker.Nudge(work, nameOf(g))
 	}
 	if err != nil || !leased {

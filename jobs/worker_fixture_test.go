@@ -196,8 +196,7 @@ func (r *relay) hurry() {
 		Retry:   deliver.RetrySchedule{50 * time.Millisecond, 50 * time.Millisecond, 50 * time.Millisecond},
 		Timeout: 5 * time.Second, DisableAfter: time.Hour,
 	}
-	// There are many relays at a time in tests, most of them on an embedded Redis.
-	r.config = Config{Store: r.store, Logger: r.log, CheckInterval: EmbeddedCheckInterval}
+	r.config = Config{Store: r.store, Logger: r.log}
 }
 
 func embedded(t *testing.T) string {

@@ -34,11 +34,17 @@ func scanGroup(row sqldb.Row) (Group, error) {
 // up to limit of each kind, so that many of one kind do not hide the other.
 func (s *Store) DueGroups(ctx context.Context, limit int) (_ []Group, err error) {
 	defer wrapf(&err, "due groups")
+	now := s.db.steady().UnixMicro()
+	// Mostly nothing is due. This is asked for the fifth part of the time that preparing the other takes.
+	some, err := sqldb.All(ctx, s.reader(), sqldb.Int, `SELECT 1 FROM work_groups WHERE kind IN ('poll', 'deliver')
+		AND due_at IS NOT NULL AND due_at <= $1 AND leased_until <= $1 LIMIT 1`, now)
+	if err != nil || len(some) == 0 {
+		return nil, err
+	}
 	const ofKind = `SELECT kind, id, due_at FROM (SELECT kind, id, due_at FROM work_groups WHERE kind = '%s'
 		AND due_at IS NOT NULL AND due_at <= $1 AND leased_until <= $1 ORDER BY due_at LIMIT $2) AS due_%[1]s`
 	return sqldb.All(ctx, s.reader(), scanGroup, `SELECT kind, id FROM (`+
-		fmt.Sprintf(ofKind, PollGroup)+` UNION ALL `+fmt.Sprintf(ofKind, DeliverGroup)+`) AS due ORDER BY due_at`,
-		s.db.steady().UnixMicro(), limit)
+		fmt.Sprintf(ofKind, PollGroup)+` UNION ALL `+fmt.Sprintf(ofKind, DeliverGroup)+`) AS due ORDER BY due_at`, now, limit)
 }
 
 // LeaseGroup leases the group to owner. It is false if the group is leased already (also to

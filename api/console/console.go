@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"oprelay/api"
@@ -46,7 +47,7 @@ type Console struct {
 	secure    string // where people open the console, if that is known and is https; "" if not
 	liveCheck time.Duration
 	assets    assets
-	templates templates
+	templates func() (templates, error) // read when the first page is asked for
 	handler   http.Handler
 }
 
@@ -66,9 +67,7 @@ func New(config Config) (*Console, error) {
 	if c.assets, err = loadAssets(); err != nil {
 		return nil, fmt.Errorf("console: %w", err)
 	}
-	if c.templates, err = c.loadTemplates(); err != nil {
-		return nil, fmt.Errorf("console: %w", err)
-	}
+	c.templates = sync.OnceValues(c.loadTemplates)
 	protection := http.NewCrossOriginProtection()
 	if own, err := url.Parse(config.URL); err == nil && own.Host != "" {
 		if own.Scheme == "https" {

@@ -18,9 +18,7 @@ func TestAPanicIsAPage(t *testing.T) {
 	if c.assets, err = loadAssets(); err != nil {
 		t.Fatal(err)
 	}
-	if c.templates, err = c.loadTemplates(); err != nil {
-		t.Fatal(err)
-	}
+	c.templates = c.loadTemplates
 	c.handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("the cause") })
 	got := httptest.NewRecorder()
 	c.ServeHTTP(got, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody))

@@ -89,7 +89,11 @@ func (p *page) showAs(status int, name string, v view) error {
 // render writes a page, all of it or none.
 func (c *Console) render(w http.ResponseWriter, r *http.Request, status int, name string, v view) {
 	var out bytes.Buffer
-	if err := c.templates[name].ExecuteTemplate(&out, "layout", v); err != nil {
+	pages, err := c.templates()
+	if err == nil {
+		err = pages[name].ExecuteTemplate(&out, "layout", v)
+	}
+	if err != nil {
 		c.logger.ErrorContext(r.Context(), "page not made", "page", name, "error", err)
 		http.Error(w, "A fault of the relay: its log tells the cause.", http.StatusInternalServerError)
 		return

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -72,6 +73,9 @@ func start(ctx context.Context, cfg config, r roles, log *slog.Logger, stderr io
 			return nil, errors.Join(err, p.stop(stopCtx))
 		}
 	}
+	// To start takes more memory than an idle relay needs: without this, the collector would let
+	// garbage grow to twice of that before it looks.
+	debug.FreeOSMemory()
 	log.Info("relay is up", "version", version, "api", r.api, "worker", r.worker, "listen", p.addr,
 		"database", p.store.Backend(), "redis_embedded", cfg.redisURL == embeddedRedis)
 	return p, nil
@@ -202,12 +206,8 @@ func (p *process) startWorker(r roles) error {
 		MaxIdle: share, OutOfFiles: outOfFiles, Now: wallClock(),
 	})
 	polls = source.NewClient(source.Config{Version: version, MaxIdle: share, OutOfFiles: outOfFiles, Now: wallClock()})
-	var checkInterval time.Duration // the default
-	if cfg.redisURL == embeddedRedis {
-		checkInterval = jobs.EmbeddedCheckInterval
-	}
 	worker, err := jobs.StartWorker(jobs.Config{
-		Store: p.store, Waker: p.waker, CheckInterval: checkInterval, Retention: cfg.retention,
+		Store: p.store, Waker: p.waker, Alone: cfg.redisURL == embeddedRedis, Retention: cfg.retention,
 		Logger: p.log, Metrics: p.metrics,
 		Poller: poll.New(poll.Config{
 			Store: p.store, Client: polls, Sources: cfg.sources, Budget: cfg.pollBudget, Egress: cfg.egressBudget,

@@ -7,22 +7,34 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// nudgeChannel is where a worker that finds a group leased tells the holder that
-// more may be due. Nobody depends on it: without a nudge the holder looks again by itself.
+// nudgeChannel is where workers hear that more of a group may be due. Nobody depends on it:
+// without it the holder of the lease looks again by itself, and a task waits in its queue.
 const nudgeChannel = "relay:nudges"
 
+// wakeUpMark follows the group in what tells of a wake-up.
+const wakeUpMark = " woken"
+
 // Nudge tells the worker that holds the group's lease, whichever it is.
-func (w *Waker) Nudge(ctx context.Context, g Group) {
-	ctx, cancel := context.WithTimeout(ctx, redisPatient)
-	defer cancel()
-	_ = w.redis.Publish(ctx, nudgeChannel, g.Kind+" "+g.ID).Err() // see nudgeChannel
+func (w *Waker) Nudge(ctx context.Context, g Group) { w.tellWorkers(ctx, g.Kind+" "+g.ID) }
+
+// tellOfWakeUp tells all workers, for servers look at their queues only so often.
+func (w *Waker) tellOfWakeUp(ctx context.Context, g Group) {
+	w.tellWorkers(ctx, g.Kind+" "+g.ID+wakeUpMark)
 }
 
-// HearNudges passes on what other workers tell, until ctx ends.
-func (w *Waker) HearNudges(ctx context.Context, nudge func(Group)) {
+func (w *Waker) tellWorkers(ctx context.Context, message string) {
+	ctx, cancel := context.WithTimeout(ctx, redisPatient)
+	defer cancel()
+	_ = w.redis.Publish(ctx, nudgeChannel, message).Err() // see nudgeChannel
+}
+
+// HearNudges passes on what is told of groups, until ctx ends: that whoever holds the lease is
+// to look again, or with wakeUp that somebody is to begin.
+func (w *Waker) HearNudges(ctx context.Context, hear func(g Group, wakeUp bool)) {
 	w.listen(ctx, nudgeChannel, func(message string) {
+		message, wakeUp := strings.CutSuffix(message, wakeUpMark)
 		if kind, id, ok := strings.Cut(message, " "); ok {
-			nudge(Group{Kind: kind, ID: id})
+			hear(Group{Kind: kind, ID: id}, wakeUp)
 		}
 	})
 }

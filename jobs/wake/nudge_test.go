@@ -38,7 +38,7 @@ func TestNudgeAfterTheSubscriptionIsClosed(t *testing.T) {
 	}
 }
 
-// A worker that finds a group leased tells the one that holds it.
+// A worker that finds a group leased tells the one that holds it. Of a wake-up all are told.
 func TestNudge(t *testing.T) {
 	t.Parallel()
 	for name, url := range map[string]func(t *testing.T) string{
@@ -55,14 +55,14 @@ func TestNudge(t *testing.T) {
 
 func hearsNudges(t *testing.T, holder, other redis.UniversalClient) {
 	t.Helper()
-	heard, listened := make(chan Group), make(chan struct{})
+	heard, listened := make(chan bool), make(chan struct{})
 	mine := group(rand.Text()) // others use this Redis too
 	ctx, cancel := context.WithCancel(t.Context())
 	listener, _ := startWaker(t, holder)
 	go func() {
-		listener.HearNudges(ctx, func(g Group) {
+		listener.HearNudges(ctx, func(g Group, wakeUp bool) {
 			if g == mine {
-				heard <- g
+				heard <- wakeUp
 			}
 		})
 		close(listened)
@@ -73,7 +73,10 @@ func hearsNudges(t *testing.T, holder, other redis.UniversalClient) {
 	waker, _ := startWaker(t, other)
 	waker.Nudge(t.Context(), group("another"))
 	waker.Nudge(t.Context(), mine)
-	<-heard
+	waker.Wake(mine)
+	if nudge, wakeUp := <-heard, <-heard; nudge || !wakeUp {
+		t.Errorf("a nudge came as a wake-up: %v; a wake-up did: %v", nudge, wakeUp)
+	}
 	cancel()
 	<-listened
 }

@@ -17,6 +17,9 @@ import (
 const (
 	redisDialTimeout = 2 * time.Second
 	redisTimeout     = 2 * time.Second
+	// redisBuffer is how much a connection reads or writes at a time: what is asked of Redis is
+	// small, and go-redis has buffers of 32 KiB.
+	redisBuffer = 4 << 10
 	// scriptPause is how long a failed script call waits: with Redis answering
 	// errors (out of memory, say) asynq's dequeue loop would otherwise repeat it
 	// 15,000 times a second.
@@ -39,6 +42,7 @@ func Open(rawURL string) (redis.UniversalClient, error) {
 	options.DialTimeout = redisDialTimeout
 	options.ReadTimeout = redisTimeout
 	options.WriteTimeout = redisTimeout
+	options.ReadBufferSize, options.WriteBufferSize = redisBuffer, redisBuffer
 	options.ContextTimeoutEnabled = true
 	options.MaxRetries = 1
 	client := redis.NewUniversalClient(options)

@@ -1,7 +1,6 @@
 package wake
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,9 +13,9 @@ import (
 )
 
 const (
-	// CheckInterval is how often an idle worker looks at its queue by default: what
-	// another process has registered waits for that.
-	CheckInterval = 50 * time.Millisecond
+	// checkInterval is how often an idle worker looks at its queue. Workers are told of each
+	// wake-up, so only one of which none has heard waits for that; and Servers.Stop does.
+	checkInterval = 500 * time.Millisecond
 	// shutdownTimeout is short because the runs have ended already when asynq is told to stop.
 	shutdownTimeout = time.Second
 )
@@ -25,8 +24,6 @@ const (
 type ServerConfig struct {
 	// Concurrency is how many wake-ups are handled at a time, by the group's kind.
 	Concurrency map[string]int
-	// CheckInterval is how often an idle server looks at its queue; 0 is the default.
-	CheckInterval time.Duration
 	// Handle works on a group that was woken; ctx ends after a minute.
 	Handle func(ctx context.Context, g Group)
 }
@@ -51,7 +48,7 @@ func (w *Waker) serverConfig(cfg ServerConfig, kind string) asynq.Config {
 	return asynq.Config{
 		Concurrency:       cfg.Concurrency[kind],
 		Queues:            w.queues.weights(kind),
-		TaskCheckInterval: cmp.Or(cfg.CheckInterval, CheckInterval),
+		TaskCheckInterval: checkInterval,
 		ShutdownTimeout:   shutdownTimeout,
 		Logger:            asynqLogger{w.log},
 		LogLevel:          asynq.WarnLevel,

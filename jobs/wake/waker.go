@@ -93,15 +93,14 @@ func (w *Waker) send(ctx context.Context) {
 	}
 }
 
-// Enqueue is true if the wake-up is in Redis. Whoever works on the group is told at once,
-// for servers look at their queues only so often.
+// Enqueue is true if the wake-up is in Redis. The workers are told at once.
 func (w *Waker) Enqueue(ctx context.Context, g Group) bool {
 	callCtx, cancel := context.WithTimeout(ctx, redisPatient)
 	defer cancel()
 	task, err := newTask(g, w.queues.of(g), w.now())
 	if err == nil {
 		if err = enqueue(callCtx, w.client.Load(), task); err == nil {
-			w.Nudge(callCtx, g)
+			w.tellOfWakeUp(callCtx, g)
 		}
 	}
 	if err != nil && ctx.Err() == nil {

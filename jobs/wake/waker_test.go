@@ -146,7 +146,7 @@ func TestWakeUpsNudge(t *testing.T) {
 		if err != nil {
 			t.Fatalf("told of %d wake-ups: %v", told, err)
 		}
-		if message.Payload == "deliver "+mine.ID {
+		if message.Payload == "deliver "+mine.ID+wakeUpMark {
 			told++
 		}
 	}
@@ -253,16 +253,4 @@ func TestWakeNeverBlocks(t *testing.T) {
 			w.Wake(group(id))
 		}
 	})
-}
-
-// What another process has registered waits for a look at the queue, and asynq's own
-// default is a second.
-func TestIdleWorkerLooksOften(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct{ set, want time.Duration }{{0, CheckInterval}, {time.Minute, time.Minute}} {
-		got := (&Waker{queues: 1}).serverConfig(ServerConfig{CheckInterval: c.set}, pollKind)
-		if got.TaskCheckInterval != c.want {
-			t.Errorf("set to %v, asynq is told %v, want %v", c.set, got.TaskCheckInterval, c.want)
-		}
-	}
 }
