@@ -132,8 +132,9 @@ func appendText(array []byte, text string) []byte {
 }
 
 // keptArray is up to which length of an array the kept plan of a statement is used,
-// which takes each array for one of ten values: for a dozen ids.
-const keptArray = 512
+// which takes each array for one of ten values: for 64 ids, as many as a commit of attempts
+// has. To plan costs another round trip.
+const keptArray = 2560
 
 // byValues says whether PostgreSQL is to plan a statement for the arrays that are sent with
 // it, if they are long: it compares with a thousand values one by one, but for those that it
