@@ -128,6 +128,12 @@ func (r *rig) auditReceipts(t *testing.T, e entry, event string, result *row) {
 		again := len(got.accepted) - 1
 		result.doubled += again
 		result.interrupted += min(again, r.ofKilled(got.accepted))
+		for _, a := range got.accepted[:again] {
+			if k := r.killedAt(a); k != nil {
+				k.unrecorded++
+				result.unrecorded = max(result.unrecorded, k.unrecorded)
+			}
+		}
 	}
 }
 
@@ -135,6 +141,8 @@ func (r *rig) auditReceipts(t *testing.T, e entry, event string, result *row) {
 type killing struct {
 	at          time.Time
 	connections []string // their local addresses: the sender's, to a receiver
+	// unrecorded is how much it had sent and not recorded, for it was sent again.
+	unrecorded int
 }
 
 // inFlight is how long before its kill what a process sent may still be unrecorded,
@@ -146,13 +154,21 @@ const inFlight = deliveryTimeout
 // they may not have lived to record them, so the message had to be sent again.
 func (r *rig) ofKilled(accepted []acceptance) (n int) {
 	for _, a := range accepted {
-		if slices.ContainsFunc(r.killed, func(k killing) bool {
-			return a.at.Sub(k.at).Abs() <= inFlight && slices.Contains(k.connections, a.from)
-		}) {
+		if r.killedAt(a) != nil {
 			n++
 		}
 	}
 	return n
+}
+
+// killedAt is the kill of the process that sent what was accepted; nil if it lived on.
+func (r *rig) killedAt(a acceptance) *killing {
+	for i := range r.killed {
+		if k := &r.killed[i]; a.at.Sub(k.at).Abs() <= inFlight && slices.Contains(k.connections, a.from) {
+			return k
+		}
+	}
+	return nil
 }
 
 func equal(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }

@@ -66,6 +66,7 @@ type row struct {
 	lost            int
 	doubled         int           // accepted once more than needed
 	interrupted     int           // of those, sends of processes that were killed
+	unrecorded      int           // the most of them that one process had sent when it was killed
 	refused         int           // registrations answered 503
 	unanswered      int           // registrations that got no answer
 	recovery        time.Duration // from the fault's end until what it held up was told; the longest
@@ -101,10 +102,10 @@ func (t *table) print(out io.Writer) {
 	defer t.mu.Unlock()
 	slices.SortFunc(t.rows, func(a, b row) int { return cmp.Compare(a.order, b.order) })
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "watches\tevents\tlost\tduplicates\tof the killed\t503\tno answer\trecovery\tpeak memory\t  fault")
+	fmt.Fprintln(w, "watches\tevents\tlost\tduplicates\tof the killed\tof one kill\t503\tno answer\trecovery\tpeak memory\t  fault")
 	for _, r := range t.rows {
-		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f s\t%d MiB\t  %s\n",
-			r.watches, r.events, r.lost, r.doubled, r.interrupted, r.refused, r.unanswered, r.recovery.Seconds(), r.memory, r.fault)
+		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f s\t%d MiB\t  %s\n",
+			r.watches, r.events, r.lost, r.doubled, r.interrupted, r.unrecorded, r.refused, r.unanswered, r.recovery.Seconds(), r.memory, r.fault)
 	}
 	if len(t.delays) > 0 {
 		fmt.Fprintln(w, "\np99 alone\tnoise\tp99 beside\tallowed\tratio\t  delay")

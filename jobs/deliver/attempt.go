@@ -10,11 +10,29 @@ import (
 	"oprelay/storage"
 )
 
-// Do implements pipeline.Work: it makes one attempt.
-func (r *run) Do(ctx context.Context, s send) (attempted, bool) {
-	if r.turns.Wait(r.stop) != nil || r.paused.Load() {
+// Do implements pipeline.Work: it makes one attempt. What has waited for a place for long is
+// claimed anew, for it may have changed.
+func (r *run) Do(ctx context.Context, s send) (a attempted, ok bool) {
+	if r.turns.Wait(r.stop) != nil {
 		return attempted{}, false
 	}
+	since := time.Now()
+	place := r.unrecorded.take(r.stop)
+	if place == nil {
+		return attempted{}, false
+	}
+	if !r.paused.Load() && time.Since(since) < destinationTTL {
+		a, ok = r.attempt(ctx, s)
+	}
+	place.answered()
+	if !ok {
+		place.recorded()
+	}
+	a.place = place
+	return a, ok
+}
+
+func (r *run) attempt(ctx context.Context, s send) (attempted, bool) {
 	sendCtx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	started, clock := r.now(), time.Now()

@@ -72,6 +72,7 @@ type Deliverer struct {
 	metrics      *metrics
 	tracer       trace.Tracer
 	inFlight     pipeline.InFlight
+	unrecorded   *unrecorded
 	own          *ownTroubles
 }
 
@@ -83,7 +84,7 @@ func New(cfg Config) *Deliverer {
 		links: links(cfg.ConsoleURL), now: cfg.Store.Steady, log: cfg.Logger,
 		failureLog: loglimit.New(cfg.Logger, slog.LevelWarn, "more attempts were not accepted", "by_status_code"),
 		metrics:    newMetrics(cfg.Metrics), tracer: cfg.Tracer,
-		inFlight: pipeline.InFlight{Max: cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight)},
+		inFlight: pipeline.InFlight{Max: cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight)}, unrecorded: newUnrecorded(unrecordedMost, answersSoon),
 		own: &ownTroubles{
 			log: cfg.Logger, now: cfg.Store.Steady, all: map[string]*ownTrouble{},
 			least: cmp.Or(cfg.OwnPause, ownPauseLeast), most: cmp.Or(cfg.OwnPause, ownPauseMost),
@@ -107,6 +108,7 @@ func (d *Deliverer) Run(stop, work context.Context, lease pipeline.Lease, failin
 		}
 		line := pipeline.Pipeline[send, attempted]{
 			Work: r, Unavailable: storage.Unavailable, Ahead: pipeline.Ahead, Fresh: destinationTTL, InFlight: &d.inFlight,
+			Unrecorded: unrecordedMost - 4, // one whose row somebody has locked leaves places to others
 		}
 		notBefore, err = line.Run(stop, work, lease)
 		notBefore = latest(notBefore, r.nextTurn(), r.ownPauseEnd())

@@ -9,16 +9,24 @@ import (
 )
 
 // Record implements pipeline.Work. It writes the attempts and the next states, and disables
-// the destination if need be.
-func (r *run) Record(ctx context.Context, results []attempted) error {
+// the destination if need be. Results that wait for a lock of somebody else's keep no place
+// from other destinations.
+func (r *run) Record(ctx context.Context, results []attempted) (err error) {
 	var all attempted
 	for _, result := range results {
 		all.join(result)
 	}
 	if len(all.progress) == 0 && !r.mayDisable(all) {
-		return r.store.RecordAttempts(ctx, all.deliveries)
+		err = r.store.RecordAttempts(ctx, all.deliveries)
+	} else {
+		err = r.recordAlone(ctx, all)
 	}
-	return r.recordAlone(ctx, all)
+	if !storage.Unavailable(err) || errors.Is(err, storage.ErrLocked) {
+		for _, result := range results {
+			result.place.recorded()
+		}
+	}
+	return err
 }
 
 // recordAlone also disables the destination if an answer or a long row of failures

@@ -47,7 +47,7 @@ func TestProbesPause(t *testing.T) {
 // What waits for its turn at a rate limit when the pause begins is not sent.
 func TestPauseBeforeTheTurn(t *testing.T) {
 	t.Parallel()
-	r := &run{Deliverer: &Deliverer{now: time.Now}, stop: t.Context(), turns: rate.NewLimiter(rate.Inf, 1)} // without a notifier to send by
+	r := &run{Deliverer: &Deliverer{now: time.Now, unrecorded: newUnrecorded(1, answersSoon)}, stop: t.Context(), turns: rate.NewLimiter(rate.Inf, 1)} // without a notifier to send by
 	r.to.Store(&opened{Destination: storage.Destination{Kind: storage.KindWebhook, MaxInFlight: 20}})
 	r.Learn(attempted{pauseUntil: time.Now().Add(time.Hour)})
 	if got := r.Limit(); got.InFlight != 0 {

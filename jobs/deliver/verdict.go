@@ -22,6 +22,8 @@ type attempted struct {
 	began time.Time
 	// digest says that one message told of all of these.
 	digest bool
+	// place is the message's among those that are not recorded yet.
+	place *place
 }
 
 // join adds what other attempts at the same destination led to.

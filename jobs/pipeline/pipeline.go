@@ -20,9 +20,8 @@ const (
 	Ahead = 250 * time.Millisecond
 	// claimMost bounds one claim.
 	claimMost = 1000
-	// unrecordedMost is how many requests may be under way or wait for the commit of
-	// their result before no further one begins, unless the limit is higher: so many
-	// are sent twice if the process is killed. A commit of as many is cheap enough.
+	// unrecordedMost is the default of Pipeline.Unrecorded. A commit of as many is cheap
+	// enough.
 	unrecordedMost = 256
 	// recordPause and recordPauseMax bound the pauses between tries to write
 	// results while the database is away.
@@ -85,6 +84,9 @@ type Pipeline[T Row, R any] struct {
 	Fresh time.Duration
 	// InFlight bounds what this and all other runs have under way; nil for no bound.
 	InFlight *InFlight
+	// Unrecorded is how many requests may be under way or wait for the commit of their
+	// result before no further one begins, unless the limit is higher; 0 is the default.
+	Unrecorded int
 	// Unavailable says whether an error means that the database is away.
 	Unavailable func(error) bool
 }

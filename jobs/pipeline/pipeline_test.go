@@ -333,6 +333,12 @@ func TestGoesOnDuringACommit(t *testing.T) {
 // What a kill would have sent twice stays bounded, however long a commit takes.
 func TestBoundsWhatIsUnrecorded(t *testing.T) {
 	t.Parallel()
+	boundsWhatIsUnrecorded(t, 0, unrecordedMost)
+	boundsWhatIsUnrecorded(t, 30, 30)
+}
+
+func boundsWhatIsUnrecorded(t *testing.T, setting, bound int) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		p := &pile{due: numbers(3 * unrecordedMost), limit: 20, takes: time.Millisecond}
 		var begun atomic.Int64
@@ -344,11 +350,13 @@ func TestBoundsWhatIsUnrecorded(t *testing.T) {
 			most = max(most, unrecorded())
 			return nil
 		}
-		if _, err := p.pipeline().Run(t.Context(), t.Context(), Lease{}); err != nil {
+		line := p.pipeline()
+		line.Unrecorded = setting
+		if _, err := line.Run(t.Context(), t.Context(), Lease{}); err != nil {
 			t.Fatal(err)
 		}
-		if most < unrecordedMost/2 || most > unrecordedMost {
-			t.Errorf("%d were sent and not recorded, want at most %d", most, unrecordedMost)
+		if most < bound/2 || most > bound {
+			t.Errorf("%d were sent and not recorded, want at most %d", most, bound)
 		}
 	})
 }

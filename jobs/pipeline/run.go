@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -57,7 +58,8 @@ func (r *run[T, R]) goOn() {
 		limit.InFlight = min(limit.InFlight, r.underWay+r.InFlight.room(r.underWay))
 	}
 	unrecorded := len(r.results) + r.writing
-	for len(r.queue) > 0 && r.underWay < limit.InFlight && r.underWay+unrecorded < max(unrecordedMost, limit.InFlight) {
+	most := max(cmp.Or(r.Unrecorded, unrecordedMost), limit.InFlight)
+	for len(r.queue) > 0 && r.underWay < limit.InFlight && r.underWay+unrecorded < most {
 		if r.InFlight != nil && !r.InFlight.enter(r.underWay) {
 			break
 		}

@@ -24,17 +24,21 @@ func (d *Dialect) arrays() bool { return d.maxParameters == 0 }
 // them for unnest.
 func (a *Args) arrays(rows [][]any) string {
 	holders := make([]string, len(rows[0]))
+	var element []byte
 	for j := range holders {
 		size := 0
 		for _, row := range rows {
 			size += sizeOf(row[j])
 		}
-		array := make([]byte, 0, size)
+		var array strings.Builder
+		array.Grow(size + 1)
 		for i, row := range rows {
-			array = append(array, "{,"[min(i, 1)])
-			array = appendElement(array, row[j])
+			array.WriteByte("{,"[min(i, 1)])
+			element = appendElement(element[:0], row[j])
+			array.Write(element)
 		}
-		holders[j] = "CAST(" + a.Add(string(append(array, '}'))) + " AS " + typeOf(rows[0][j]) + "[])"
+		array.WriteByte('}')
+		holders[j] = "CAST(" + a.Add(array.String()) + " AS " + typeOf(rows[0][j]) + "[])"
 	}
 	return strings.Join(holders, ", ")
 }
@@ -87,10 +91,13 @@ func jsonArray(values []string) string {
 
 // sizeOf is about how long a value is in an array, the comma before it included.
 func sizeOf(value any) int {
-	if body, ok := value.([]byte); ok {
-		return hex.EncodedLen(len(body)) + len(`,"\\x"`)
+	switch value := value.(type) {
+	case string:
+		return len(value) + len(`,""`)
+	case []byte:
+		return hex.EncodedLen(len(value)) + len(`,"\\x"`)
 	}
-	return 40 // an id, mostly
+	return len(",1767225600000000") // a time, mostly
 }
 
 // appendElement writes a value that has a typeOf into an array.
@@ -132,8 +139,9 @@ func appendText(array []byte, text string) []byte {
 }
 
 // keptArray is up to which length of an array the kept plan of a statement is used,
-// which takes each array for one of ten values: for a dozen ids.
-const keptArray = 512
+// which takes each array for one of ten values: for 64 ids, as many as a commit of attempts
+// has. To plan costs another round trip.
+const keptArray = 2560
 
 // byValues says whether PostgreSQL is to plan a statement for the arrays that are sent with
 // it, if they are long: it compares with a thousand values one by one, but for those that it
