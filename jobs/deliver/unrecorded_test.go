@@ -74,10 +74,16 @@ func inProcess(t *testing.T, places int, test func(p *process)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		stop, cancel := context.WithCancel(t.Context())
-		test(&process{newUnrecorded(places, answersSoon), make(chan attempted, 100), stop})
+		test(&process{unrecorded: newUnrecorded(places, answersSoon), answered: make(chan attempted, 100), stop: stop})
 		cancel()
 		synctest.Wait()
 	})
+}
+
+// pass lets time pass, and all happen that it brings.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
 }
 
 func (r *receiver) want(t *testing.T, when string, n int64) {
@@ -95,7 +101,7 @@ func TestUnrecorded(t *testing.T) {
 		p.send(one, 3)
 		p.send(other, 10)
 		other.want(t, "beside three that nobody has recorded", 1)
-		time.Sleep(destinationTTL / 2)
+		pass(destinationTTL / 2)
 		other.want(t, "some time later", 1)
 		p.record(2)
 		other.want(t, "two are recorded", 3)
@@ -111,11 +117,9 @@ func TestUnrecordedOfTheSlow(t *testing.T) {
 		p.send(slow, 2)
 		p.send(quick, 5)
 		quick.want(t, "two are under way", 0)
-		time.Sleep(answersSoon)
-		synctest.Wait()
+		pass(answersSoon)
 		quick.want(t, "they are slow", 2)
-		time.Sleep(destinationTTL / 2)
-		synctest.Wait()
+		pass(destinationTTL / 2)
 		p.record(2)
 		quick.want(t, "their answers have come, and wait", 2)
 		p.record(1)
@@ -141,7 +145,7 @@ func TestUnrecordedForLong(t *testing.T) {
 	inProcess(t, 1, func(p *process) {
 		to := &receiver{}
 		p.send(to, 3)
-		time.Sleep(destinationTTL)
+		pass(destinationTTL)
 		p.record(1)
 		to.want(t, "two have waited for long", 1)
 		p.send(to, 1)
