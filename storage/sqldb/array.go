@@ -53,6 +53,8 @@ func typeOf(value any) string {
 	switch value.(type) {
 	case string, *string:
 		return "TEXT"
+	case UUID:
+		return "UUID"
 	case int, int64, *int64:
 		return "BIGINT"
 	case bool:
@@ -63,15 +65,15 @@ func typeOf(value any) string {
 	panic(fmt.Sprintf("sqldb: no column holds a %T", value)) // a mistake of ours, which every use of the statement meets
 }
 
-// textArray is an array of texts.
-func textArray(values []string) string {
-	array := make([]byte, 1, 2+40*len(values))
+// arrayOf is an array of texts or UUIDs.
+func arrayOf[T string | UUID](values []T) string {
+	array := make([]byte, 1, 2+(2*len(UUID{})+1)*len(values))
 	array[0] = '{'
 	for i, value := range values {
 		if i > 0 {
 			array = append(array, ',')
 		}
-		array = appendText(array, value)
+		array = appendElement(array, value)
 	}
 	return string(append(array, '}'))
 }
@@ -90,7 +92,7 @@ func sizeOf(value any) int {
 	if body, ok := value.([]byte); ok {
 		return hex.EncodedLen(len(body)) + len(`,"\\x"`)
 	}
-	return 40 // an id, mostly
+	return 2*len(UUID{}) + 1 // most are that, or shorter
 }
 
 // appendElement writes a value that has a typeOf into an array.
@@ -101,6 +103,10 @@ func appendElement(array []byte, value any) []byte {
 	case *string:
 		if value != nil {
 			return appendText(array, *value)
+		}
+	case UUID:
+		if value != (UUID{}) {
+			return hex.AppendEncode(array, value[:])
 		}
 	case int:
 		return strconv.AppendInt(array, int64(value), 10)
@@ -132,8 +138,8 @@ func appendText(array []byte, text string) []byte {
 }
 
 // keptArray is up to which length of an array the kept plan of a statement is used,
-// which takes each array for one of ten values: for a dozen ids.
-const keptArray = 512
+// which takes each array for one of ten values: for a dozen UUIDs.
+const keptArray = 400
 
 // byValues says whether PostgreSQL is to plan a statement for the arrays that are sent with
 // it, if they are long: it compares with a thousand values one by one, but for those that it
