@@ -47,9 +47,9 @@ func (o *Operation) columns() []any {
 	return []any{&o.Source, sqldb.JSON(&o.Params), &o.ID, &o.UpstreamStatus, &o.Status, &o.Error, sqldb.Time(&o.CompletedAt)}
 }
 
-// hashed is what stands for a text of any length in an index. Another text may have the same.
-func hashed(text string) int64 {
-	hash := sha256.Sum256([]byte(text))
+// hashed is what stands for a tenant's text of any length in an index. Another may have the same.
+func hashed(tenantID, text string) int64 {
+	hash := sha256.Sum256([]byte(tenantID + text))
 	return int64(binary.BigEndian.Uint64(hash[:])) //nolint:gosec // all bits count
 }
 

@@ -245,7 +245,8 @@ func (tx *transaction) insertWatches(
 		}
 		id, tenantID, ref := prefixWatch.arg(w.ID), prefixTenant.arg(n.TenantID), prefixOperation.arg(o.ref)
 		watches = append(watches, []any{
-			id, tenantID, ref, prefixCredential.arg(n.CredentialID), hashed(n.Params[ParamAccountID]), hashed(n.OperationID),
+			id, tenantID, ref, prefixCredential.arg(n.CredentialID),
+			hashed(n.TenantID, n.OperationID), hashed(n.TenantID, n.Params[ParamAccountID]),
 			eventsText(w.Events), metadata, w.ExpiresAt.UnixMicro(), now.UnixMicro(), sqldb.Null(n.Traceparent), sqldb.Null(n.Name),
 		})
 		open = append(open, []any{ref, id, tenantID, due.Add(n.Timeout).UnixMicro()})
@@ -257,8 +258,8 @@ func (tx *transaction) insertWatches(
 			}
 		}
 	}
-	err := tx.InsertRows(`INSERT INTO watches (id, tenant_id, operation_ref, credential_id, account_hash,
-		operation_hash, events, metadata, expires_at, created_at, traceparent, name)`, watches)
+	err := tx.InsertRows(`INSERT INTO watches (id, tenant_id, operation_ref, credential_id, operation_hash,
+		account_hash, events, metadata, expires_at, created_at, traceparent, name)`, watches)
 	if err != nil {
 		return nil, err
 	}

@@ -54,13 +54,13 @@ func (s *Store) Watches(ctx context.Context, f WatchFilter, page Page) (_ List[W
 func watchID(w Watch) string { return w.ID }
 
 // useIndex has a query use the index that leaves the fewest rows, and returns what of the
-// filter that does not see to: of a text that is hashed, all but the hash. Most watches are completed, where there are many, so a table
-// tells of each other status which have it.
+// filter that does not see to: of what is hashed, all but the hash. Most watches are
+// completed, where there are many, so a table tells of each other status which have it.
 func (f WatchFilter) useIndex(query *sqldb.PageQuery[Watch]) WatchFilter {
 	rest := f
 	switch {
 	case f.OperationID != "":
-		query.Filters = []sqldb.Filter{{Column: "w.operation_hash", Value: hashed(f.OperationID)}}
+		query.Always = sqldb.Filter{Column: "w.operation_hash", Value: hashed(f.TenantID, f.OperationID)}
 	case len(f.Statuses) > 0 && !slices.Contains(f.Statuses, WatchCompleted):
 		query.Listed.ID = "watch_id"
 		for _, status := range f.Statuses {
@@ -72,7 +72,7 @@ func (f WatchFilter) useIndex(query *sqldb.PageQuery[Watch]) WatchFilter {
 		}
 		rest.Statuses = nil
 	case f.AccountID != "":
-		query.Filters = []sqldb.Filter{{Column: "w.account_hash", Value: hashed(f.AccountID)}}
+		query.Always = sqldb.Filter{Column: "w.account_hash", Value: hashed(f.TenantID, f.AccountID)}
 	}
 	return rest
 }
@@ -89,7 +89,7 @@ func (f WatchFilter) fits(w Watch) bool {
 			return false
 		}
 	}
-	return (len(f.Statuses) == 0 || slices.Contains(f.Statuses, w.Status)) &&
+	return w.TenantID == f.TenantID && (len(f.Statuses) == 0 || slices.Contains(f.Statuses, w.Status)) &&
 		(f.Source == "" || f.Source == w.Operation.Source) &&
 		(f.OperationID == "" || f.OperationID == w.Operation.ID) &&
 		(f.AccountID == "" || f.AccountID == w.Operation.AccountID()) &&

@@ -170,8 +170,8 @@ CREATE TABLE watches (
     tenant_id      UUID NOT NULL,
     operation_ref  UUID NOT NULL, -- in open_operations, or in operations
     credential_id  UUID NOT NULL,
-    operation_hash BIGINT NOT NULL, -- of the operation's id, for the lists
-    account_hash   BIGINT NOT NULL, -- of the operation's account, for the lists
+    operation_hash BIGINT NOT NULL, -- of the tenant and the operation's id, for the lists
+    account_hash   BIGINT NOT NULL, -- of the tenant and the operation's account, for the lists
     expires_at     BIGINT NOT NULL, -- what was promised for open_watches.deadline
     created_at     BIGINT NOT NULL,
     name           TEXT, -- NULL for none
@@ -180,8 +180,8 @@ CREATE TABLE watches (
     traceparent    TEXT -- of the registration; NULL if it is part of no trace
 );
 CREATE INDEX watches_list ON watches (tenant_id, id);
-CREATE INDEX watches_operation ON watches (tenant_id, operation_hash, id);
-CREATE INDEX watches_account ON watches (tenant_id, account_hash, id);
+CREATE INDEX watches_operation ON watches (operation_hash, id);
+CREATE INDEX watches_account ON watches (account_hash, id);
 
 CREATE TABLE watch_destinations (
     watch_id       UUID NOT NULL,
