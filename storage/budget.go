@@ -41,9 +41,10 @@ type ledger struct {
 	hintRemaining int // what the upstream says is left, true until hintUntil
 	hintUntil     time.Time
 
-	plan        PollPlan
-	plannedAt   time.Time
-	shortSaidAt time.Time
+	plan         PollPlan
+	firstPollsAt time.Time // until then new operations are planned when they are registered
+	plannedAt    time.Time
+	shortSaidAt  time.Time
 
 	// What at sets, for all methods:
 	now     time.Time
@@ -189,7 +190,7 @@ func parseSlots(text string) ([]slot, error) {
 	return slots, nil
 }
 
-const selectLedger = `SELECT id, slots, parked_until, hint_remaining, hint_until, growth, longest, planned_at, short_said_at
+const selectLedger = `SELECT id, slots, parked_until, hint_remaining, hint_until, growth, longest, first_polls_at, planned_at, short_said_at
 	FROM budgets`
 
 func scanLedger(row sqldb.Row) (*ledger, error) {
@@ -197,7 +198,7 @@ func scanLedger(row sqldb.Row) (*ledger, error) {
 	var slots string
 	var longest int64
 	err := row.Scan(&l.id, &slots, sqldb.Time(&l.parkedUntil), &l.hintRemaining, sqldb.Time(&l.hintUntil),
-		&l.plan.Growth, &longest, sqldb.Time(&l.plannedAt), sqldb.Time(&l.shortSaidAt))
+		&l.plan.Growth, &longest, sqldb.Time(&l.firstPollsAt), sqldb.Time(&l.plannedAt), sqldb.Time(&l.shortSaidAt))
 	l.plan.Longest = time.Duration(longest) * time.Microsecond
 	if err != nil {
 		return nil, err

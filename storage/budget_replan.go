@@ -19,10 +19,13 @@ const (
 	// replanAfter is when a scarce budget is planned anew after its last polls: operations
 	// that they found to have ended leave more to the others.
 	replanAfter = 5 * time.Second
-	// planRead is how many operations a plan reads and may move, those due first, so that a
-	// million more cost nothing. countMost is up to how many it counts.
-	planRead  = 1000
-	countMost = 100_000
+	// planRead is how many operations a plan reads, those due first, so that a million more
+	// cost nothing. countMost is up to how many it counts.
+	planRead = 1000
+	// moveWindows is for how many windows of its budget a plan moves the polls to come, and
+	// moveLeast how many it moves at least. What is due later is moved when its turn comes nearer.
+	moveWindows, moveLeast = 2, 100
+	countMost              = 100_000
 	// shortSaidEvery is how often a warning says that a budget is far too small: that its
 	// operations would take shortOf times as much.
 	shortSaidEvery = time.Hour
@@ -52,7 +55,7 @@ func (c *pollClaim) plan(ctx context.Context, due []DuePoll) (bool, error) {
 		return false, err
 	}
 	before := l.plan
-	if l.plannedAt = c.now; outlook.total > planRead {
+	if l.plannedAt = c.now; outlook.total > len(outlook.operations) {
 		l.plannedAt = c.now.Add(replanMany)
 	}
 	if plan := outlook.plan(); plan.differs(before) || plan.Scarce() != before.Scarce() {
@@ -67,7 +70,8 @@ func (c *pollClaim) plan(ctx context.Context, due []DuePoll) (bool, error) {
 
 // replan changes the due times of the operations to the new plan.
 func (c *pollClaim) replan(o budgetOutlook, before PollPlan) {
-	for i := range o.operations {
+	most := max(moveWindows*c.take.Budget.N, moveLeast)
+	for i := range o.operations[:min(most, len(o.operations))] {
 		op := &o.operations[i]
 		if op.inFlight || op.fixed || op.fresh || !op.due.After(c.now) {
 			continue

@@ -209,6 +209,35 @@ func testPlanEnds(w *world) {
 	}
 }
 
+// testPlannedWhenRegistered: while a budget affords no more first polls at once, what is
+// registered is planned with it, and wakes nobody.
+func testPlannedWhenRegistered(w *world) {
+	t := w.t
+	requests := make([]storage.NewWatch, 40)
+	for i := range requests {
+		requests[i] = w.request(strconv.Itoa(i))
+	}
+	must(w.CreateWatches(t.Context(), requests))(t)
+	w.lease(t, w.pollGroup())
+	budget := storage.Budget{N: 24, Per: 5 * time.Minute}
+	take := storage.TakePolls{Group: w.credential.BudgetID, Owner: "me", Budget: budget, Max: 1000, Intervals: intervals()}
+	want(t, "first polls", len(must(w.TakePolls(t.Context(), take))(t).Polls), 3)
+	woken := 0
+	w.SetOnDue(func(due []storage.Group) { woken += len(due) })
+	planned := must(w.CreateWatches(t.Context(), []storage.NewWatch{w.request("planned")}))(t)[0]
+	want(t, "held by", planned.HeldBy, storage.HeldByBudget)
+	if wait := planned.NextPollAt.Sub(w.clock.Now()); wait <= 0 || wait > 40*budget.Per/24*3/2 {
+		t.Errorf("it is polled after %v", wait)
+	}
+	want(t, "as the list says", w.reload(t, planned).NextPollAt, planned.NextPollAt)
+	want(t, "groups woken", woken, 0)
+	w.clock.advance(budget.Slot())
+	again := must(w.CreateWatches(t.Context(), []storage.NewWatch{w.request("again")}))(t)[0]
+	want(t, "held by", again.HeldBy, "")
+	want(t, "polled at", again.NextPollAt, w.clock.Now().UTC().Truncate(time.Microsecond))
+	want(t, "groups woken", woken, 1)
+}
+
 // testBudgetOrder: what has been due for longest comes first, but half of the places are
 // for first polls.
 func testBudgetOrder(w *world) {

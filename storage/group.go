@@ -186,7 +186,8 @@ func (tx *transaction) nextDue(ctx context.Context, group Group) (next, pausedUn
 
 // Overdue is how long the longest waiting work of each kind has been due, including what is
 // being worked on. Kinds without any are left out. Of a group that is leased the work itself
-// is looked at, for its row says when it was due before that; there are few of these.
+// is looked at, for its row says when it was due before that; there are few of these. One that is
+// leased in between is left out for this time.
 func (s *Store) Overdue(ctx context.Context) (_ map[GroupKind]time.Duration, err error) {
 	defer wrapf(&err, "overdue")
 	overdue, now := map[GroupKind]time.Duration{}, s.db.steady()

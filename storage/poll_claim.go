@@ -142,6 +142,9 @@ func (c *pollClaim) run(ctx context.Context) error {
 		return err
 	}
 	c.ledger.charge(len(c.taken.Polls), c.firsts)
+	if c.deferred { // no first poll that was counted is forgotten before the next slot
+		c.ledger.firstPollsAt = time.UnixMicro(c.ledger.current + c.take.Budget.slotLength())
+	}
 	switch left, next := c.ledger.allowance(); {
 	case left == 0 && len(c.taken.Polls) < c.take.Max:
 		c.taken.Pause = Pause{Until: next}
@@ -151,7 +154,7 @@ func (c *pollClaim) run(ctx context.Context) error {
 	if c.ledger.plan.Scarce() && len(c.taken.Polls) > 0 {
 		c.taken.Pause.Again = c.now.Add(replanAfter)
 	}
-	if len(c.taken.Polls) == 0 && c.take.Redirected == 0 && !planned {
+	if len(c.taken.Polls) == 0 && c.take.Redirected == 0 && !planned && !c.deferred {
 		return nil
 	}
 	return c.save()
@@ -161,8 +164,9 @@ func (c *pollClaim) run(ctx context.Context) error {
 func (c *pollClaim) save() error {
 	l := c.ledger
 	return c.Later(`UPDATE budgets SET slots = $1, hint_remaining = $2, growth = $3, longest = $4,
-		planned_at = $5, short_said_at = $6 WHERE id = $7`, l.text(), l.hintRemaining, l.plan.Growth,
-		l.plan.Longest.Microseconds(), max(l.plannedAt.UnixMicro(), 0), max(l.shortSaidAt.UnixMicro(), 0), c.take.Group)
+		first_polls_at = $5, first_wait = $6, planned_at = $7, short_said_at = $8 WHERE id = $9`,
+		l.text(), l.hintRemaining, l.plan.Growth, l.plan.Longest.Microseconds(), max(l.firstPollsAt.UnixMicro(), 0),
+		l.plan.Interval(c.take.Intervals, 0).Microseconds(), max(l.plannedAt.UnixMicro(), 0), max(l.shortSaidAt.UnixMicro(), 0), c.take.Group)
 }
 
 // choose takes an operation that is due, or leaves it for later. First polls may use a

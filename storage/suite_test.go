@@ -67,6 +67,7 @@ func runMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"AnswerOfBefore":          testAnswerOfBefore,
 		"SmallestBudget":          testSmallestBudget,
 		"PlanEnds":                testPlanEnds,
+		"PlannedWhenRegistered":   testPlannedWhenRegistered,
 		"Pause":                   testPause,
 		"PauseEnds":               testPauseEnds,
 		"PauseOfSlack":            testPauseOfSlack,

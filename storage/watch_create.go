@@ -50,8 +50,8 @@ func (n *NewWatch) operationKey() operationKey {
 }
 
 // CreateWatches registers watches, all or none, and returns them in the order of the request.
-// Their operations are polled at once. ErrNotFound if a credential or a destination is not
-// the tenant's, or deleted.
+// Their operations are polled at once, or planned with the others of a budget that does not
+// afford it. ErrNotFound if a credential or a destination is not the tenant's, or deleted.
 func (s *Store) CreateWatches(ctx context.Context, requested []NewWatch) (_ []Watch, err error) {
 	defer wrapf(&err, "create watches")
 	r := &registration{requested: requested}
@@ -80,6 +80,11 @@ type owned struct {
 	closed   time.Time // until then its budget is
 	refused  bool      // the credential
 	bot      bool      // of a destination: a Slack bot
+
+	// Until firstPolls the budget affords no poll at once: a new operation waits for a part of
+	// firstWait that differs by its phase.
+	firstPolls time.Time
+	firstWait  time.Duration
 }
 
 // references are the rows that watches refer to, by id.
@@ -98,12 +103,16 @@ func (tx *transaction) references(ctx context.Context, all []*registration) (fou
 			}
 		}
 	}
-	found.credentials, err = tx.owned(ctx, `SELECT id, tenant_id, upstream, budget_id, FALSE, refused_since IS NOT NULL,
-		(SELECT `+closedUntil+` FROM budgets b WHERE b.id = credentials.budget_id) FROM credentials`, prefixCredential, credentials)
+	ofBudget := func(what string) string {
+		return `(SELECT ` + what + ` FROM budgets b WHERE b.id = credentials.budget_id)`
+	}
+	found.credentials, err = tx.owned(ctx, `SELECT id, tenant_id, upstream, budget_id, FALSE, refused_since IS NOT NULL, `+
+		ofBudget(closedUntil)+`, `+ofBudget("first_polls_at")+`, COALESCE(`+ofBudget("first_wait")+`, 0) FROM credentials`,
+		prefixCredential, credentials)
 	if err != nil {
 		return references{}, err
 	}
-	found.destinations, err = tx.owned(ctx, `SELECT id, tenant_id, '', '', bot, FALSE, NULL FROM destinations`,
+	found.destinations, err = tx.owned(ctx, `SELECT id, tenant_id, '', '', bot, FALSE, NULL, NULL, 0 FROM destinations`,
 		prefixDestination, destinations)
 	return found, err
 }
@@ -115,8 +124,11 @@ func (tx *transaction) owned(
 	found := make(map[string]owned, len(wanted))
 	_, err := tx.Query(ctx, func(row sqldb.Row) error {
 		var id string
+		var wait int64
 		var o owned
-		err := row.Scan(p.scan(&id), prefixTenant.scan(&o.tenantID), &o.upstream, &o.budgetID, &o.bot, &o.refused, sqldb.Time(&o.closed))
+		err := row.Scan(p.scan(&id), prefixTenant.scan(&o.tenantID), &o.upstream, &o.budgetID, &o.bot, &o.refused,
+			sqldb.Time(&o.closed), sqldb.Time(&o.firstPolls), &wait)
+		o.firstWait = time.Duration(wait) * time.Microsecond
 		found[id] = o
 		return err
 	}, selection+` WHERE `+tx.In(&args, "id", p.args(slices.Sorted(maps.Keys(wanted))))+` AND deleted_at IS NULL
@@ -150,6 +162,15 @@ type openedOperation struct {
 	watch Watch // what its watches show of it
 }
 
+// firstPoll is when to poll a new operation of the credential, and whether that is later than
+// at once.
+func (o owned) firstPoll(operationID string, now time.Time) (at time.Time, held bool) {
+	if !o.firstPolls.After(now) {
+		return now, false
+	}
+	return now.Add(time.Duration(phase(operationID, 0) * float64(o.firstWait))).Truncate(time.Microsecond), true
+}
+
 // openOperations finds or inserts the operations, makes them due, and returns them.
 // Each stays locked, so that it is not closed before its new watches are there.
 func (tx *transaction) openOperations(
@@ -167,17 +188,18 @@ func (tx *transaction) openOperations(
 	now := tx.db.steady()
 	var rows [][]any
 	for _, key := range slices.SortedFunc(maps.Keys(first), compareOperations) {
-		budgetID, n := refers.credentials[key.credentialID].budgetID, first[key]
+		credential, n := refers.credentials[key.credentialID], first[key]
+		due, held := credential.firstPoll(n.OperationID, now)
 		params, err := sqldb.JSONText(n.Params)
 		if err != nil {
 			return nil, err
 		}
 		rows = append(rows, []any{
 			prefixOperation.arg(newID(prefixOperation)), prefixTenant.arg(n.TenantID), prefixCredential.arg(key.credentialID),
-			budgetID, key.identity, n.Source, params,
-			n.OperationID, now.UnixMicro(), now.UnixMicro(), sqldb.Null(n.Traceparent), watches[key],
+			credential.budgetID, key.identity, n.Source, params,
+			n.OperationID, due.UnixMicro(), held, now.UnixMicro(), sqldb.Null(n.Traceparent), watches[key],
 		})
-		tx.markDue(Group{PollGroup, budgetID}, now)
+		tx.markDue(Group{PollGroup, credential.budgetID}, due)
 	}
 	opened := make(map[operationKey]openedOperation, len(rows))
 	if len(rows) == 0 {
@@ -190,7 +212,7 @@ func (tx *transaction) openOperations(
 			opened[o.key] = o
 			return err
 		}, `INSERT INTO open_operations AS o (id, tenant_id, credential_id, budget_id, identity, source, params, operation_id,
-			due_at, created_at, traceparent, watches)`+tx.Insertion(&args, chunk)+`
+			due_at, held, created_at, traceparent, watches)`+tx.Insertion(&args, chunk)+`
 			ON CONFLICT (credential_id, identity)
 			DO UPDATE SET watches = o.watches + excluded.watches, due_at = CASE WHEN o.last_polled_at > excluded.created_at - `+justPolled+`
 				THEN o.due_at ELSE `+tx.Least+`(o.due_at, excluded.due_at) END

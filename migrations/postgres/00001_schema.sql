@@ -73,6 +73,9 @@ CREATE TABLE budgets (
     -- How its operations are polled so that it lasts, see storage/budget_plan.go.
     growth         REAL   NOT NULL DEFAULT 0, -- of the intervals; 0: each has its own
     longest        BIGINT NOT NULL DEFAULT 0, -- interval, in microseconds
+    -- Operations that are registered until first_polls_at are not polled at once, but within first_wait.
+    first_polls_at BIGINT NOT NULL DEFAULT 0,
+    first_wait     BIGINT NOT NULL DEFAULT 0, -- in microseconds
     planned_at     BIGINT NOT NULL DEFAULT 0,
     short_said_at  BIGINT NOT NULL DEFAULT 0 -- that more than twice of it is asked for
 );
