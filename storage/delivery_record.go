@@ -182,7 +182,8 @@ func (tx *transaction) lockHealth(
 		var h health
 		err := row.Scan(append([]any{
 			prefixDestination.scan(&id), prefixTenant.scan(&h.tenantID), &h.name, &h.enabled,
-			sqldb.Time(&h.failingSince), &h.failures, &h.lastError, sqldb.Time(&h.pausedUntil), sqldb.Time(&h.lastSuccess), sqldb.Time(&h.changedAt),
+			sqldb.Time(&h.failingSince), &h.failures, &h.lastError,
+			sqldb.Time(&h.pausedUntil), sqldb.Time(&h.lastSuccess), sqldb.Time(&h.changedAt),
 		}, h.untold.scans()...)...)
 		records[id] = &h
 		return err
@@ -200,7 +201,8 @@ func (tx *transaction) writeHealth(records map[string]*health) error {
 		if h := records[id]; h != nil && h.changed {
 			rows = append(rows, []any{
 				prefixDestination.arg(id), sqldb.Micros(h.failingSince), h.failures, h.lastError,
-				sqldb.Micros(h.pausedUntil), sqldb.Micros(h.lastSuccess), h.untold.count, sqldb.Micros(h.untold.since), sqldb.Micros(h.untold.toldAt),
+				sqldb.Micros(h.pausedUntil), sqldb.Micros(h.lastSuccess),
+				h.untold.count, sqldb.Micros(h.untold.since), sqldb.Micros(h.untold.toldAt),
 			})
 		}
 	}

@@ -108,9 +108,15 @@ func testUUIDPages(t *testing.T, db *DB, all int) {
 		after, before, from string
 		first               string // of the page
 	}{
-		{first: name(all)}, {after: name(7), first: name(6)}, {before: name(9), first: name(8)},
-		{after: name(7), before: name(9), first: name(6)}, {after: name(9), before: name(7), first: name(6)},
-		{from: name(6), after: name(6)}, {after: "?"}, {after: "?", before: name(9)}, {after: name(9), before: "?"},
+		{first: name(all)},
+		{after: name(7), first: name(6)},
+		{before: name(9), first: name(8)},
+		{after: name(7), before: name(9), first: name(6)},
+		{after: name(9), before: name(7), first: name(6)},
+		{from: name(6), after: name(6)},
+		{after: "?"},
+		{after: "?", before: name(9)},
+		{after: name(9), before: "?"},
 	} {
 		list.Page, list.Bounds = Page{Limit: 2, After: part.after}, Bounds{From: part.from, Before: part.before}
 		page := get(ReadPage(t.Context(), db, list))(t)
