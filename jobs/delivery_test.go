@@ -136,7 +136,7 @@ func TestALockedDestinationKeepsNobody(t *testing.T) {
 	all := []receiver{r.webhook(nil), r.webhook(nil), r.webhook(nil)}
 	locked, free := all[:2], all[2] // as many as commit at a time
 	r.start()
-	release := lock(t, url, `SELECT 1 FROM destinations WHERE id IN ('`+locked[0].id+`', '`+locked[1].id+`') FOR NO KEY UPDATE`)
+	release := lock(t, url, `SELECT 1 FROM destinations WHERE id IN ('`+testenv.UUID(locked[0].id)+`', '`+testenv.UUID(locked[1].id)+`') FOR NO KEY UPDATE`)
 	defer release()
 	credential := r.credential("token")
 	for i, to := range all {

@@ -32,7 +32,7 @@ func read(t *testing.T, files embed.FS, folder string) (names []string, text str
 // differs between the databases: types, collations, rows without ids, and references.
 func shape(text string) []string {
 	text = regexp.MustCompile(`--[^\n]*| REFERENCES \w+ \(\w+\)| COLLATE "C"| STRICT|, WITHOUT ROWID`).ReplaceAllString(text, "")
-	for from, to := range map[string]string{`BYTEA`: "BLOB", `BIGINT`: "INTEGER", `BOOLEAN`: "INTEGER"} {
+	for from, to := range map[string]string{`BYTEA`: "BLOB", `UUID`: "BLOB", `BIGINT`: "INTEGER", `BOOLEAN`: "INTEGER"} {
 		text = strings.ReplaceAll(text, from, to)
 	}
 	var all []string

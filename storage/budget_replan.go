@@ -130,7 +130,7 @@ func (c *pollClaim) outlook(ctx context.Context) (budgetOutlook, error) {
 
 func scanPlannedPoll(row sqldb.Row) (plannedPoll, error) {
 	var p plannedPoll
-	err := row.Scan(&p.rowID, &p.id, sqldb.Time(&p.created), sqldb.Time(&p.polled), sqldb.Time(&p.due), &p.fixed)
+	err := row.Scan(prefixOperation.scan(&p.rowID), &p.id, sqldb.Time(&p.created), sqldb.Time(&p.polled), sqldb.Time(&p.due), &p.fixed)
 	p.fresh = p.polled.IsZero() && p.due.Equal(p.created)
 	return p, err
 }
@@ -165,14 +165,14 @@ func (c *pollClaim) move(ctx context.Context) error {
 		delete(to, p.RowID)
 	}
 	var args sqldb.Args
-	free, err := sqldb.All(ctx, c.transaction, sqldb.String, `SELECT id FROM open_operations WHERE budget_id <> '' AND `+
-		c.In(&args, "id", slices.Sorted(maps.Keys(to)))+` ORDER BY id`+c.ForUpdate+c.SkipLocked, args...)
+	free, err := sqldb.All(ctx, c.transaction, prefixOperation.read, `SELECT id FROM open_operations WHERE budget_id <> '' AND `+
+		c.In(&args, "id", prefixOperation.args(slices.Sorted(maps.Keys(to))))+` ORDER BY id`+c.ForUpdate+c.SkipLocked, args...)
 	if err != nil {
 		return err
 	}
 	rows := make([][]any, len(free))
 	for i, id := range free {
-		rows[i] = []any{id, to[id].due.UnixMicro(), to[id].held}
+		rows[i] = []any{prefixOperation.arg(id), to[id].due.UnixMicro(), to[id].held}
 	}
 	return c.UpdateRows(sqldb.RowsUpdate{
 		Head: `UPDATE open_operations SET due_at = v.column2, held = v.column3`, Key: "open_operations.id", Rows: rows, Tail: `WHERE TRUE`,

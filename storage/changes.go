@@ -43,17 +43,17 @@ func (db *database) tellChanges(c Changes) {
 // WatchesOf returns those of the watches that are the tenant's, in no order.
 func (s *Store) WatchesOf(ctx context.Context, tenantID string, ids []string) (_ []Watch, err error) {
 	defer wrapf(&err, "watches")
-	args := sqldb.Args{tenantID}
-	return s.readMany(ctx, selectWatch+`WHERE w.tenant_id = $1 AND `+s.db.In(&args, "w.id", ids), args)
+	args := sqldb.Args{prefixTenant.arg(tenantID)}
+	return s.readMany(ctx, selectWatch+`WHERE w.tenant_id = $1 AND `+s.db.In(&args, "w.id", prefixWatch.args(ids)), args)
 }
 
 // OpenWatchesOf returns up to limit watches of the tenant that wait for these operations, by
 // the ids of their rows, in no order.
 func (s *Store) OpenWatchesOf(ctx context.Context, tenantID string, operations []string, limit int) (_ []Watch, err error) {
 	defer wrapf(&err, "watches of operations")
-	args := sqldb.Args{tenantID}
+	args := sqldb.Args{prefixTenant.arg(tenantID)}
 	return s.readMany(ctx, selectWatch+`WHERE w.tenant_id = $1 AND w.id IN (SELECT watch_id FROM open_watches WHERE `+
-		s.db.In(&args, "operation_ref", operations)+` LIMIT `+args.Add(limit)+`)`, args)
+		s.db.In(&args, "operation_ref", prefixOperation.args(operations))+` LIMIT `+args.Add(limit)+`)`, args)
 }
 
 func (s *Store) readMany(ctx context.Context, query string, args sqldb.Args) ([]Watch, error) {

@@ -85,7 +85,7 @@ const selectCredential = `SELECT id, tenant_id, name, upstream, auth, status, bu
 
 func scanCredential(row sqldb.Row) (Credential, error) {
 	var c Credential
-	err := row.Scan(&c.ID, &c.TenantID, &c.Name, &c.Upstream, &c.Auth, &c.Status, &c.BudgetID,
+	err := row.Scan(prefixCredential.scan(&c.ID), prefixTenant.scan(&c.TenantID), &c.Name, &c.Upstream, &c.Auth, &c.Status, &c.BudgetID,
 		sqldb.Time(&c.CreatedAt), sqldb.Time(&c.RefusedSince), &c.LastError)
 	return c, err
 }
@@ -152,8 +152,8 @@ func (s *Store) CreateCredential(ctx context.Context, n NewCredential) (_ Creden
 		return tx.Later(`INSERT INTO credentials
 			(id, tenant_id, name, upstream, auth, status, budget_id, secret, created_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			credential.ID, credential.TenantID, credential.Name, credential.Upstream, credential.Auth, credential.Status,
-			credential.BudgetID, sealed, credential.CreatedAt.UnixMicro())
+			prefixCredential.arg(credential.ID), prefixTenant.arg(credential.TenantID), credential.Name, credential.Upstream,
+			credential.Auth, credential.Status, credential.BudgetID, sealed, credential.CreatedAt.UnixMicro())
 	})
 	return credential, err
 }
@@ -162,7 +162,7 @@ func (s *Store) CreateCredential(ctx context.Context, n NewCredential) (_ Creden
 func (s *Store) Credential(ctx context.Context, tenantID, id string) (_ Credential, err error) {
 	defer wrapf(&err, "credential %s", id)
 	return sqldb.One(ctx, s.reader(), scanCredential,
-		selectCredential+`AND tenant_id = $1 AND id = $2`, tenantID, id)
+		selectCredential+`AND tenant_id = $1 AND id = $2`, prefixTenant.arg(tenantID), prefixCredential.arg(id))
 }
 
 // Credentials lists the tenant's credentials, newest first.
@@ -170,7 +170,8 @@ func (s *Store) Credentials(ctx context.Context, tenantID string, page Page) (_ 
 	defer wrapf(&err, "list credentials")
 	return sqldb.ReadPage(ctx, s.reader(), sqldb.PageQuery[Credential]{
 		Selection: selectCredential, Scan: scanCredential, ID: func(c Credential) string { return c.ID },
-		IDColumn: "id", Always: sqldb.Filter{Column: "tenant_id", Value: tenantID}, Page: page,
+		Key: prefixCredential.arg, IDColumn: "id",
+		Always: sqldb.Filter{Column: "tenant_id", Value: prefixTenant.arg(tenantID)}, Page: page,
 	})
 }
 
@@ -181,13 +182,13 @@ func (s *Store) DeleteCredential(ctx context.Context, tenantID, id string) (err 
 	defer wrapf(&err, "delete credential %s", id)
 	return s.write(ctx, func(tx *transaction) error {
 		_, err := sqldb.One(ctx, tx, scanCredential,
-			selectCredential+`AND tenant_id = $1 AND id = $2`+tx.ForDelete, tenantID, id)
+			selectCredential+`AND tenant_id = $1 AND id = $2`+tx.ForDelete, prefixTenant.arg(tenantID), prefixCredential.arg(id))
 		if err != nil {
 			return err
 		}
 		open, err := sqldb.One(ctx, tx, sqldb.Int, `SELECT CAST(COALESCE(SUM(
 			(SELECT COUNT(*) FROM open_watches w WHERE w.operation_ref = o.id)), 0) AS BIGINT)
-			FROM open_operations o WHERE o.credential_id = $1`, id)
+			FROM open_operations o WHERE o.credential_id = $1`, prefixCredential.arg(id))
 		switch {
 		case err != nil:
 			return err
@@ -195,7 +196,7 @@ func (s *Store) DeleteCredential(ctx context.Context, tenantID, id string) (err 
 			return &InUseError{Open: int(open)}
 		}
 		return sqldb.Exec(ctx, tx, `UPDATE credentials SET deleted_at = $1, secret = $2 WHERE id = $3`,
-			tx.db.now().UnixMicro(), []byte{}, id)
+			tx.db.now().UnixMicro(), []byte{}, prefixCredential.arg(id))
 	})
 }
 
@@ -206,7 +207,7 @@ func (s *Store) OpenCredential(ctx context.Context, id string) (_ CredentialSecr
 	sealed, err := sqldb.One(ctx, s.reader(), func(row sqldb.Row) (sealed []byte, err error) {
 		err = row.Scan(&version, &sealed)
 		return sealed, err
-	}, `SELECT version, secret FROM credentials WHERE id = $1 AND deleted_at IS NULL`, id)
+	}, `SELECT version, secret FROM credentials WHERE id = $1 AND deleted_at IS NULL`, prefixCredential.arg(id))
 	if err != nil {
 		return CredentialSecret{}, err
 	}
@@ -224,14 +225,15 @@ func (s *Store) OpenCredential(ctx context.Context, id string) (_ CredentialSecr
 // CredentialUpstreams says whose credentials those of the ids are that the tenant has.
 func (s *Store) CredentialUpstreams(ctx context.Context, tenantID string, ids []string) (_ map[string]string, err error) {
 	defer wrapf(&err, "upstreams of credentials")
-	args := sqldb.Args{tenantID}
+	args := sqldb.Args{prefixTenant.arg(tenantID)}
 	upstreams := map[string]string{}
 	_, err = s.reader().Query(ctx, func(row sqldb.Row) error {
 		var id, upstream string
-		err := row.Scan(&id, &upstream)
+		err := row.Scan(prefixCredential.scan(&id), &upstream)
 		upstreams[id] = upstream
 		return err
-	}, `SELECT id, upstream FROM credentials WHERE tenant_id = $1 AND deleted_at IS NULL AND id IN (`+args.List(ids)+`)`, args...)
+	}, `SELECT id, upstream FROM credentials WHERE tenant_id = $1 AND deleted_at IS NULL AND `+
+		s.db.In(&args, "id", prefixCredential.args(ids)), args...)
 	return upstreams, err
 }
 
@@ -272,7 +274,7 @@ func (s *Store) UpdateCredential(ctx context.Context, tenantID, id string, patch
 	defer wrapf(&err, "update credential %s", id)
 	err = s.write(ctx, func(tx *transaction) error {
 		c, err := sqldb.One(ctx, tx, scanCredential,
-			selectCredential+`AND tenant_id = $1 AND id = $2`+tx.ForDelete, tenantID, id)
+			selectCredential+`AND tenant_id = $1 AND id = $2`+tx.ForDelete, prefixTenant.arg(tenantID), prefixCredential.arg(id))
 		if err != nil {
 			return err
 		}
@@ -283,7 +285,7 @@ func (s *Store) UpdateCredential(ctx context.Context, tenantID, id string, patch
 			}
 		}
 		changed = c
-		return sqldb.Exec(ctx, tx, `UPDATE credentials SET name = $1 WHERE id = $2`, c.Name, id)
+		return sqldb.Exec(ctx, tx, `UPDATE credentials SET name = $1 WHERE id = $2`, c.Name, prefixCredential.arg(id))
 	})
 	return changed, err
 }
@@ -299,12 +301,13 @@ func (tx *transaction) replaceSecret(ctx context.Context, c Credential, secret C
 	c.Auth, c.BudgetID, c.Status = secret.auth(), secret.budgetID(c.TenantID, c.Upstream), CredentialActive
 	c.RefusedSince, c.LastError = time.Time{}, ""
 	err = tx.Later(`UPDATE credentials SET auth = $1, budget_id = $2, secret = $3, version = version + 1,
-		status = 'active', refused_since = NULL, refused_at = NULL, last_error = '' WHERE id = $4`, c.Auth, c.BudgetID, sealed, c.ID)
+		status = 'active', refused_since = NULL, refused_at = NULL, last_error = '' WHERE id = $4`,
+		c.Auth, c.BudgetID, sealed, prefixCredential.arg(c.ID))
 	if err != nil {
 		return c, err
 	}
 	open, err := sqldb.One(ctx, tx, sqldb.Int, `SELECT COUNT(*) FROM (SELECT id FROM open_operations
-		WHERE credential_id = $1 AND budget_id <> ''`+operationOrder+tx.ForUpdate+`) AS locked`, c.ID)
+		WHERE credential_id = $1 AND budget_id <> ''`+operationOrder+tx.ForUpdate+`) AS locked`, prefixCredential.arg(c.ID))
 	if err != nil || open == 0 {
 		return c, err
 	}
@@ -313,7 +316,7 @@ func (tx *transaction) replaceSecret(ctx context.Context, c Credential, secret C
 	err = tx.Later(`UPDATE open_operations SET budget_id = $1, refused_reason = `+unlessRefused("''", "refused_reason")+`,
 		refused_since = `+unlessRefused("NULL", "refused_since")+`, problem = `+unlessRefused("''", "problem")+`,
 		due_at = `+unlessRefused(tx.Least+`(due_at, CAST($2 AS BIGINT))`, "due_at")+`
-		WHERE credential_id = $3 AND budget_id <> ''`, c.BudgetID, now.UnixMicro(), c.ID)
+		WHERE credential_id = $3 AND budget_id <> ''`, c.BudgetID, now.UnixMicro(), prefixCredential.arg(c.ID))
 	if err != nil {
 		return c, err
 	}

@@ -47,21 +47,25 @@ const (
 	turnHeld  = "held"
 )
 
-// deliveryColumns are those that deliveries, waiting_deliveries and unaccepted_deliveries share.
-const deliveryColumns = `id, tenant_id, event_id, event_type, watch_id, destination_id, created_at`
+// deliveryColumns are those that waiting_deliveries and unaccepted_deliveries share.
+const deliveryColumns = ownDeliveryColumns + `, event_type, watch_id, created_at`
 
-// selectDelivery is for scanDelivery. It selects from a table that has the deliveryColumns, which
+// ownDeliveryColumns are those of deliveries, which every table of deliveries has. What
+// else there is in the others, the event says.
+const ownDeliveryColumns = `id, tenant_id, event_id, destination_id`
+
+// selectDelivery is for scanDelivery. It selects from a table of deliveries, which
 // it calls d. While a destination pauses, its deliveries are due when the pause ends.
 //
 // What says the state is not joined, so that it is looked up by key whatever the planner takes
 // its table for, which may have been empty when it looked last.
 func selectDelivery(table string) string {
-	return `SELECT d.id, d.event_id, d.event_type, d.watch_id, d.destination_id, d.created_at,
+	return `SELECT d.id, d.event_id, e.type, e.watch_id, d.destination_id, e.created_at,
 	(SELECT CASE WHEN w.next_attempt_at < to_it.paused_until THEN to_it.paused_until ELSE COALESCE(w.next_attempt_at, 0) END
 		FROM waiting_deliveries w JOIN destinations to_it ON to_it.id = w.destination_id WHERE w.id = d.id),
 	(SELECT status FROM unaccepted_deliveries WHERE id = d.id), (SELECT finished_at FROM unaccepted_deliveries WHERE id = d.id),
 	COALESCE(a.number, 0), a.started_at + a.duration
-	FROM ` + table + ` d
+	FROM ` + table + ` d JOIN events e ON e.id = d.event_id
 	LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = (SELECT MAX(number) FROM attempts WHERE delivery_id = d.id) `
 }
 
@@ -70,7 +74,8 @@ func selectDelivery(table string) string {
 func (db *database) scanDelivery(row sqldb.Row) (Delivery, error) {
 	var d Delivery
 	var due, attempted time.Time
-	err := row.Scan(&d.ID, &d.EventID, &d.EventType, sqldb.Text(&d.WatchID), &d.DestinationID, sqldb.Time(&d.CreatedAt),
+	err := row.Scan(prefixDelivery.scan(&d.ID), prefixEvent.scan(&d.EventID), &d.EventType, prefixWatch.scan(&d.WatchID),
+		prefixDestination.scan(&d.DestinationID), sqldb.Time(&d.CreatedAt),
 		sqldb.Time(&due), sqldb.Text(&d.Status), sqldb.Time(&d.FinishedAt), &d.AttemptsMade, sqldb.Time(&attempted))
 	switch {
 	case due.Equal(time.UnixMicro(0)):
@@ -99,10 +104,11 @@ func (s *Store) Delivery(ctx context.Context, tenantID, id string) (_ Delivery, 
 		return Delivery{}, nil, err
 	}
 	attempts, err := sqldb.All(ctx, s.reader(), scanAttempt, `SELECT number, started_at, duration, status_code,
-		error, response_body FROM attempts WHERE delivery_id = $1 ORDER BY number`, id)
+		error, response_body FROM attempts WHERE delivery_id = $1 ORDER BY number`, prefixDelivery.arg(id))
 	return d, attempts, err
 }
 
 func (db *database) readDelivery(ctx context.Context, q sqldb.Querier, tenantID, id string) (Delivery, error) {
-	return sqldb.One(ctx, q, db.scanDelivery, selectDelivery(`deliveries`)+`WHERE d.tenant_id = $1 AND d.id = $2`, tenantID, id)
+	return sqldb.One(ctx, q, db.scanDelivery, selectDelivery(`deliveries`)+`WHERE d.tenant_id = $1 AND d.id = $2`,
+		prefixTenant.arg(tenantID), prefixDelivery.arg(id))
 }

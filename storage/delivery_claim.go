@@ -71,7 +71,8 @@ func scanDueMessage(row sqldb.Row) (d DueDelivery, err error) {
 func (d *DueDelivery) scan(row sqldb.Row, more ...any) error {
 	var postponed int64
 	err := row.Scan(append([]any{
-		&d.ID, &d.DestinationID, &d.EventID, &d.EventType, &d.TenantID, sqldb.Text(&d.WatchID), sqldb.Time(&d.CreatedAt),
+		prefixDelivery.scan(&d.ID), prefixDestination.scan(&d.DestinationID), prefixEvent.scan(&d.EventID), &d.EventType,
+		prefixTenant.scan(&d.TenantID), prefixWatch.scan(&d.WatchID), sqldb.Time(&d.CreatedAt),
 		&d.AttemptsMade, &d.Step, &postponed,
 	}, more...)...)
 	d.Postponed = time.Duration(postponed) * time.Microsecond
@@ -119,7 +120,7 @@ func (s *Store) DueMessages(ctx context.Context, take TakeDeliveries) (_ []DueDe
 // urgentMessages returns up to Max deliveries that are due and tell of something other than a
 // completed operation.
 func (s *Store) urgentMessages(ctx context.Context, take TakeDeliveries) ([]DueDelivery, error) {
-	args := sqldb.Args{take.Group, s.db.steady().UnixMicro(), take.Max}
+	args := sqldb.Args{prefixDestination.arg(take.Group), s.db.steady().UnixMicro(), take.Max}
 	urgent := `(SELECT ` + dueColumns + ` FROM waiting_deliveries WHERE destination_id = $1
 		AND event_type <> 'operation.completed' AND next_attempt_at <= $2` + s.notInFlight(take, &args) + ` ORDER BY next_attempt_at LIMIT $3)`
 	return sqldb.All(ctx, s.reader(), scanDueMessage, fmt.Sprintf(selectDueMessage, urgent)+`ORDER BY d.next_attempt_at, d.id`, args...)
@@ -129,7 +130,7 @@ func (s *Store) notInFlight(take TakeDeliveries, args *sqldb.Args) string {
 	if len(take.Exclude) == 0 {
 		return ""
 	}
-	return ` AND NOT (` + s.db.In(args, "id", slices.Sorted(maps.Keys(take.Exclude))) + `)`
+	return ` AND NOT (` + s.db.In(args, "id", prefixDelivery.args(slices.Sorted(maps.Keys(take.Exclude)))) + `)`
 }
 
 // LoadMessages reads what the messages of these deliveries show: bodies and watches.
@@ -150,12 +151,12 @@ func (s *Store) LoadMessages(ctx context.Context, due []DueDelivery) (err error)
 	_, err = s.reader().Query(ctx, func(row sqldb.Row) error {
 		var id, traceparent string
 		var body []byte
-		err := row.Scan(&id, &body, sqldb.Text(&traceparent))
+		err := row.Scan(prefixEvent.scan(&id), &body, sqldb.Text(&traceparent))
 		if d := byEvent[id]; d != nil {
 			d.Body, d.Traceparent = body, traceparent
 		}
 		return err
-	}, `SELECT id, body, traceparent FROM events WHERE `+s.db.In(&args, "id", ids), args...)
+	}, `SELECT id, body, traceparent FROM events WHERE `+s.db.In(&args, "id", prefixEvent.args(ids)), args...)
 	if err != nil || len(watchIDs) == 0 {
 		return err
 	}
@@ -176,9 +177,9 @@ func (s *Store) readyDestination(ctx context.Context, take TakeDeliveries) (read
 		err = row.Scan(&ready, &applied)
 		return ready, err
 	}, `SELECT d.status = 'enabled' AND d.deleted_at IS NULL, NOT (`+stateNotApplied+`)
-		FROM work_groups g JOIN destinations d ON d.id = g.id
-		WHERE g.kind = 'deliver' AND g.id = $1 AND g.owner = $2 AND g.leased_until > $3`,
-		take.Group, take.Owner, s.db.steady().UnixMicro())
+		FROM work_groups g JOIN destinations d ON d.id = $1
+		WHERE g.kind = 'deliver' AND g.id = $2 AND g.owner = $3 AND g.leased_until > $4`,
+		prefixDestination.arg(take.Group), take.Group, take.Owner, s.db.steady().UnixMicro())
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return false, ErrLeaseLost
@@ -193,7 +194,7 @@ func (s *Store) readyDestination(ctx context.Context, take TakeDeliveries) (read
 func (s *Store) dueAt(
 	ctx context.Context, take TakeDeliveries, selection string, scan func(sqldb.Row) (DueDelivery, error),
 ) ([]DueDelivery, error) {
-	args := sqldb.Args{take.Group, s.db.steady().UnixMicro(), take.Max}
+	args := sqldb.Args{prefixDestination.arg(take.Group), s.db.steady().UnixMicro(), take.Max}
 	inFlight := s.notInFlight(take, &args)
 	due := func(turn string) string {
 		return `SELECT ` + dueColumns + ` FROM (SELECT ` + dueColumns + ` FROM waiting_deliveries WHERE destination_id = $1

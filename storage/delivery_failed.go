@@ -71,7 +71,7 @@ func (s *Store) TellFailed(ctx context.Context, limit int) (n int, err error) {
 	const due = `SELECT id FROM destinations WHERE failed_untold > 0 AND failed_told_at <= $1 AND deleted_at IS NULL
 		ORDER BY failed_told_at LIMIT $2`
 	before := s.db.steady().Add(-failedEvery).UnixMicro()
-	ids, err := sqldb.All(ctx, s.reader(), sqldb.String, due, before, limit)
+	ids, err := sqldb.All(ctx, s.reader(), prefixDestination.read, due, before, limit)
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}

@@ -30,8 +30,8 @@ func (s *Store) Deliveries(ctx context.Context, f DeliveryFilter, page Page) (_ 
 	if f.DestinationID != "" {
 		// The index has all deliveries of a destination: how long it takes to find that none
 		// is this tenant's would tell how many another tenant has.
-		_, err := sqldb.One(ctx, s.reader(), sqldb.String, `SELECT id FROM destinations WHERE tenant_id = $1 AND id = $2`,
-			f.TenantID, f.DestinationID)
+		_, err := sqldb.One(ctx, s.reader(), prefixDestination.read, `SELECT id FROM destinations WHERE tenant_id = $1 AND id = $2`,
+			prefixTenant.arg(f.TenantID), prefixDestination.arg(f.DestinationID))
 		if errors.Is(err, ErrNotFound) {
 			return List[Delivery]{}, nil
 		}
@@ -40,8 +40,9 @@ func (s *Store) Deliveries(ctx context.Context, f DeliveryFilter, page Page) (_ 
 		}
 	}
 	query := sqldb.PageQuery[Delivery]{
-		Scan: s.db.scanDelivery, ID: deliveryID, IDColumn: "d.id",
-		Always: sqldb.Filter{Column: "d.tenant_id", Value: f.TenantID}, Bounds: createdBetween(prefixDelivery, f.CreatedAfter, f.CreatedBefore),
+		Scan: s.db.scanDelivery, ID: deliveryID, Key: prefixDelivery.arg, IDColumn: "d.id",
+		Always: sqldb.Filter{Column: "d.tenant_id", Value: prefixTenant.arg(f.TenantID)},
+		Bounds: createdBetween(prefixDelivery, f.CreatedAfter, f.CreatedBefore),
 	}
 	rest := f.useIndex(&query)
 	read := func(page Page) (List[Delivery], error) {
@@ -65,9 +66,9 @@ func (f DeliveryFilter) useIndex(query *sqldb.PageQuery[Delivery]) DeliveryFilte
 	var turns []string
 	switch {
 	case f.EventID != "":
-		by, rest.EventID = sqldb.Filter{Column: "d.event_id", Value: f.EventID}, ""
+		by, rest.EventID = prefixEvent.filter("d.event_id", f.EventID), ""
 	case f.WatchID != "":
-		by, rest.WatchID = sqldb.Filter{Column: "d.event_id", Value: f.WatchID, Query: eventOfWatch}, ""
+		by, rest.WatchID = sqldb.Filter{Column: "d.event_id", Value: prefixWatch.arg(f.WatchID), Query: eventOfWatch}, ""
 	case f.Status == DeliveryPending:
 		table, turns, rest.Status = "waiting_deliveries", []string{turnFirst, turnAgain}, ""
 	case f.Status == DeliveryHeld:
@@ -75,7 +76,7 @@ func (f DeliveryFilter) useIndex(query *sqldb.PageQuery[Delivery]) DeliveryFilte
 	case f.Status == DeliveryFailed || f.Status == DeliveryCanceled:
 		table, by, rest.Status = "unaccepted_deliveries", sqldb.Filter{Column: "d.status", Value: f.Status}, ""
 	default:
-		by, rest.DestinationID = sqldb.Filter{Column: "d.destination_id", Value: f.DestinationID}, ""
+		by, rest.DestinationID = prefixDestination.filter("d.destination_id", f.DestinationID), ""
 	}
 	query.Selection = selectDelivery(table) + `WHERE TRUE`
 	query.Filters, query.Listed.ID = []sqldb.Filter{by}, "id"

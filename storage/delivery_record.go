@@ -181,15 +181,16 @@ func (tx *transaction) lockHealth(
 		var id string
 		var h health
 		err := row.Scan(append([]any{
-			&id, &h.tenantID, &h.name, &h.enabled, sqldb.Time(&h.failingSince), &h.failures, &h.lastError,
+			prefixDestination.scan(&id), prefixTenant.scan(&h.tenantID), &h.name, &h.enabled,
+			sqldb.Time(&h.failingSince), &h.failures, &h.lastError,
 			sqldb.Time(&h.pausedUntil), sqldb.Time(&h.lastSuccess), sqldb.Time(&h.changedAt),
 		}, h.untold.scans()...)...)
 		records[id] = &h
 		return err
 	}, `SELECT id, tenant_id, name, status = 'enabled', failing_since, consecutive_failures, last_error,
 		paused_until, last_success_at, changed_at, failed_untold, failed_since, failed_told_at
-		FROM destinations
-		WHERE `+tx.In(&args, "id", slices.Sorted(slices.Values(ids)))+` ORDER BY id`+lock, args...)
+		FROM destinations WHERE `+
+		tx.In(&args, "id", prefixDestination.args(slices.Sorted(slices.Values(ids))))+` ORDER BY id`+lock, args...)
 	return records, err
 }
 
@@ -199,7 +200,8 @@ func (tx *transaction) writeHealth(records map[string]*health) error {
 	for _, id := range slices.Sorted(maps.Keys(records)) {
 		if h := records[id]; h != nil && h.changed {
 			rows = append(rows, []any{
-				id, sqldb.Micros(h.failingSince), h.failures, h.lastError, sqldb.Micros(h.pausedUntil), sqldb.Micros(h.lastSuccess),
+				prefixDestination.arg(id), sqldb.Micros(h.failingSince), h.failures, h.lastError,
+				sqldb.Micros(h.pausedUntil), sqldb.Micros(h.lastSuccess),
 				h.untold.count, sqldb.Micros(h.untold.since), sqldb.Micros(h.untold.toldAt),
 			})
 		}
@@ -234,7 +236,7 @@ func (tx *transaction) readUnsettled(ctx context.Context, results []AttemptResul
 	scan := func(row sqldb.Row) error {
 		var id string
 		var d unsettled
-		err := row.Scan(&id, &d.eventType, sqldb.Text(&d.watchID), sqldb.Time(&d.createdAt), &d.canceled,
+		err := row.Scan(prefixDelivery.scan(&id), &d.eventType, prefixWatch.scan(&d.watchID), sqldb.Time(&d.createdAt), &d.canceled,
 			&d.attemptsMade, &d.step, &d.postponed)
 		if made, ok := before[id]; ok && made == d.attemptsMade {
 			found[id] = d
@@ -244,14 +246,14 @@ func (tx *transaction) readUnsettled(ctx context.Context, results []AttemptResul
 	}
 	var args sqldb.Args
 	_, err := tx.Query(ctx, scan, `SELECT id, event_type, watch_id, created_at, FALSE, attempts_made, step, postponed
-		FROM waiting_deliveries WHERE `+tx.In(&args, "id", slices.Sorted(maps.Keys(before))), args...)
+		FROM waiting_deliveries WHERE `+tx.In(&args, "id", prefixDelivery.args(slices.Sorted(maps.Keys(before)))), args...)
 	if err != nil || len(before) == 0 {
 		return found, err
 	}
 	args = nil // some are canceled by now
 	_, err = tx.Query(ctx, scan, `SELECT id, event_type, watch_id, created_at, TRUE,
 		(SELECT COALESCE(MAX(number), 0) FROM attempts WHERE delivery_id = unaccepted_deliveries.id), 0, 0
-		FROM unaccepted_deliveries WHERE `+tx.In(&args, "id", slices.Sorted(maps.Keys(before))), args...)
+		FROM unaccepted_deliveries WHERE `+tx.In(&args, "id", prefixDelivery.args(slices.Sorted(maps.Keys(before)))), args...)
 	return found, err
 }
 
@@ -267,11 +269,13 @@ type settled struct {
 // add adds an attempt at a delivery, whose destination's record is h.
 func (s *settled) add(tx *transaction, r AttemptResult, d unsettled, h *health) {
 	s.attempts = append(s.attempts, []any{
-		r.DeliveryID, r.AttemptsMade + 1, tx.db.dated(r.Attempt.StartedAt).UnixMicro(), r.Attempt.Duration.Microseconds(),
+		prefixDelivery.arg(r.DeliveryID), r.AttemptsMade + 1, tx.db.dated(r.Attempt.StartedAt).UnixMicro(), r.Attempt.Duration.Microseconds(),
 		r.Attempt.StatusCode, sqldb.Clean(r.Attempt.Error), append([]byte{}, r.Attempt.ResponseBody...),
 	})
 	if r.Slack.TS != "" && d.watchID != "" {
-		s.messages = append(s.messages, []any{d.watchID, r.DestinationID, sqldb.Clean(r.Slack.Channel), sqldb.Clean(r.Slack.TS)})
+		s.messages = append(s.messages, []any{
+			prefixWatch.arg(d.watchID), prefixDestination.arg(r.DestinationID), sqldb.Clean(r.Slack.Channel), sqldb.Clean(r.Slack.TS),
+		})
 	}
 	switch {
 	case d.canceled && r.Status == DeliverySucceeded:
@@ -302,7 +306,9 @@ func (tx *transaction) waitingRow(r AttemptResult, d unsettled, h *health) []any
 	if !h.enabled {
 		turn, next = turnHeld, time.Time{}
 	}
-	return []any{r.DeliveryID, turn, sqldb.Micros(next), r.AttemptsMade + 1, step, d.postponed + r.Postponed.Microseconds()}
+	return []any{
+		prefixDelivery.arg(r.DeliveryID), turn, sqldb.Micros(next), r.AttemptsMade + 1, step, d.postponed + r.Postponed.Microseconds(),
+	}
 }
 
 // write writes all. A message shows the end of its watch now, so no progress of it is due any
@@ -336,18 +342,19 @@ func (tx *transaction) giveUp(ids []string, status string) error {
 	}
 	args := sqldb.Args{status, tx.db.now().UnixMicro()}
 	err := tx.Later(`INSERT INTO unaccepted_deliveries (`+deliveryColumns+`, status, finished_at)
-		SELECT `+deliveryColumns+`, CAST($1 AS TEXT), CAST($2 AS BIGINT) FROM waiting_deliveries WHERE `+tx.In(&args, "id", ids), args...)
+		SELECT `+deliveryColumns+`, CAST($1 AS TEXT), CAST($2 AS BIGINT) FROM waiting_deliveries WHERE `+
+		tx.In(&args, "id", prefixDelivery.args(ids)), args...)
 	if err != nil {
 		return err
 	}
 	return tx.deleteRows("waiting_deliveries", ids)
 }
 
-// deleteRows deletes rows of a table by their ids.
+// deleteRows deletes rows of a table by the ids of their deliveries.
 func (tx *transaction) deleteRows(table string, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	var args sqldb.Args
-	return tx.Later(`DELETE FROM `+table+` WHERE `+tx.In(&args, "id", ids), args...)
+	return tx.Later(`DELETE FROM `+table+` WHERE `+tx.In(&args, "id", prefixDelivery.args(ids)), args...)
 }

@@ -122,7 +122,7 @@ func scanDestination(row sqldb.Row) (Destination, error) {
 // columns is where destinationColumns are read into.
 func (d *Destination) columns() []any {
 	return []any{
-		&d.ID, &d.TenantID, &d.Kind, &d.Name, &d.URL, &d.Channel,
+		prefixDestination.scan(&d.ID), prefixTenant.scan(&d.TenantID), &d.Kind, &d.Name, &d.URL, &d.Channel,
 		sqldb.JSON(&d.HeaderNames),
 		&d.Alerts, &d.RateLimit, &d.MaxInFlight, &d.Status, &d.DisabledReason,
 		sqldb.Time(&d.CreatedAt),
@@ -158,7 +158,7 @@ func (s *Store) CreateDestination(ctx context.Context, n NewDestination) (_ Dest
 			(id, tenant_id, kind, name, url, channel, header_names, alerts, rate_limit,
 			max_in_flight, status, created_at, bot, secret)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
-			d.ID, d.TenantID, d.Kind, d.Name, d.URL, d.Channel, names, d.Alerts, d.RateLimit,
+			prefixDestination.arg(d.ID), prefixTenant.arg(d.TenantID), d.Kind, d.Name, d.URL, d.Channel, names, d.Alerts, d.RateLimit,
 			d.MaxInFlight, d.Status, d.CreatedAt.UnixMicro(), d.Bot, sealed)
 	})
 	return d, err
@@ -172,13 +172,14 @@ func headerNames(headers map[string]string) []string {
 func (s *Store) Destination(ctx context.Context, tenantID, id string) (_ Destination, err error) {
 	defer wrapf(&err, "destination %s", id)
 	return sqldb.One(ctx, s.reader(), scanDestination,
-		selectDestination+`AND tenant_id = $1 AND id = $2`, tenantID, id)
+		selectDestination+`AND tenant_id = $1 AND id = $2`, prefixTenant.arg(tenantID), prefixDestination.arg(id))
 }
 
 // Waiting counts the pending and held deliveries of a destination.
 func (s *Store) Waiting(ctx context.Context, destinationID string) (_ int, err error) {
 	defer wrapf(&err, "what waits for destination %s", destinationID)
-	n, err := sqldb.One(ctx, s.reader(), sqldb.Int, `SELECT COUNT(*) FROM waiting_deliveries WHERE destination_id = $1`, destinationID)
+	n, err := sqldb.One(ctx, s.reader(), sqldb.Int, `SELECT COUNT(*) FROM waiting_deliveries WHERE destination_id = $1`,
+		prefixDestination.arg(destinationID))
 	return int(n), err
 }
 
@@ -187,16 +188,17 @@ func (s *Store) Destinations(ctx context.Context, tenantID string, page Page) (_
 	defer wrapf(&err, "list destinations")
 	return sqldb.ReadPage(ctx, s.reader(), sqldb.PageQuery[Destination]{
 		Selection: selectDestination, Scan: scanDestination, ID: func(d Destination) string { return d.ID },
-		IDColumn: "id", Always: sqldb.Filter{Column: "tenant_id", Value: tenantID}, Page: page,
+		Key: prefixDestination.arg, IDColumn: "id",
+		Always: sqldb.Filter{Column: "tenant_id", Value: prefixTenant.arg(tenantID)}, Page: page,
 	})
 }
 
 // KnownDestinations says which of the ids are destinations of the tenant.
 func (s *Store) KnownDestinations(ctx context.Context, tenantID string, ids []string) (_ map[string]bool, err error) {
 	defer wrapf(&err, "known destinations")
-	args := sqldb.Args{tenantID}
-	found, err := sqldb.All(ctx, s.reader(), sqldb.String, `SELECT id FROM destinations
-		WHERE tenant_id = $1 AND deleted_at IS NULL AND id IN (`+args.List(ids)+`)`, args...)
+	args := sqldb.Args{prefixTenant.arg(tenantID)}
+	found, err := sqldb.All(ctx, s.reader(), prefixDestination.read, `SELECT id FROM destinations
+		WHERE tenant_id = $1 AND deleted_at IS NULL AND `+s.db.In(&args, "id", prefixDestination.args(ids)), args...)
 	known := make(map[string]bool, len(found))
 	for _, id := range found {
 		known[id] = true
@@ -219,7 +221,7 @@ func (db *database) openDestination(
 	sealed, err := sqldb.One(ctx, q, func(row sqldb.Row) (sealed []byte, err error) {
 		err = row.Scan(append(d.columns(), &sealed)...)
 		return sealed, err
-	}, `SELECT `+destinationColumns+`, secret FROM destinations WHERE deleted_at IS NULL AND id = $1`+lock, id)
+	}, `SELECT `+destinationColumns+`, secret FROM destinations WHERE deleted_at IS NULL AND id = $1`+lock, prefixDestination.arg(id))
 	if err != nil {
 		return d, secret, err
 	}

@@ -84,7 +84,7 @@ func (s *Store) changeDestination(
 		err = sqldb.Exec(ctx, tx, `UPDATE destinations SET name = $1, url = $2, channel = $3, header_names = $4,
 			alerts = $5, rate_limit = $6, max_in_flight = $7, secret = $8, paused_until = $9, changed_at = $10 WHERE id = $11`,
 			d.Name, d.URL, d.Channel, names, d.Alerts, d.RateLimit, d.MaxInFlight, sealed, sqldb.Micros(d.PausedUntil),
-			sqldb.Micros(d.ChangedAt), id)
+			sqldb.Micros(d.ChangedAt), prefixDestination.arg(id))
 		if err != nil || d.PausedUntil.Equal(before) {
 			return err
 		}
@@ -99,13 +99,14 @@ func (s *Store) changeDestination(
 // conflicts with this one only, so no watch is added between the count and the deletion.
 func (s *Store) DeleteDestination(ctx context.Context, tenantID, id string) error {
 	return s.deleteDestination(ctx, tenantID, id, func(tx *transaction) error {
-		_, err := sqldb.One(ctx, tx, sqldb.String, `SELECT id FROM destinations
-			WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL`+tx.ForDelete, id, tenantID)
+		key, tenant := prefixDestination.arg(id), prefixTenant.arg(tenantID)
+		_, err := sqldb.One(ctx, tx, prefixDestination.read, `SELECT id FROM destinations
+			WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL`+tx.ForDelete, key, tenant)
 		if err != nil {
 			return err
 		}
 		open, err := sqldb.One(ctx, tx, sqldb.Int, `SELECT COUNT(*) FROM open_watches w JOIN watch_destinations wd ON wd.watch_id = w.watch_id
-			WHERE w.tenant_id = $1 AND wd.destination_id = $2`, tenantID, id)
+			WHERE w.tenant_id = $1 AND wd.destination_id = $2`, tenant, key)
 		if err == nil && open > 0 {
 			err = &InUseError{Open: int(open)}
 		}
@@ -126,7 +127,8 @@ func (s *Store) deleteDestination(ctx context.Context, tenantID, id string, allo
 			return err
 		}
 		err := sqldb.Exec(ctx, tx, `UPDATE destinations SET deleted_at = $1, secret = $2
-			WHERE id = $3 AND tenant_id = $4 AND deleted_at IS NULL`, tx.db.now().UnixMicro(), []byte{}, id, tenantID)
+			WHERE id = $3 AND tenant_id = $4 AND deleted_at IS NULL`, tx.db.now().UnixMicro(), []byte{},
+			prefixDestination.arg(id), prefixTenant.arg(tenantID))
 		if err != nil {
 			return err
 		}
@@ -142,7 +144,8 @@ func (s *Store) deleteDestination(ctx context.Context, tenantID, id string, allo
 // "". It never waits for the row of another tenant.
 func (tx *transaction) lockDestination(ctx context.Context, tenantID, id string) (Destination, error) {
 	return sqldb.One(ctx, tx, scanDestination,
-		selectDestination+`AND id = $1 AND (tenant_id = $2 OR $2 = '')`+tx.ForUpdate, id, tenantID)
+		selectDestination+`AND id = $1 AND (tenant_id = $2 OR $3)`+tx.ForUpdate,
+		prefixDestination.arg(id), prefixTenant.arg(tenantID), tenantID == "")
 }
 
 // DisableDestination stops sending to a destination: its pending deliveries are
@@ -158,7 +161,7 @@ func (s *Store) DisableDestination(ctx context.Context, tenantID, id, reason str
 			return err
 		}
 		disabled.Status, disabled.DisabledReason = DestinationDisabled, reason
-		err = tx.Later(`UPDATE destinations SET status = 'disabled', disabled_reason = $1 WHERE id = $2`, reason, id)
+		err = tx.Later(`UPDATE destinations SET status = 'disabled', disabled_reason = $1 WHERE id = $2`, reason, prefixDestination.arg(id))
 		if err != nil {
 			return err
 		}
@@ -202,7 +205,7 @@ func (s *Store) EnableDestination(ctx context.Context, tenantID, id string) (ena
 		enabled.FailingSince, enabled.ConsecutiveFailures, enabled.PausedUntil = time.Time{}, 0, time.Time{}
 		err = tx.Later(`UPDATE destinations SET status = 'enabled', disabled_reason = '',
 			failing_since = NULL, consecutive_failures = 0, paused_until = NULL, changed_at = $2 WHERE id = $1`,
-			id, enabled.ChangedAt.UnixMicro())
+			prefixDestination.arg(id), enabled.ChangedAt.UnixMicro())
 		if err != nil {
 			return err
 		}
@@ -241,8 +244,9 @@ const stateNotApplied = `CASE WHEN d.deleted_at IS NOT NULL
 // transaction however much waits. It also puts right what another transaction wrote by the
 // state before and committed after the change, so these need no lock on the destination.
 func (tx *transaction) applyState(ctx context.Context, destinationID string) error {
+	key := prefixDestination.arg(destinationID)
 	state, err := sqldb.One(ctx, tx, sqldb.String, `SELECT CASE WHEN deleted_at IS NOT NULL THEN 'deleted' ELSE status END
-		FROM destinations WHERE id = $1`+tx.ForUpdate, destinationID)
+		FROM destinations WHERE id = $1`+tx.ForUpdate, key)
 	if err != nil {
 		return err
 	}
@@ -250,12 +254,12 @@ func (tx *transaction) applyState(ctx context.Context, destinationID string) err
 	switch state {
 	case DestinationEnabled:
 		n, err = sqldb.ExecCount(ctx, tx, `UPDATE waiting_deliveries SET turn = CASE WHEN step > 0 THEN 'again' ELSE 'first' END,
-			next_attempt_at = $2 WHERE id IN (`+heldOf+` LIMIT $3)`, destinationID, tx.db.steady().UnixMicro(), tx.db.moveMost)
+			next_attempt_at = $2 WHERE id IN (`+heldOf+` LIMIT $3)`, key, tx.db.steady().UnixMicro(), tx.db.moveMost)
 	case DestinationDisabled:
 		n, err = sqldb.ExecCount(ctx, tx, `UPDATE waiting_deliveries SET turn = 'held', next_attempt_at = NULL
-			WHERE id IN (`+pendingOf+` LIMIT $2)`, destinationID, tx.db.moveMost)
+			WHERE id IN (`+pendingOf+` LIMIT $2)`, key, tx.db.moveMost)
 	default:
-		n, err = tx.cancelWaiting(ctx, destinationID)
+		n, err = tx.cancelWaiting(ctx, key)
 	}
 	if err != nil || n == 0 {
 		return err
@@ -265,13 +269,13 @@ func (tx *transaction) applyState(ctx context.Context, destinationID string) err
 }
 
 // cancelWaiting cancels some of what waits for a destination, which is locked, and says how much.
-func (tx *transaction) cancelWaiting(ctx context.Context, destinationID string) (n int, err error) {
+func (tx *transaction) cancelWaiting(ctx context.Context, destination sqldb.UUID) (n int, err error) {
 	n, err = sqldb.ExecCount(ctx, tx, `UPDATE slack_messages SET due_at = NULL
-		WHERE destination_id = $1 AND watch_id IN (`+behindOf+` LIMIT $2)`, destinationID, tx.db.moveMost)
+		WHERE destination_id = $1 AND watch_id IN (`+behindOf+` LIMIT $2)`, destination, tx.db.moveMost)
 	if err != nil {
 		return 0, err
 	}
-	ids, err := sqldb.All(ctx, tx, sqldb.String, waitingOf+` LIMIT $2`, destinationID, tx.db.moveMost)
+	ids, err := sqldb.All(ctx, tx, prefixDelivery.read, waitingOf+` LIMIT $2`, destination, tx.db.moveMost)
 	if err != nil || len(ids) == 0 {
 		return n, err
 	}

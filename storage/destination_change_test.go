@@ -110,7 +110,7 @@ func testDestinationInUse(w *world) {
 func (w *world) behind(t *testing.T, bot storage.Destination) (n int) {
 	t.Helper()
 	check(t, w.raw(t).QueryRowContext(t.Context(), `SELECT COUNT(*) FROM slack_messages
-		WHERE destination_id = $1 AND due_at IS NOT NULL`, bot.ID).Scan(&n))
+		WHERE destination_id = $1 AND due_at IS NOT NULL`, inSQL(bot.ID)).Scan(&n))
 	return n
 }
 

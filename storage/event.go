@@ -36,14 +36,16 @@ const selectEvent = `SELECT id, tenant_id, seq, type, watch_id, created_at, body
 
 func scanEvent(row sqldb.Row) (Event, error) {
 	var e Event
-	err := row.Scan(&e.ID, &e.TenantID, &e.Seq, &e.Type, sqldb.Text(&e.WatchID), sqldb.Time(&e.CreatedAt), &e.Body)
+	err := row.Scan(prefixEvent.scan(&e.ID), prefixTenant.scan(&e.TenantID), &e.Seq, &e.Type,
+		prefixWatch.scan(&e.WatchID), sqldb.Time(&e.CreatedAt), &e.Body)
 	return e, err
 }
 
 // Event returns one event of the tenant.
 func (s *Store) Event(ctx context.Context, tenantID, id string) (_ Event, err error) {
 	defer wrapf(&err, "event %s", id)
-	return sqldb.One(ctx, s.reader(), scanEvent, selectEvent+`WHERE tenant_id = $1 AND id = $2`, tenantID, id)
+	return sqldb.One(ctx, s.reader(), scanEvent, selectEvent+`WHERE tenant_id = $1 AND id = $2`,
+		prefixTenant.arg(tenantID), prefixEvent.arg(id))
 }
 
 // event is an event to be written, and its destinations.
@@ -81,8 +83,9 @@ func (tx *transaction) publish(events []event) error {
 		if e.id == "" {
 			e.id = tx.db.datedID(prefixEvent, now)
 		}
+		eventID, tenantID, watchID := prefixEvent.arg(e.id), prefixTenant.arg(e.tenantID), prefixWatch.arg(e.watchID)
 		eventRows = append(eventRows, []any{
-			e.id, e.tenantID, after[i], e.kind, sqldb.Null(e.watchID), now.UnixMicro(), e.body, sqldb.Null(e.traceparent),
+			eventID, tenantID, after[i], e.kind, watchID, now.UnixMicro(), e.body, sqldb.Null(e.traceparent),
 		})
 		for _, to := range e.destinations {
 			id, turn, next := tx.db.datedID(prefixDelivery, now), turnFirst, due
@@ -90,9 +93,9 @@ func (tx *transaction) publish(events []event) error {
 				turn, next = turnHeld, time.Time{}
 			}
 			tx.markDue(Group{DeliverGroup, to.id}, due) // held ones too: it may have been enabled meanwhile, see applyState
-			row := []any{id, e.tenantID, e.id, e.kind, sqldb.Null(e.watchID), to.id, now.UnixMicro()}
+			row := []any{prefixDelivery.arg(id), tenantID, eventID, prefixDestination.arg(to.id)}
 			deliveryRows = append(deliveryRows, row)
-			waitingRows = append(waitingRows, slices.Concat(row, []any{turn, 0, sqldb.Micros(next)}))
+			waitingRows = append(waitingRows, slices.Concat(row, []any{e.kind, watchID, now.UnixMicro(), turn, 0, sqldb.Micros(next)}))
 		}
 	}
 	err = tx.InsertFrom(`INSERT INTO events (id, tenant_id, seq, type, watch_id, created_at, body, traceparent)`,
@@ -101,7 +104,7 @@ func (tx *transaction) publish(events []event) error {
 	if err != nil {
 		return err
 	}
-	if err := tx.InsertRows(`INSERT INTO deliveries (`+deliveryColumns+`)`, deliveryRows); err != nil {
+	if err := tx.InsertRows(`INSERT INTO deliveries (`+ownDeliveryColumns+`)`, deliveryRows); err != nil {
 		return err
 	}
 	return tx.InsertRows(`INSERT INTO waiting_deliveries (`+deliveryColumns+`, turn, attempts_made, next_attempt_at)`, waitingRows)
@@ -119,7 +122,8 @@ func (tx *transaction) numberEvents(events []event) (after []int, err error) {
 		counts[e.tenantID]++
 	}
 	for _, tenantID := range slices.Sorted(maps.Keys(counts)) {
-		if err := tx.Later(`UPDATE tenants SET event_seq = event_seq + $1 WHERE id = $2`, counts[tenantID], tenantID); err != nil {
+		if err := tx.Later(`UPDATE tenants SET event_seq = event_seq + $1 WHERE id = $2`,
+			counts[tenantID], prefixTenant.arg(tenantID)); err != nil {
 			return nil, err
 		}
 	}
@@ -129,7 +133,8 @@ func (tx *transaction) numberEvents(events []event) (after []int, err error) {
 // alert addresses an event to the tenant's alerts destinations but one.
 func (tx *transaction) alert(ctx context.Context, e event, except string) (event, error) {
 	recipients, err := sqldb.All(ctx, tx, scanRecipient, `SELECT id, status FROM destinations
-		WHERE tenant_id = $1 AND alerts AND deleted_at IS NULL AND id <> $2 ORDER BY id`, e.tenantID, except)
+		WHERE tenant_id = $1 AND alerts AND deleted_at IS NULL AND ($2 OR id <> $3) ORDER BY id`,
+		prefixTenant.arg(e.tenantID), except == "", prefixDestination.arg(except))
 	e.destinations = recipients
 	return e, err
 }
@@ -137,7 +142,7 @@ func (tx *transaction) alert(ctx context.Context, e event, except string) (event
 func scanRecipient(row sqldb.Row) (recipient, error) {
 	var r recipient
 	var status string
-	err := row.Scan(&r.id, &status)
+	err := row.Scan(prefixDestination.scan(&r.id), &status)
 	r.disabled = status == DestinationDisabled
 	return r, err
 }

@@ -45,7 +45,7 @@ func TestEventsAreNumberedInTheirOrder(t *testing.T) {
 			if !slices.Equal(ids, published[tenant]) {
 				t.Errorf("%d events of one tenant were published, and the %d of its feed are not those, in that order", len(published[tenant]), len(ids))
 			}
-			last := get(sqldb.One(ctx, p.reader(), sqldb.Int, `SELECT MAX(seq) FROM events WHERE tenant_id = $1`, tenant))(t)
+			last := get(sqldb.One(ctx, p.reader(), sqldb.Int, `SELECT MAX(seq) FROM events WHERE tenant_id = $1`, prefixTenant.arg(tenant)))(t)
 			if last != int64(len(ids)) {
 				t.Errorf("%d events have numbers up to %d", len(ids), last)
 			}

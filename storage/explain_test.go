@@ -79,7 +79,7 @@ func (e *explained) line(row sqldb.Row) (text string, err error) {
 // isLongArray says whether a statement is planned for this value.
 func isLongArray(arg any) bool {
 	text, ok := arg.(string)
-	return ok && len(text) > 512 && text[0] == '{'
+	return ok && len(text) > 400 && text[0] == '{'
 }
 
 // keep prepares a statement and returns what explains the plan that is kept for it,

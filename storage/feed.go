@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -72,16 +73,18 @@ type FeedPart struct {
 }
 
 // EventsFrom returns up to limit events of the part, oldest first; a [FeedGoneError] if some of
-// these may have been deleted. The index by type bounds what a rare one costs.
+// these may have been deleted. The index by type bounds what a rare one costs; as it is asked here, PostgreSQL
+// can use no other, though it may know of a single type.
 func (s *Store) EventsFrom(ctx context.Context, part FeedPart, limit int) (events []Event, err error) {
 	defer wrapf(&err, "events")
+	tenant := prefixTenant.arg(part.TenantID)
 	if part.Type == "" {
 		events, err = sqldb.All(ctx, s.reader(), scanEvent,
-			selectEvent+`WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`, part.TenantID, part.After, limit)
+			selectEvent+`WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`, tenant, part.After, limit)
 	} else {
 		events, err = sqldb.All(ctx, s.reader(), scanEvent,
-			selectEvent+`WHERE tenant_id = $1 AND type = $2 AND seq > $3 ORDER BY seq LIMIT $4`,
-			part.TenantID, part.Type, part.After, limit)
+			selectEvent+`WHERE tenant_id = $1 AND (type, seq) > ($2, $3) AND (type, seq) <= ($2, $4) ORDER BY type, seq LIMIT $5`,
+			tenant, part.Type, part.After, math.MaxInt64, limit)
 	}
 	if err != nil {
 		return nil, err
@@ -98,7 +101,8 @@ func (s *Store) EventsFrom(ctx context.Context, part FeedPart, limit int) (event
 func (s *Store) FeedPlace(ctx context.Context, tenantID, eventID string) (seq int64, err error) {
 	found := []int64{0}
 	if eventID != "" && eventID != FeedStart {
-		found, err = sqldb.All(ctx, s.reader(), sqldb.Int, `SELECT seq FROM events WHERE tenant_id = $1 AND id = $2`, tenantID, eventID)
+		found, err = sqldb.All(ctx, s.reader(), sqldb.Int, `SELECT seq FROM events WHERE tenant_id = $1 AND id = $2`,
+			prefixTenant.arg(tenantID), prefixEvent.arg(eventID))
 		if err != nil {
 			return 0, err
 		}
@@ -111,7 +115,7 @@ func (s *Store) FeedPlace(ctx context.Context, tenantID, eventID string) (seq in
 		return start.seq, nil
 	case len(found) > 0:
 		return found[0], start.check(found[0])
-	case start.seq > 0 && strings.HasPrefix(eventID, prefixEvent+"_") && eventID < firstID(prefixEvent, start.at.Add(feedDisorder)):
+	case start.seq > 0 && strings.HasPrefix(eventID, string(prefixEvent)+"_") && eventID < firstID(prefixEvent, start.at.Add(feedDisorder)):
 		return 0, start.gone()
 	}
 	return 0, ErrNotFound
@@ -126,8 +130,8 @@ type feedStart struct {
 
 func (s *Store) feedStart(ctx context.Context, tenantID string) (start feedStart, err error) {
 	_, err = s.reader().Query(ctx, func(row sqldb.Row) error {
-		return row.Scan(&start.seq, &start.id, sqldb.Time(&start.at))
-	}, `SELECT seq, event_id, created_at FROM feed_starts WHERE tenant_id = $1`, tenantID)
+		return row.Scan(&start.seq, prefixEvent.scan(&start.id), sqldb.Time(&start.at))
+	}, `SELECT seq, event_id, created_at FROM feed_starts WHERE tenant_id = $1`, prefixTenant.arg(tenantID))
 	return start, err
 }
 
@@ -149,7 +153,8 @@ func (f feedStart) begins() string { return nextID(prefixEvent, f.id) }
 // feedPlaceAt is the seq of the event, after another, before the first that was made at a time
 // or later. Times follow the order of the feed but for feedDisorder: so it is found by halving.
 func (s *Store) feedPlaceAt(ctx context.Context, tenantID string, after int64, at time.Time) (int64, error) {
-	end, err := sqldb.One(ctx, s.reader(), sqldb.Int, `SELECT event_seq FROM tenants WHERE id = $1`, tenantID)
+	tenant := prefixTenant.arg(tenantID)
+	end, err := sqldb.One(ctx, s.reader(), sqldb.Int, `SELECT event_seq FROM tenants WHERE id = $1`, tenant)
 	if err != nil {
 		return 0, err
 	}
@@ -157,7 +162,7 @@ func (s *Store) feedPlaceAt(ctx context.Context, tenantID string, after int64, a
 	for low < high {
 		middle := low + (high-low)/2
 		next, err := sqldb.All(ctx, s.reader(), scanFeedPlace, `SELECT seq, created_at FROM events
-			WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT 1`, tenantID, middle)
+			WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT 1`, tenant, middle)
 		switch {
 		case err != nil:
 			return 0, err
@@ -168,7 +173,7 @@ func (s *Store) feedPlaceAt(ctx context.Context, tenantID string, after int64, a
 		}
 	}
 	first, err := sqldb.All(ctx, s.reader(), sqldb.Int, `SELECT seq FROM events WHERE tenant_id = $1 AND seq > $2
-		AND created_at >= $3 ORDER BY seq LIMIT 1`, tenantID, low, at.UnixMicro())
+		AND created_at >= $3 ORDER BY seq LIMIT 1`, tenant, low, at.UnixMicro())
 	if err != nil || len(first) == 0 {
 		return max(after, end), err
 	}
@@ -192,10 +197,10 @@ func (s *Store) FeedEnd(ctx context.Context, tenantID string) (seq int64, eventI
 	defer wrapf(&err, "end of the feed")
 	var deleted string
 	_, err = sqldb.One(ctx, s.reader(), func(row sqldb.Row) (bool, error) {
-		return true, row.Scan(&seq, sqldb.Text(&eventID), sqldb.Text(&deleted))
+		return true, row.Scan(&seq, prefixEvent.scan(&eventID), prefixEvent.scan(&deleted))
 	}, `SELECT t.event_seq, e.id, s.event_id FROM tenants t
 		LEFT JOIN events e ON e.tenant_id = t.id AND e.seq = t.event_seq
-		LEFT JOIN feed_starts s ON s.tenant_id = t.id WHERE t.id = $1`, tenantID)
+		LEFT JOIN feed_starts s ON s.tenant_id = t.id WHERE t.id = $1`, prefixTenant.arg(tenantID))
 	switch {
 	case eventID != "":
 	case deleted != "":
@@ -214,9 +219,9 @@ func (s *Store) FeedEnds(ctx context.Context, tenantIDs []string) (_ map[string]
 	_, err = s.reader().Query(ctx, func(row sqldb.Row) error {
 		var id string
 		var seq int64
-		err := row.Scan(&id, &seq)
+		err := row.Scan(prefixTenant.scan(&id), &seq)
 		ends[id] = seq
 		return err
-	}, `SELECT id, event_seq FROM tenants WHERE `+s.db.In(&args, "id", tenantIDs), args...)
+	}, `SELECT id, event_seq FROM tenants WHERE `+s.db.In(&args, "id", prefixTenant.args(tenantIDs)), args...)
 	return ends, err
 }

@@ -93,7 +93,7 @@ func (s *Store) RenewLeases(ctx context.Context, owner string, ttl time.Duration
 	err = s.write(ctx, func(tx *transaction) error {
 		args := sqldb.Args{tx.db.steady().Add(ttl).UnixMicro(), owner, string(PollGroup), string(DeliverGroup)}
 		renewed, err = sqldb.All(ctx, tx, scanGroup, `UPDATE work_groups SET leased_until = $1 WHERE (kind, id) IN (
-			SELECT kind, id FROM work_groups WHERE owner = $2 AND kind IN ($3, $4) AND `+tx.In(&args, "id", ids)+
+			SELECT kind, id FROM work_groups WHERE owner = $2 AND kind IN ($3, $4) AND `+tx.InTexts(&args, "id", ids)+
 			tx.ForUpdate+tx.SkipLocked+`) RETURNING kind, id`, args...)
 		return err
 	})
@@ -177,6 +177,7 @@ const nextDelivery = `SELECT MIN(due) FROM (
 func (tx *transaction) nextDue(ctx context.Context, group Group) (next, pausedUntil time.Time, err error) {
 	query, args := `SELECT (`+fmt.Sprintf(nextPoll, "$1")+`), NULL`, []any{group.ID}
 	if group.Kind == DeliverGroup {
+		args[0] = prefixDestination.arg(group.ID)
 		query = `SELECT MIN(due), (SELECT paused_until FROM destinations WHERE id = $1 AND status = 'enabled' AND deleted_at IS NULL)
 			FROM (SELECT (` + fmt.Sprintf(nextDelivery, "$1") + `) AS due
 			UNION ALL SELECT CAST($2 AS BIGINT) FROM destinations d WHERE d.id = $1 AND ` + stateNotApplied + `) AS work`
@@ -191,10 +192,17 @@ func (tx *transaction) nextDue(ctx context.Context, group Group) (next, pausedUn
 
 // Overdue is how long the longest waiting work of each kind has been due, including what is
 // being worked on. Kinds without any are left out. Of a group that is leased the work itself
-// is looked at, for its row says when it was due before that; there are few of these.
+// is looked at, for its row says when it was due before that; there are few of these. One that is
+// leased in between is left out for this time.
 func (s *Store) Overdue(ctx context.Context) (_ map[GroupKind]time.Duration, err error) {
 	defer wrapf(&err, "overdue")
 	overdue, now := map[GroupKind]time.Duration{}, s.db.steady()
+	leased, err := sqldb.All(ctx, s.reader(), sqldb.String, `SELECT id FROM work_groups
+		WHERE kind = 'deliver' AND due_at <= $1 AND owner <> ''`, now.UnixMicro())
+	if err != nil {
+		return nil, err
+	}
+	args := sqldb.Args{now.UnixMicro()}
 	_, err = s.reader().Query(ctx, func(row sqldb.Row) error {
 		var kind GroupKind
 		var due time.Time
@@ -204,9 +212,11 @@ func (s *Store) Overdue(ctx context.Context) (_ map[GroupKind]time.Duration, err
 	}, `SELECT kind, MIN(due) FROM (
 			SELECT kind, due_at AS due FROM work_groups WHERE kind IN ('poll', 'deliver') AND due_at <= $1 AND owner = ''
 			UNION ALL
-			SELECT kind, CASE kind WHEN 'poll' THEN (`+fmt.Sprintf(nextPoll, "work_groups.id")+`)
-				ELSE (`+fmt.Sprintf(nextDelivery, "work_groups.id")+`) END
-			FROM work_groups WHERE kind IN ('poll', 'deliver') AND due_at <= $1 AND owner <> ''
-		) AS waiting WHERE due <= $1 GROUP BY kind`, now.UnixMicro())
+			SELECT kind, (`+fmt.Sprintf(nextPoll, "work_groups.id")+`)
+			FROM work_groups WHERE kind = 'poll' AND due_at <= $1 AND owner <> ''
+			UNION ALL
+			SELECT 'deliver', (`+fmt.Sprintf(nextDelivery, "leased.id")+`)
+			FROM destinations leased WHERE `+s.db.In(&args, "leased.id", prefixDestination.args(leased))+`
+		) AS waiting WHERE due <= $1 GROUP BY kind`, args...)
 	return overdue, err
 }

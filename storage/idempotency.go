@@ -63,12 +63,12 @@ func (s *Store) ReserveAnswer(ctx context.Context, key IdempotencyKey) (answer *
 		now := tx.db.steady()
 		n, err := sqldb.ExecCount(ctx, tx, `INSERT INTO idempotency_keys (tenant_id, key, fingerprint, reserved_at)
 			VALUES ($1, $2, $3, $4) ON CONFLICT (tenant_id, key) DO NOTHING`,
-			key.TenantID, key.Key, key.Fingerprint, now.UnixMicro())
+			prefixTenant.arg(key.TenantID), key.Key, key.Fingerprint, now.UnixMicro())
 		if err != nil || n > 0 {
 			return err
 		}
 		known, err := sqldb.One(ctx, tx, scanReservation, `SELECT fingerprint, reserved_at, answer FROM idempotency_keys
-			WHERE tenant_id = $1 AND key = $2`+tx.ForUpdate, key.TenantID, key.Key)
+			WHERE tenant_id = $1 AND key = $2`+tx.ForUpdate, prefixTenant.arg(key.TenantID), key.Key)
 		if errors.Is(err, ErrNotFound) {
 			return ErrIdempotencyRunning // dropped between the two statements: the client may try again
 		}
@@ -86,7 +86,7 @@ func (s *Store) ReserveAnswer(ctx context.Context, key IdempotencyKey) (answer *
 			return ErrIdempotencyRunning
 		}
 		return sqldb.Exec(ctx, tx, `UPDATE idempotency_keys SET fingerprint = $1, reserved_at = $2, answer = NULL
-			WHERE tenant_id = $3 AND key = $4`, key.Fingerprint, now.UnixMicro(), key.TenantID, key.Key)
+			WHERE tenant_id = $3 AND key = $4`, key.Fingerprint, now.UnixMicro(), prefixTenant.arg(key.TenantID), key.Key)
 	})
 	return answer, err
 }
@@ -122,7 +122,7 @@ func (s *Store) RenewReservation(ctx context.Context, key IdempotencyKey) (err e
 // ofReservation changes a reservation that has no answer yet.
 func (tx *transaction) ofReservation(ctx context.Context, key IdempotencyKey, update string, value any) error {
 	err := sqldb.Exec(ctx, tx, update+` WHERE tenant_id = $1 AND key = $2 AND fingerprint = $3 AND answer IS NULL`,
-		key.TenantID, key.Key, key.Fingerprint, value)
+		prefixTenant.arg(key.TenantID), key.Key, key.Fingerprint, value)
 	if errors.Is(err, ErrNotFound) {
 		return ErrIdempotencyRunning
 	}
@@ -135,7 +135,7 @@ func (s *Store) DropReservation(ctx context.Context, key IdempotencyKey) (err er
 	return s.write(ctx, func(tx *transaction) error {
 		return tx.Later(`DELETE FROM idempotency_keys
 			WHERE tenant_id = $1 AND key = $2 AND fingerprint = $3 AND answer IS NULL`,
-			key.TenantID, key.Key, key.Fingerprint)
+			prefixTenant.arg(key.TenantID), key.Key, key.Fingerprint)
 	})
 }
 

@@ -63,7 +63,7 @@ const selectKey = `SELECT k.id, k.tenant_id, t.name, k.name, k.scopes, k.created
 func scanKey(row sqldb.Row) (Key, error) {
 	var k Key
 	var scopes string
-	err := row.Scan(&k.ID, &k.TenantID, &k.TenantName, &k.Name, &scopes,
+	err := row.Scan(prefixKey.scan(&k.ID), prefixTenant.scan(&k.TenantID), &k.TenantName, &k.Name, &scopes,
 		sqldb.Time(&k.CreatedAt), sqldb.Time(&k.LastUsedAt))
 	for scope := range strings.SplitSeq(scopes, ",") {
 		k.Scopes = append(k.Scopes, Scope(scope))
@@ -75,7 +75,7 @@ func scanKey(row sqldb.Row) (Key, error) {
 // last one does not look like a first start.
 func (s *Store) HasKeys(ctx context.Context) (_ bool, err error) {
 	defer wrapf(&err, "has keys")
-	some, err := sqldb.All(ctx, s.reader(), sqldb.String, `SELECT id FROM api_keys LIMIT 1`)
+	some, err := sqldb.All(ctx, s.reader(), prefixKey.read, `SELECT id FROM api_keys LIMIT 1`)
 	return len(some) > 0, err
 }
 
@@ -93,17 +93,17 @@ func (s *Store) CreateKey(ctx context.Context, n NewAPIKey) (_ Key, _ seal.Secre
 	id := newID(prefixKey)
 	var key Key
 	err = s.write(ctx, func(tx *transaction) error {
-		_, err := sqldb.One(ctx, tx, sqldb.String, `SELECT id FROM tenants WHERE id = $1`, n.TenantID)
+		_, err := sqldb.One(ctx, tx, prefixTenant.read, `SELECT id FROM tenants WHERE id = $1`, prefixTenant.arg(n.TenantID))
 		if err != nil {
 			return err
 		}
 		err = tx.Later(`INSERT INTO api_keys (id, tenant_id, name, scopes, hash, created_at)
 			VALUES ($1, $2, $3, $4, $5, $6)`,
-			id, n.TenantID, n.Name, strings.Join(scopes, ","), hashKey(secret), tx.db.now().UnixMicro())
+			prefixKey.arg(id), prefixTenant.arg(n.TenantID), n.Name, strings.Join(scopes, ","), hashKey(secret), tx.db.now().UnixMicro())
 		if err != nil {
 			return err
 		}
-		key, err = sqldb.One(ctx, tx, scanKey, selectKey+`WHERE k.id = $1`, id)
+		key, err = sqldb.One(ctx, tx, scanKey, selectKey+`WHERE k.id = $1`, prefixKey.arg(id))
 		return err
 	})
 	return key, seal.Secret(secret), err
@@ -119,7 +119,8 @@ func (s *Store) Keys(ctx context.Context, tenantID string, page Page) (_ List[Ke
 	defer wrapf(&err, "list keys")
 	return sqldb.ReadPage(ctx, s.reader(), sqldb.PageQuery[Key]{
 		Selection: selectKey + `WHERE k.revoked_at IS NULL`, Scan: scanKey, ID: func(k Key) string { return k.ID },
-		IDColumn: "k.id", Always: sqldb.Filter{Column: "k.tenant_id", Value: tenantID}, Page: page,
+		Key: prefixKey.arg, IDColumn: "k.id",
+		Always: sqldb.Filter{Column: "k.tenant_id", Value: prefixTenant.arg(tenantID)}, Page: page,
 	})
 }
 
@@ -136,7 +137,7 @@ func (s *Store) RevokeKey(ctx context.Context, tenantID, id string) (err error) 
 	return s.write(ctx, func(tx *transaction) error {
 		return sqldb.Exec(ctx, tx, `UPDATE api_keys SET revoked_at = $1
 			WHERE id = $2 AND (tenant_id = $3 OR $4) AND revoked_at IS NULL`,
-			tx.db.now().UnixMicro(), id, tenantID, tenantID == "")
+			tx.db.now().UnixMicro(), prefixKey.arg(id), prefixTenant.arg(tenantID), tenantID == "")
 	})
 }
 
@@ -144,8 +145,8 @@ func (s *Store) RevokeKey(ctx context.Context, tenantID, id string) (err error) 
 func (s *Store) ValidKeys(ctx context.Context, ids []string) (_ []string, err error) {
 	defer wrapf(&err, "valid keys")
 	var args sqldb.Args
-	return sqldb.All(ctx, s.reader(), sqldb.String, `SELECT id FROM api_keys
-		WHERE revoked_at IS NULL AND `+s.db.In(&args, "id", ids), args...)
+	return sqldb.All(ctx, s.reader(), prefixKey.read, `SELECT id FROM api_keys
+		WHERE revoked_at IS NULL AND `+s.db.In(&args, "id", prefixKey.args(ids)), args...)
 }
 
 // Authenticate returns the key that was presented, or ErrNotFound if it does not exist or is
@@ -179,7 +180,7 @@ func (s *Store) noteUse(ctx context.Context, id string, now time.Time) bool {
 	defer cancel()
 	return s.write(ctx, func(tx *transaction) error {
 		return tx.Later(`UPDATE api_keys SET last_used_at = $1
-			WHERE id = $2 AND (last_used_at IS NULL OR last_used_at < $1)`, now.UnixMicro(), id)
+			WHERE id = $2 AND (last_used_at IS NULL OR last_used_at < $1)`, now.UnixMicro(), prefixKey.arg(id))
 	}) == nil
 }
 
@@ -196,7 +197,7 @@ func (s *Store) EnsureTenant(ctx context.Context, name string) (_ Tenant, err er
 	var tenant Tenant
 	err = s.write(ctx, func(tx *transaction) error {
 		err := tx.Later(`INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, $3)
-			ON CONFLICT (name) DO NOTHING`, newID(prefixTenant), name, tx.db.now().UnixMicro())
+			ON CONFLICT (name) DO NOTHING`, prefixTenant.arg(newID(prefixTenant)), name, tx.db.now().UnixMicro())
 		if err != nil {
 			return err
 		}
@@ -208,6 +209,6 @@ func (s *Store) EnsureTenant(ctx context.Context, name string) (_ Tenant, err er
 
 func scanTenant(row sqldb.Row) (Tenant, error) {
 	var t Tenant
-	err := row.Scan(&t.ID, &t.Name, sqldb.Time(&t.CreatedAt))
+	err := row.Scan(prefixTenant.scan(&t.ID), &t.Name, sqldb.Time(&t.CreatedAt))
 	return t, err
 }

@@ -90,14 +90,14 @@ func (s *Store) MigrationStatus(ctx context.Context) (status Migrations, err err
 	return status, s.checkReleased(ctx)
 }
 
-// checkReleased is an error if the database is one of before the first release: its watches say
-// how they ended, in a column that no release has.
+// checkReleased is an error if the database is one of before the first release: it has a column
+// that no release has.
 func (s *Store) checkReleased(ctx context.Context) error {
 	found, err := s.schema(ctx)
 	if err != nil {
 		return fmt.Errorf("migration status: %w", err)
 	}
-	if slices.Contains(found, "watches.status") {
+	if slices.Contains(found, "watches.status") || slices.Contains(found, "watches.operation_id") {
 		return errors.New("the database was made by a version before the first release, and this one does not take it over: " +
 			"keep it for that version, and begin with an empty one (RELAY_DATABASE_URL)")
 	}

@@ -37,9 +37,12 @@ func TestCheckSchemaNamesWhatIsMissing(t *testing.T) {
 			if _, err := s.MigrationStatus(t.Context()); err != nil {
 				t.Error(err)
 			}
-			change(`ALTER TABLE watches ADD COLUMN status TEXT`)
-			if _, err := s.MigrationStatus(t.Context()); err == nil || !strings.Contains(err.Error(), "begin with an empty one") {
-				t.Errorf("a database of before the first release: %v", err)
+			for _, column := range []string{"status", "operation_id"} {
+				change(`ALTER TABLE watches ADD COLUMN ` + column + ` TEXT`)
+				if _, err := s.MigrationStatus(t.Context()); err == nil || !strings.Contains(err.Error(), "begin with an empty one") {
+					t.Errorf("a database of before the first release, with watches.%s: %v", column, err)
+				}
+				change(`ALTER TABLE watches DROP COLUMN ` + column)
 			}
 
 			change(`ALTER TABLE steady_clock DROP COLUMN wall`)

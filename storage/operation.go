@@ -3,7 +3,7 @@ package storage
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/binary"
 	"time"
 
 	"oprelay/storage/sqldb"
@@ -47,16 +47,10 @@ func (o *Operation) columns() []any {
 	return []any{&o.Source, sqldb.JSON(&o.Params), &o.ID, &o.UpstreamStatus, &o.Status, &o.Error, sqldb.Time(&o.CompletedAt)}
 }
 
-// longestListed is how long an operation's id may be to stand in an index as it is.
-const longestListed = 128
-
-// listedID is what watches are found by: the operation's id, or a hash where it is long.
-func listedID(operationID string) string {
-	if len(operationID) <= longestListed {
-		return operationID
-	}
-	hash := sha256.Sum256([]byte(operationID))
-	return "sha256:" + hex.EncodeToString(hash[:])
+// hashed is what stands for a tenant's text of any length in an index. Another may have the same.
+func hashed(tenantID, text string) int64 {
+	hash := sha256.Sum256([]byte(tenantID + text))
+	return int64(binary.BigEndian.Uint64(hash[:]))
 }
 
 // operationOrder is the order in which operations are locked. It is the order in which
@@ -74,7 +68,7 @@ func (tx *transaction) lock(ctx context.Context, ids []string, wait bool) (locke
 	}
 	all, err := sqldb.All(ctx, tx, scanOperation, `SELECT id, tenant_id, budget_id, source, params, operation_id, polls, watches,
 		upstream_status, status, error, completed_at, last_poll_asked_at IS NOT NULL, held
-		FROM open_operations WHERE `+tx.In(&args, "id", ids)+operationOrder+tx.ForUpdate+skip, args...)
+		FROM open_operations WHERE `+tx.In(&args, "id", prefixOperation.args(ids))+operationOrder+tx.ForUpdate+skip, args...)
 	for _, o := range all {
 		locked = append(locked, o.id)
 		if o.budgetID != "" {
@@ -104,8 +98,8 @@ type lockedOperation struct {
 
 func scanOperation(row sqldb.Row) (lockedOperation, error) {
 	var o lockedOperation
-	err := row.Scan(&o.id, &o.tenantID, &o.budgetID, &o.source, &o.params, &o.operationID, &o.polls, &o.watches,
-		&o.upstreamStatus, &o.status, &o.message, sqldb.Time(&o.completedAt), &o.lastPoll, &o.held)
+	err := row.Scan(prefixOperation.scan(&o.id), prefixTenant.scan(&o.tenantID), &o.budgetID, &o.source, &o.params, &o.operationID,
+		&o.polls, &o.watches, &o.upstreamStatus, &o.status, &o.message, sqldb.Time(&o.completedAt), &o.lastPoll, &o.held)
 	return o, err
 }
 
@@ -133,7 +127,7 @@ func (tx *transaction) closeIdle(operations []lockedOperation) error {
 		}
 	}
 	var args sqldb.Args
-	idle := ` WHERE ` + tx.In(&args, "id", ids) + ` AND ` + noOpenWatch
+	idle := ` WHERE ` + tx.In(&args, "id", prefixOperation.args(ids)) + ` AND ` + noOpenWatch
 	err := tx.Later(`INSERT INTO operations (`+keptColumns+`) SELECT `+keptColumns+` FROM open_operations`+idle, args...)
 	if err != nil {
 		return err
@@ -147,10 +141,11 @@ func (tx *transaction) closeIdle(operations []lockedOperation) error {
 func (tx *transaction) forgetEnded(ids []string, maybeSome bool) error {
 	var args sqldb.Args
 	if maybeSome {
-		if err := tx.Later(`UPDATE open_operations SET budget_id = '', identity = id WHERE `+tx.In(&args, "id", ids), args...); err != nil {
+		end := `UPDATE open_operations SET budget_id = '', identity = id WHERE ` + tx.In(&args, "id", prefixOperation.args(ids))
+		if err := tx.Later(end, args...); err != nil {
 			return err
 		}
 	}
 	args = nil
-	return tx.Later(`DELETE FROM open_operations WHERE `+tx.In(&args, "id", ids)+` AND `+noOpenWatch, args...)
+	return tx.Later(`DELETE FROM open_operations WHERE `+tx.In(&args, "id", prefixOperation.args(ids))+` AND `+noOpenWatch, args...)
 }

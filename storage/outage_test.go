@@ -415,7 +415,7 @@ func TestRecordAttemptsWaitsForNoOther(t *testing.T) {
 		results = append(results, storage.AttemptResult{DeliveryID: delivery.ID, DestinationID: d.ID, Status: storage.DeliveryPending})
 	}
 	holder := connectTo(t, url)
-	for _, statement := range []string{`BEGIN`, `SELECT 1 FROM destinations WHERE id = '` + results[0].DestinationID + `' FOR NO KEY UPDATE`} {
+	for _, statement := range []string{`BEGIN`, `SELECT 1 FROM destinations WHERE id = '` + testenv.UUID(results[0].DestinationID) + `' FOR NO KEY UPDATE`} {
 		if _, err := holder.ExecContext(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}

@@ -305,7 +305,8 @@ const selectDuePoll = `SELECT o.id, o.tenant_id, o.credential_id, o.source, o.pa
 
 func scanDuePoll(row sqldb.Row) (DuePoll, error) {
 	var p DuePoll
-	err := row.Scan(&p.RowID, &p.TenantID, &p.CredentialID, &p.Source, sqldb.JSON(&p.Params), &p.OperationID,
+	err := row.Scan(prefixOperation.scan(&p.RowID), prefixTenant.scan(&p.TenantID), prefixCredential.scan(&p.CredentialID),
+		&p.Source, sqldb.JSON(&p.Params), &p.OperationID,
 		sqldb.Time(&p.CreatedAt), sqldb.Time(&p.DueAt), &p.Polls, sqldb.Time(&p.LastPolledAt), &p.LastPollAsked,
 		&p.Status, sqldb.Time(&p.RefusedSince), &p.RefusedReason, sqldb.Time(&p.CredentialRefusedSince),
 		sqldb.Time(&p.CredentialRefusedAt), &p.CredentialVersion, sqldb.Text(&p.Traceparent))
@@ -322,5 +323,5 @@ func (c *pollClaim) notInFlight(args *sqldb.Args) string {
 	if len(c.take.Exclude) == 0 {
 		return ""
 	}
-	return ` AND NOT (` + c.In(args, "o.id", slices.Sorted(maps.Keys(c.take.Exclude))) + `)`
+	return ` AND NOT (` + c.In(args, "o.id", prefixOperation.args(slices.Sorted(maps.Keys(c.take.Exclude)))) + `)`
 }

@@ -135,7 +135,7 @@ func (tx *transaction) dropOldRefusals(ctx context.Context, operations []lockedO
 		return nil
 	}
 	var args sqldb.Args
-	polls, err := sqldb.All(ctx, tx, scanPollOf, selectPollOf+tx.In(&args, "o.id", refused), args...)
+	polls, err := sqldb.All(ctx, tx, scanPollOf, selectPollOf+tx.In(&args, "o.id", prefixOperation.args(refused)), args...)
 	for _, p := range polls {
 		if r := results[p.operationRef]; r.CredentialVersion != p.version {
 			results[p.operationRef] = PollResult{RowID: r.RowID, At: r.At, Next: r.At}
@@ -167,11 +167,13 @@ func (tx *transaction) updateOperations(operations []lockedOperation, results ma
 		}
 		state := []any{r.At.UnixMicro(), status, word, message, sqldb.Micros(completedAt), sqldb.Clean(r.Problem), r.RefusedReason}
 		if r.End != "" {
-			over = append(over, append(state, o.id, o.source, o.params, o.operationID, o.polls+1, o.watches))
+			over = append(over, append(state, prefixOperation.arg(o.id), o.source, o.params, o.operationID, o.polls+1, o.watches))
 			continue
 		}
 		tx.markDue(Group{PollGroup, o.budgetID}, r.Next)
-		going = append(going, slices.Concat([]any{o.id}, state, []any{r.Next.UnixMicro(), r.Held, sqldb.Micros(r.RefusedSince)}))
+		going = append(going, slices.Concat([]any{prefixOperation.arg(o.id)}, state, []any{
+			r.Next.UnixMicro(), r.Held, sqldb.Micros(r.RefusedSince),
+		}))
 	}
 	err := tx.InsertRows(`INSERT INTO operations (last_polled_at, status, upstream_status, error, completed_at, problem, refused_reason,
 		id, source, params, operation_id, polls, watches)`, over)
@@ -214,7 +216,7 @@ const selectPollOf = `SELECT o.id, c.id, c.version, c.status <> 'active' OR c.re
 
 func scanPollOf(row sqldb.Row) (pollOf, error) {
 	var p pollOf
-	err := row.Scan(&p.operationRef, &p.credentialID, &p.version, &p.troubled)
+	err := row.Scan(prefixOperation.scan(&p.operationRef), prefixCredential.scan(&p.credentialID), &p.version, &p.troubled)
 	return p, err
 }
 
@@ -225,7 +227,7 @@ func (tx *transaction) recordCredentials(
 	ctx context.Context, results map[string]PollResult, rowIDs []string, grace *time.Duration,
 ) (rejected []string, alerts []event, err error) {
 	var args sqldb.Args
-	of := selectPollOf + tx.In(&args, "o.id", rowIDs) + ` AND c.deleted_at IS NULL`
+	of := selectPollOf + tx.In(&args, "o.id", prefixOperation.args(rowIDs)) + ` AND c.deleted_at IS NULL`
 	if !slices.ContainsFunc(rowIDs, func(id string) bool { return results[id].CredentialRefused }) {
 		of += ` AND (c.status <> 'active' OR c.refused_since IS NOT NULL)` // else there is no news
 	}
@@ -277,7 +279,7 @@ func (tx *transaction) recordCredentials(
 func (tx *transaction) recordCredential(news credentialNews) error {
 	if news.accepted && news.troubled {
 		err := tx.Later(`UPDATE credentials SET refused_since = NULL, status = 'active' WHERE id = $1 AND version = $2`,
-			news.id, news.version)
+			prefixCredential.arg(news.id), news.version)
 		if err != nil {
 			return err
 		}
@@ -288,5 +290,6 @@ func (tx *transaction) recordCredential(news credentialNews) error {
 	return tx.Later(`UPDATE credentials SET refused_at = $2, last_error = $3,
 		refused_since = CASE WHEN status = 'active' AND refused_at < $6 THEN CAST($1 AS BIGINT) ELSE COALESCE(refused_since, $1) END
 		WHERE id = $4 AND version = $5`,
-		news.refusedSince.UnixMicro(), news.refusedLast.UnixMicro(), news.refusal, news.id, news.version, sqldb.Micros(news.gapSince))
+		news.refusedSince.UnixMicro(), news.refusedLast.UnixMicro(), news.refusal,
+		prefixCredential.arg(news.id), news.version, sqldb.Micros(news.gapSince))
 }

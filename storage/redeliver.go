@@ -32,7 +32,7 @@ func (s *Store) Redeliver(ctx context.Context, tenantID, id string) (again Deliv
 		}
 		turn, due := tx.resumed(destination)
 		n, err := sqldb.ExecCount(ctx, tx, `UPDATE waiting_deliveries SET turn = $1, step = 0, postponed = 0, next_attempt_at = $2
-			WHERE id = $3`, turn, due, id)
+			WHERE id = $3`, turn, due, prefixDelivery.arg(id))
 		if err == nil && n == 0 {
 			_, err = tx.waitAgain(ctx, []string{id}, "", turn, due)
 		}
@@ -56,14 +56,18 @@ func (tx *transaction) resumed(destination Destination) (turn string, due *int64
 	return turnFirst, new(now.UnixMicro())
 }
 
+// ofEvent are the columns of a delivery that waits which its event has.
+const ofEvent = `, (SELECT type FROM events WHERE id = event_id), (SELECT watch_id FROM events WHERE id = event_id),
+	(SELECT created_at FROM events WHERE id = event_id)`
+
 // waitAgain has deliveries wait that have ended, those for which and holds, and says how many.
 // They cannot be deleted before the commit.
 func (tx *transaction) waitAgain(ctx context.Context, ids []string, and, turn string, due *int64) (n int, err error) {
 	args := sqldb.Args{turn, due}
 	n, err = sqldb.ExecCount(ctx, tx, `INSERT INTO waiting_deliveries (`+deliveryColumns+`, turn, next_attempt_at, attempts_made)
-		SELECT `+deliveryColumns+`, CAST($1 AS TEXT), CAST($2 AS BIGINT),
+		SELECT `+ownDeliveryColumns+ofEvent+`, CAST($1 AS TEXT), CAST($2 AS BIGINT),
 			(SELECT COALESCE(MAX(number), 0) FROM attempts WHERE delivery_id = deliveries.id)
-		FROM deliveries WHERE `+tx.In(&args, "id", ids)+and+` ORDER BY id`+tx.ForKey, args...)
+		FROM deliveries WHERE `+tx.In(&args, "id", prefixDelivery.args(ids))+and+` ORDER BY id`+tx.ForKey, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -81,7 +85,7 @@ type Recovery struct {
 
 // notAccepted finds the deliveries that a destination has not accepted by now.
 func (db *database) notAccepted(r Recovery) (query string, args sqldb.Args) {
-	args = sqldb.Args{r.DestinationID, r.Since.UnixMicro(), cmp.Or(r.Until, db.now()).UnixMicro()}
+	args = sqldb.Args{prefixDestination.arg(r.DestinationID), r.Since.UnixMicro(), cmp.Or(r.Until, db.now()).UnixMicro()}
 	these := ` AND created_at >= $2 AND created_at <= $3`
 	if len(r.Types) > 0 {
 		these += ` AND event_type IN (` + args.List(r.Types) + `)`
@@ -112,7 +116,7 @@ func (s *Store) Recover(ctx context.Context, r Recovery, each func(tx *Store, co
 	_, err = s.Destination(ctx, r.TenantID, r.DestinationID) // ErrNotFound if it is another tenant's
 	if err == nil {
 		query, args := s.db.notAccepted(r)
-		ids, err = sqldb.All(ctx, s.reader(), sqldb.String, query, args...)
+		ids, err = sqldb.All(ctx, s.reader(), prefixDelivery.read, query, args...)
 	}
 	slices.Sort(ids)
 	for done := false; err == nil && !done; {
@@ -142,7 +146,7 @@ func (tx *transaction) redeliver(ctx context.Context, r Recovery, ids []string) 
 	n, err := sqldb.ExecCount(ctx, tx, `UPDATE waiting_deliveries SET next_attempt_at = $2,
 			turn = CASE WHEN turn = 'again' AND CAST($1 AS TEXT) <> 'held' THEN turn ELSE $1 END,
 			step = CASE WHEN turn = 'held' THEN 0 ELSE step END, postponed = CASE WHEN turn = 'held' THEN 0 ELSE postponed END
-		WHERE `+tx.In(&args, "id", ids), args...)
+		WHERE `+tx.In(&args, "id", prefixDelivery.args(ids)), args...)
 	if err != nil {
 		return 0, err
 	}
@@ -172,7 +176,7 @@ func (s *Store) TestDestination(ctx context.Context, tenantID, id string) (made 
 		if err := tx.publish([]event{test}); err != nil {
 			return err
 		}
-		made, err = sqldb.One(ctx, tx, tx.db.scanDelivery, selectDelivery(`deliveries`)+`WHERE d.event_id = $1`, test.id)
+		made, err = sqldb.One(ctx, tx, tx.db.scanDelivery, selectDelivery(`deliveries`)+`WHERE d.event_id = $1`, prefixEvent.arg(test.id))
 		return err
 	})
 	return made, err

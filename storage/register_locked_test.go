@@ -33,10 +33,10 @@ func TestRegistrationsWaitForNoOther(t *testing.T) {
 	t.Parallel()
 	for name, lock := range map[string]func(p *planned) (query string, id string){
 		"the credential": func(p *planned) (string, string) {
-			return `SELECT 1 FROM credentials WHERE id = $1 FOR UPDATE`, p.credential.ID
+			return `SELECT 1 FROM credentials WHERE id = $1 FOR UPDATE`, testenv.UUID(p.credential.ID)
 		},
 		"an operation": func(p *planned) (string, string) {
-			return `SELECT 1 FROM open_operations WHERE credential_id = $1 FOR NO KEY UPDATE`, p.credential.ID
+			return `SELECT 1 FROM open_operations WHERE credential_id = $1 FOR NO KEY UPDATE`, testenv.UUID(p.credential.ID)
 		},
 		"the group of its budget": func(p *planned) (string, string) {
 			return `SELECT 1 FROM work_groups WHERE id = $1 FOR NO KEY UPDATE`, p.credential.BudgetID
@@ -95,7 +95,7 @@ func TestRegistrationGivesUpWaiting(t *testing.T) {
 	t.Cleanup(func() { _ = s.Close() })
 	get(s.Migrate(t.Context()))(t)
 	p := newPlanned(t, s, &now, "blocked")
-	release := hold(t, url, `SELECT 1 FROM credentials WHERE id = $1 FOR UPDATE`, p.credential.ID)
+	release := hold(t, url, `SELECT 1 FROM credentials WHERE id = $1 FOR UPDATE`, testenv.UUID(p.credential.ID))
 	ctx, cancel := context.WithTimeout(t.Context(), 3*toldBefore)
 	defer cancel()
 	if _, err := s.Register(ctx, p.requests(1), nil); !Unavailable(err) || errors.Is(err, ErrOutcomeUnknown) {

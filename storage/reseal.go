@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"oprelay/storage/seal"
 	"oprelay/storage/sqldb"
@@ -122,8 +123,8 @@ func (s *Store) swap(ctx context.Context, table sealedTable, changes []change) (
 			var args sqldb.Args
 			set := table.column + ` = ` + args.Add(c.next)
 			where := []string{table.column + ` = ` + args.Add(c.sealed)}
-			for j, column := range table.key {
-				where = append(where, column+` = `+args.Add(c.key[j]))
+			for j, value := range table.args(c.key) {
+				where = append(where, table.key[j]+` = `+args.Add(value))
 			}
 			query := `UPDATE ` + table.name + ` SET ` + set + ` WHERE ` + strings.Join(where, ` AND `)
 			n, err := sqldb.ExecCount(ctx, tx, query, args...)
@@ -158,7 +159,8 @@ const resealChunk = 100
 // sealedTable is a table with a column of sealed values. All of them are in sealedTables.
 type sealedTable struct {
 	name   string
-	key    []string // the columns of the primary key
+	key    []string // the columns of the primary key, of which the first is an id
+	prefix prefix   // of that
 	column string
 	where  string // which rows have one
 	place  func(key []string) string
@@ -172,15 +174,15 @@ func sealedTables() []sealedTable {
 	}
 	return []sealedTable{
 		{
-			name: "credentials", key: []string{"id"}, column: "secret", where: "deleted_at IS NULL",
+			name: "credentials", key: []string{"id"}, prefix: prefixCredential, column: "secret", where: "deleted_at IS NULL",
 			place: byID(credentialSecret), forgettable: true,
 		},
 		{
-			name: "destinations", key: []string{"id"}, column: "secret", where: "deleted_at IS NULL",
+			name: "destinations", key: []string{"id"}, prefix: prefixDestination, column: "secret", where: "deleted_at IS NULL",
 			place: byID(destinationSecret), forgettable: true,
 		},
 		{
-			name: "idempotency_keys", key: []string{"tenant_id", "key"}, column: "answer", where: "answer IS NOT NULL",
+			name: "idempotency_keys", key: []string{"tenant_id", "key"}, prefix: prefixTenant, column: "answer", where: "answer IS NOT NULL",
 			place: func(key []string) string { return answerSeal(IdempotencyKey{TenantID: key[0], Key: key[1]}) },
 		},
 	}
@@ -201,22 +203,37 @@ func (t sealedTable) row(v sealedValue) SealedRow {
 	return SealedRow{t.name, id}
 }
 
+// args is a row's key for SQL.
+func (t sealedTable) args(key []string) []any {
+	args := []any{t.prefix.arg(key[0])}
+	for _, text := range key[1:] {
+		args = append(args, text)
+	}
+	return args
+}
+
 // walk reads the table in the order of its key, a chunk at a time.
 func (t sealedTable) walk(ctx context.Context, q sqldb.Querier, each func([]sealedValue) error) error {
 	columns := strings.Join(t.key, ", ")
 	scan := func(row sqldb.Row) (sealedValue, error) {
 		v := sealedValue{key: make([]string, len(t.key))}
-		into := make([]any, 0, len(t.key)+1)
-		for i := range v.key {
-			into = append(into, &v.key[i])
+		into := []any{t.prefix.scan(&v.key[0])}
+		for i := range v.key[1:] {
+			into = append(into, &v.key[1+i])
 		}
 		err := row.Scan(append(into, &v.sealed)...)
 		return v, err
 	}
-	for after := make([]string, len(t.key)); ; {
+	after := make([]string, len(t.key))
+	after[0] = firstID(t.prefix, time.Time{})
+	for {
 		var args sqldb.Args
+		holders := make([]string, len(t.key))
+		for i, value := range t.args(after) {
+			holders[i] = args.Add(value)
+		}
 		values, err := sqldb.All(ctx, q, scan, `SELECT `+columns+`, `+t.column+` FROM `+t.name+
-			` WHERE `+t.where+` AND (`+columns+`) > (`+args.List(after)+`) ORDER BY `+columns+
+			` WHERE `+t.where+` AND (`+columns+`) > (`+strings.Join(holders, ", ")+`) ORDER BY `+columns+
 			` LIMIT `+args.Add(resealChunk), args...)
 		if err != nil || len(values) == 0 {
 			return err

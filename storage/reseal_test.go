@@ -177,7 +177,7 @@ func testDamagedRow(w *world) {
 	t := w.t
 	other := w.newCredential(t, w.tenant, "other")
 	must(w.raw(t).ExecContext(t.Context(), `UPDATE credentials
-		SET secret = (SELECT secret FROM credentials WHERE id = $1) WHERE id = $2`, w.credential.ID, other.ID))(t)
+		SET secret = (SELECT secret FROM credentials WHERE id = $1) WHERE id = $2`, inSQL(w.credential.ID), inSQL(other.ID)))(t)
 	check(t, w.CheckKeys(t.Context()))
 	_, err := w.OpenCredential(t.Context(), other.ID)
 	if err == nil || !strings.Contains(err.Error(), other.ID) || !strings.Contains(err.Error(), keyID(w.key)) {

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -140,7 +141,7 @@ type oldRow struct {
 }
 
 func scanOldRow(row sqldb.Row) (o oldRow, err error) {
-	err = row.Scan(&o.watchID, &o.operationRef, sqldb.Text(&o.eventID))
+	err = row.Scan(prefixWatch.scan(&o.watchID), prefixOperation.scan(&o.operationRef), prefixEvent.scan(&o.eventID))
 	return o, err
 }
 
@@ -157,27 +158,28 @@ func oldWatches() oldRows {
 }
 
 func oldEvents() oldRows {
-	return oldRows{"events", "id", `SELECT '', '', id FROM (SELECT id, watch_id, created_at
+	return oldRows{"events", "id", `SELECT NULL, NULL, id FROM (SELECT id, watch_id, created_at
 		FROM events WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3) AS oldest
 		WHERE watch_id IS NULL AND created_at < $4 ORDER BY id LIMIT $5`}
 }
 
 // findOld finds what comes next in the walk, and how far it has come then: "" at its end.
 func (s *Store) findOld(ctx context.Context, to string, before time.Time, most int) (found []oldRow, next string, err error) {
-	events := prefixEvent + "_" // before their first id
-	old, end, after := oldWatches(), firstID(prefixWatch, before), events
-	if strings.HasPrefix(to, events) {
-		old, end, after = oldEvents(), firstID(prefixEvent, before), ""
+	events := firstID(prefixEvent, time.Time{})
+	old, of, after := oldWatches(), prefixWatch, events
+	if strings.HasPrefix(to, string(prefixEvent)) {
+		old, of, after = oldEvents(), prefixEvent, ""
 	}
-	found, err = sqldb.All(ctx, s.reader(), scanOldRow, old.query, to, end, lookMost, before.UnixMicro(), most)
+	begin, end := of.arg(cmp.Or(to, firstID(of, time.Time{}))), of.arg(firstID(of, before))
+	found, err = sqldb.All(ctx, s.reader(), scanOldRow, old.query, begin, end, lookMost, before.UnixMicro(), most)
 	if n := len(found); err != nil || n == most {
 		if n > 0 {
 			next = found[n-1].id()
 		}
 		return found, next, err
 	}
-	last, err := sqldb.All(ctx, s.reader(), sqldb.String, `SELECT `+old.id+` FROM `+old.table+`
-		WHERE `+old.id+` > $1 AND `+old.id+` < $2 ORDER BY `+old.id+` LIMIT 1 OFFSET $3`, to, end, lookMost-1)
+	last, err := sqldb.All(ctx, s.reader(), of.read, `SELECT `+old.id+` FROM `+old.table+`
+		WHERE `+old.id+` > $1 AND `+old.id+` < $2 ORDER BY `+old.id+` LIMIT 1 OFFSET $3`, begin, end, lookMost-1)
 	if len(last) > 0 {
 		after = last[0]
 	}
@@ -205,15 +207,16 @@ func (tx *transaction) deleteFound(ctx context.Context, found []oldRow, since ti
 	if err != nil {
 		return err
 	}
-	found, deliveries, err := tx.lockSettled(ctx, found, since)
+	found, deliveryIDs, err := tx.lockSettled(ctx, found, since)
 	if err != nil || len(found) == 0 {
 		return err
 	}
-	watches, _, events := keysOf(found)
+	watchIDs, _, events := keysOf(found)
+	watches, deliveries := prefixWatch.args(watchIDs), prefixDelivery.args(deliveryIDs)
 	tx.deleted = map[string]int{}
 	for _, rows := range []struct {
 		kind, query, key string
-		keys             []string
+		keys             []sqldb.UUID
 		tail             string
 	}{
 		{DeletedAttempts, `DELETE FROM attempts WHERE `, "delivery_id", deliveries, ``},
@@ -253,7 +256,7 @@ func (tx *transaction) deleteOperationsOf(ctx context.Context, found []oldRow, o
 	}
 	var all, going [][]any
 	for _, id := range slices.Sorted(maps.Keys(watches)) {
-		row := []any{id, watches[id]}
+		row := []any{prefixOperation.arg(id), watches[id]}
 		if all = append(all, row); open[id] {
 			going = append(going, row)
 		}
@@ -289,7 +292,8 @@ func (tx *transaction) lockOperationsOf(ctx context.Context, found []oldRow) (re
 		return nil, nil, err
 	}
 	var args sqldb.Args
-	over, err := sqldb.All(ctx, tx, sqldb.String, `SELECT id FROM operations WHERE `+tx.In(&args, "id", operations), args...)
+	over, err := sqldb.All(ctx, tx, prefixOperation.read, `SELECT id FROM operations WHERE `+
+		tx.In(&args, "id", prefixOperation.args(operations)), args...)
 	open = map[string]bool{}
 	for _, id := range locked {
 		open[id] = true
@@ -340,10 +344,10 @@ func (tx *transaction) behindAmong(ctx context.Context, watches []string) (map[s
 	var args sqldb.Args
 	behind := map[string]bool{}
 	_, err := tx.Query(ctx, func(row sqldb.Row) error {
-		id, err := sqldb.String(row)
+		id, err := prefixWatch.read(row)
 		behind[id] = true
 		return err
-	}, `SELECT watch_id FROM slack_messages WHERE `+tx.In(&args, "watch_id", watches)+` AND due_at IS NOT NULL`, args...)
+	}, `SELECT watch_id FROM slack_messages WHERE `+tx.In(&args, "watch_id", prefixWatch.args(watches))+` AND due_at IS NOT NULL`, args...)
 	return behind, err
 }
 
@@ -354,10 +358,10 @@ func (tx *transaction) lockDeliveriesOf(
 	ctx context.Context, events []string, since time.Time,
 ) (ofEvent map[string][]string, stays map[string]bool, err error) {
 	var args sqldb.Args
-	these := ` FROM deliveries WHERE ` + tx.In(&args, "event_id", events)
+	these := ` FROM deliveries WHERE ` + tx.In(&args, "event_id", prefixEvent.args(events))
 	locked := map[string]bool{}
 	_, err = tx.Query(ctx, func(row sqldb.Row) error {
-		id, err := sqldb.String(row)
+		id, err := prefixDelivery.read(row)
 		locked[id] = true
 		return err
 	}, `SELECT id`+these+` ORDER BY id`+tx.ForDelete+tx.SkipLocked, args...)
@@ -368,7 +372,7 @@ func (tx *transaction) lockDeliveriesOf(
 	_, err = tx.Query(ctx, func(row sqldb.Row) error { // only now: what was committed until the lock is seen
 		var id, eventID string
 		var stay bool
-		err := row.Scan(&id, &eventID, &stay)
+		err := row.Scan(prefixDelivery.scan(&id), prefixEvent.scan(&eventID), &stay)
 		ofEvent[eventID] = append(ofEvent[eventID], id)
 		stays[eventID] = stays[eventID] || stay || !locked[id]
 		return err
@@ -386,12 +390,12 @@ func (tx *transaction) deleteEvents(ctx context.Context, ids []string) error {
 	n, err := tx.Query(ctx, func(row sqldb.Row) error {
 		var tenantID string
 		var e feedStart
-		err := row.Scan(&tenantID, &e.seq, &e.id, sqldb.Time(&e.at))
+		err := row.Scan(prefixTenant.scan(&tenantID), &e.seq, prefixEvent.scan(&e.id), sqldb.Time(&e.at))
 		if e.seq > last[tenantID].seq {
 			last[tenantID] = e
 		}
 		return err
-	}, `DELETE FROM events WHERE `+tx.In(&args, "id", ids)+` RETURNING tenant_id, seq, id, created_at`, args...)
+	}, `DELETE FROM events WHERE `+tx.In(&args, "id", prefixEvent.args(ids))+` RETURNING tenant_id, seq, id, created_at`, args...)
 	if err != nil {
 		return err
 	}
@@ -399,7 +403,7 @@ func (tx *transaction) deleteEvents(ctx context.Context, ids []string) error {
 	var rows [][]any
 	for _, tenantID := range slices.Sorted(maps.Keys(last)) {
 		e := last[tenantID]
-		rows = append(rows, []any{tenantID, e.seq, e.id, e.at.UnixMicro()})
+		rows = append(rows, []any{prefixTenant.arg(tenantID), e.seq, prefixEvent.arg(e.id), e.at.UnixMicro()})
 	}
 	return tx.Upsert(`INSERT INTO feed_starts (tenant_id, seq, event_id, created_at)`, ` ON CONFLICT (tenant_id)
 		DO UPDATE SET seq = excluded.seq, event_id = excluded.event_id, created_at = excluded.created_at
@@ -415,7 +419,8 @@ type Kept struct {
 // Kept says what is left with retention for so long.
 func (s *Store) Kept(ctx context.Context, keep time.Duration) (k Kept, err error) {
 	defer wrapf(&err, "what is kept")
-	oldest, err := sqldb.All(ctx, s.reader(), sqldb.Int, `SELECT created_at FROM watches WHERE id > '' ORDER BY id LIMIT 1`)
+	oldest, err := sqldb.All(ctx, s.reader(), sqldb.Int, `SELECT created_at FROM watches WHERE id > $1 ORDER BY id LIMIT 1`,
+		prefixWatch.arg(firstID(prefixWatch, time.Time{})))
 	if err != nil {
 		return Kept{}, err
 	}

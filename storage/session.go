@@ -19,13 +19,13 @@ func (s *Store) CreateSession(ctx context.Context, presented string) (_ seal.Sec
 	defer wrapf(&err, "create session")
 	token := rand.Text() + rand.Text() // 260 bits
 	err = s.write(ctx, func(tx *transaction) error {
-		id, err := sqldb.One(ctx, tx, sqldb.String,
+		id, err := sqldb.One(ctx, tx, prefixKey.read,
 			`SELECT id FROM api_keys WHERE hash = $1 AND revoked_at IS NULL`, hashKey(presented))
 		if err != nil {
 			return err
 		}
 		return tx.Later(`INSERT INTO sessions (hash, key_id, ends_at) VALUES ($1, $2, $3)`,
-			hashKey(token), id, tx.db.now().Add(SessionTime).UnixMicro())
+			hashKey(token), prefixKey.arg(id), tx.db.now().Add(SessionTime).UnixMicro())
 	})
 	return seal.Secret(token), err
 }

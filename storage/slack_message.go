@@ -44,13 +44,13 @@ func (s *Store) DueProgress(ctx context.Context, take TakeDeliveries) (due []Due
 		FROM (SELECT watch_id, channel, ts, revision, due_at FROM slack_messages
 			WHERE destination_id = $1 AND due_at IS NOT NULL AND due_at <= $2 ORDER BY due_at LIMIT $3) AS m
 		JOIN watches w ON w.id = m.watch_id LEFT JOIN watch_ends e ON e.watch_id = m.watch_id ORDER BY m.due_at, m.watch_id`,
-		take.Group, s.db.steady().UnixMicro(), take.Max+len(take.Exclude))
+		prefixDestination.arg(take.Group), s.db.steady().UnixMicro(), take.Max+len(take.Exclude))
 	return without(rows, take.Exclude, take.Max, func(p DueProgress) string { return p.WatchID }), err
 }
 
 func scanDueProgress(row sqldb.Row) (DueProgress, error) {
 	var p DueProgress
-	err := row.Scan(&p.WatchID, &p.Slack.Channel, &p.Slack.TS, &p.Revision, &p.Status, sqldb.Time(&p.CreatedAt))
+	err := row.Scan(prefixWatch.scan(&p.WatchID), &p.Slack.Channel, &p.Slack.TS, &p.Revision, &p.Status, sqldb.Time(&p.CreatedAt))
 	return p, err
 }
 
@@ -82,7 +82,8 @@ func (s *Store) KeepProgressError(ctx context.Context, destinationID string, res
 		return nil
 	}
 	return s.write(ctx, func(tx *transaction) error {
-		return tx.Later(`UPDATE destinations SET last_error = $1 WHERE id = $2 AND status = 'enabled'`, lastError, destinationID)
+		return tx.Later(`UPDATE destinations SET last_error = $1 WHERE id = $2 AND status = 'enabled'`,
+			lastError, prefixDestination.arg(destinationID))
 	})
 }
 
@@ -96,7 +97,7 @@ func (s *Store) RecordProgress(ctx context.Context, destinationID string, result
 	}
 	// A message that is behind again goes to the back of the queue: others in its channel may
 	// not have been posted at all.
-	now := s.db.steady().UnixMicro()
+	now, destination := s.db.steady().UnixMicro(), prefixDestination.arg(destinationID)
 	var shown, failed [][]any
 	var pauseUntil, began time.Time
 	for _, r := range results {
@@ -104,9 +105,11 @@ func (s *Store) RecordProgress(ctx context.Context, destinationID string, result
 			pauseUntil, began = r.PauseUntil, r.Began
 		}
 		if r.NextAttemptAt.IsZero() {
-			shown = append(shown, []any{r.WatchID, destinationID, r.Revision, sqldb.Clean(r.Slack.Channel), sqldb.Clean(r.Slack.TS), now})
+			shown = append(shown, []any{
+				prefixWatch.arg(r.WatchID), destination, r.Revision, sqldb.Clean(r.Slack.Channel), sqldb.Clean(r.Slack.TS), now,
+			})
 		} else {
-			failed = append(failed, []any{r.WatchID, destinationID, r.NextAttemptAt.UnixMicro()})
+			failed = append(failed, []any{prefixWatch.arg(r.WatchID), destination, r.NextAttemptAt.UnixMicro()})
 		}
 	}
 	return s.write(ctx, func(tx *transaction) error {
@@ -115,7 +118,7 @@ func (s *Store) RecordProgress(ctx context.Context, destinationID string, result
 			return err
 		}
 		if len(shown) > 0 {
-			err := tx.Later(`UPDATE destinations SET last_success_at = $1 WHERE id = $2`, tx.db.now().UnixMicro(), destinationID)
+			err := tx.Later(`UPDATE destinations SET last_success_at = $1 WHERE id = $2`, tx.db.now().UnixMicro(), destination)
 			if err != nil {
 				return err
 			}
@@ -156,13 +159,13 @@ func (tx *transaction) pause(destinationID string, began, until time.Time) error
 		return nil
 	}
 	return tx.Later(`UPDATE destinations SET paused_until = $1 WHERE id = $2 AND COALESCE(paused_until, 0) < $1
-		AND COALESCE(changed_at, 0) <= $3`, until.UnixMicro(), destinationID, max(began.UnixMicro(), 0))
+		AND COALESCE(changed_at, 0) <= $3`, until.UnixMicro(), prefixDestination.arg(destinationID), max(began.UnixMicro(), 0))
 }
 
 // showProgress makes the messages of watches due, for their new state.
 func (tx *transaction) showProgress(ctx context.Context, watchIDs []string) error {
 	var args sqldb.Args
-	return tx.advanceMessages(ctx, &args, tx.In(&args, "watch_id", watchIDs))
+	return tx.advanceMessages(ctx, &args, tx.In(&args, "watch_id", prefixWatch.args(watchIDs)))
 }
 
 // showOperations makes messages due of up to most watches that still watch the operations.
@@ -173,7 +176,7 @@ func (tx *transaction) showOperations(ctx context.Context, operationRefs []strin
 	}
 	var args sqldb.Args
 	return tx.advanceMessages(ctx, &args, `watch_id IN (SELECT watch_id FROM open_watches
-		WHERE `+tx.In(&args, "operation_ref", operationRefs)+` LIMIT `+args.Add(most)+`)`)
+		WHERE `+tx.In(&args, "operation_ref", prefixOperation.args(operationRefs))+` LIMIT `+args.Add(most)+`)`)
 }
 
 // advanceMessages makes messages due now, unless they are due later already because an
@@ -181,7 +184,7 @@ func (tx *transaction) showOperations(ctx context.Context, operationRefs []strin
 // of: it was shown, and there is no message to update.
 func (tx *transaction) advanceMessages(ctx context.Context, args *sqldb.Args, where string) error {
 	now := tx.db.steady()
-	destinationIDs, err := sqldb.All(ctx, tx, sqldb.String, `UPDATE slack_messages
+	destinationIDs, err := sqldb.All(ctx, tx, prefixDestination.read, `UPDATE slack_messages
 		SET revision = revision + 1, due_at = COALESCE(due_at, CAST(`+args.Add(now.UnixMicro())+` AS BIGINT))
 		WHERE `+where+` AND (ts <> '' OR shown_revision = 0) AND EXISTS (SELECT 1 FROM destinations d
 			WHERE d.id = slack_messages.destination_id AND d.deleted_at IS NULL) RETURNING destination_id`, *args...)
@@ -212,7 +215,7 @@ func (tx *transaction) endMessages(ctx context.Context, ended []*endingWatch) er
 	}
 	var args sqldb.Args
 	return tx.Later(`UPDATE slack_messages SET due_at = NULL
-		WHERE `+tx.In(&args, "watch_id", told)+` AND due_at IS NOT NULL`, args...)
+		WHERE `+tx.In(&args, "watch_id", prefixWatch.args(told))+` AND due_at IS NOT NULL`, args...)
 }
 
 // without leaves out the rows that are in flight, and returns up to limit of the others.

@@ -21,27 +21,28 @@ func TestLater(t *testing.T) {
 		ctx := t.Context()
 		insert := `INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, 0)`
 		made := func() int {
-			return len(get(sqldb.All(ctx, p.reader(), sqldb.String, `SELECT id FROM tenants WHERE created_at = 0`))(t))
+			return len(get(sqldb.All(ctx, p.reader(), sqldb.String, `SELECT name FROM tenants WHERE created_at = 0`))(t))
 		}
-		long := strings.Repeat("x", 1024) // planned for its values, where a text like that is
-		for _, refused := range [][]any{{"a", "the same"}, {"b", nil}, {"{" + long + "}", nil}} {
+		long := "{" + strings.Repeat("x", 1024) + "}" // planned for its values, where a text like that is
+		a, b, c := sqldb.UUID{15: 1}, sqldb.UUID{15: 2}, sqldb.UUID{15: 3}
+		for _, refused := range [][]any{{a, "the same"}, {b, nil}, {a, long}} {
 			err := p.write(ctx, func(tx *transaction) error {
-				return errors.Join(tx.Later(insert, "a", "once"), tx.Later(insert, refused...))
+				return errors.Join(tx.Later(insert, a, "once"), tx.Later(insert, refused...))
 			})
 			if err == nil || Unavailable(err) || errors.Is(err, ErrOutcomeUnknown) {
-				t.Errorf("%.5s: got %v, want a refusal", refused[0], err)
+				t.Errorf("%.9v: got %v, want a refusal", refused, err)
 			}
 			if made() != 0 {
-				t.Errorf("%.5s: half of it was kept", refused[0])
+				t.Errorf("%.9v: half of it was kept", refused)
 			}
 		}
 		check(t, p.write(ctx, func(tx *transaction) error {
-			check(t, tx.Later(insert, "{"+long+"}", "long"))
-			check(t, tx.Later(insert, "a", "once"))
-			if n := get(sqldb.ExecCount(ctx, tx, `UPDATE tenants SET created_at = 0 WHERE id <> $1 AND created_at = 0`, "a"))(t); n != 1 {
+			check(t, tx.Later(insert, b, long))
+			check(t, tx.Later(insert, a, "once"))
+			if n := get(sqldb.ExecCount(ctx, tx, `UPDATE tenants SET created_at = 0 WHERE id <> $1 AND created_at = 0`, a))(t); n != 1 {
 				t.Errorf("%d rows were there to change, want the one before it", n)
 			}
-			return tx.Later(insert, "c", "at last")
+			return tx.Later(insert, c, "at last")
 		}))
 		if n := made(); n != 3 {
 			t.Errorf("%d rows were kept, want 3", n)

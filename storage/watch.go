@@ -2,6 +2,8 @@ package storage
 
 import (
 	"context"
+	"database/sql"
+	"strings"
 	"time"
 
 	"oprelay/storage/sqldb"
@@ -75,12 +77,34 @@ type nextPollOf struct {
 	group  time.Time // when its budget is worked on next; zero if it is now
 }
 
+// eventsText is how the types of a watch's events are kept. All begin alike.
+func eventsText(types []string) string {
+	words := make([]string, len(types))
+	for i, kind := range types {
+		words[i] = strings.TrimPrefix(kind, eventOf(""))
+	}
+	return strings.Join(words, ",")
+}
+
+// scanEvents reads what eventsText wrote.
+func scanEvents(into *[]string) sql.Scanner {
+	return sqldb.ReadText(func(text string) {
+		*into = []string{}
+		for word := range strings.SplitSeq(text, ",") {
+			if word != "" {
+				*into = append(*into, eventOf(word))
+			}
+		}
+	})
+}
+
 func (db *database) scanWatch(row sqldb.Row) (Watch, error) {
 	var w Watch
 	var next nextPollOf
 	err := row.Scan(append([]any{
-		&w.ID, &w.TenantID, &w.Status, &w.CredentialID, sqldb.JSON(&w.Events), sqldb.Text(&w.Name), sqldb.JSON(&w.Metadata),
-		sqldb.Time(&w.ExpiresAt), sqldb.Time(&w.CreatedAt), sqldb.Time(&w.FinishedAt), sqldb.Text(&w.EventID),
+		prefixWatch.scan(&w.ID), prefixTenant.scan(&w.TenantID), &w.Status, prefixCredential.scan(&w.CredentialID),
+		scanEvents(&w.Events), sqldb.Text(&w.Name), sqldb.JSON(&w.Metadata),
+		sqldb.Time(&w.ExpiresAt), sqldb.Time(&w.CreatedAt), sqldb.Time(&w.FinishedAt), prefixEvent.scan(&w.EventID),
 		&w.Polls, sqldb.Time(&w.LastPolledAt), &w.LastPollError,
 		sqldb.Time(&next.due), &next.held, &next.refuse, sqldb.Time(&next.closed), sqldb.Time(&next.group),
 	}, w.Operation.columns()...)...)
@@ -120,7 +144,8 @@ func (s *Store) Watch(ctx context.Context, tenantID, id string) (_ Watch, err er
 }
 
 func (db *database) readWatch(ctx context.Context, q sqldb.Querier, tenantID, id string) (Watch, error) {
-	w, err := sqldb.One(ctx, q, db.scanWatch, selectWatch+`WHERE w.tenant_id = $1 AND w.id = $2`, tenantID, id)
+	w, err := sqldb.One(ctx, q, db.scanWatch, selectWatch+`WHERE w.tenant_id = $1 AND w.id = $2`,
+		prefixTenant.arg(tenantID), prefixWatch.arg(id))
 	if err != nil {
 		return Watch{}, err
 	}
@@ -132,7 +157,7 @@ func (db *database) readWatch(ctx context.Context, q sqldb.Querier, tenantID, id
 // readWatches returns the watches of the ids, by id.
 func (db *database) readWatches(ctx context.Context, q sqldb.Querier, ids []string) (map[string]Watch, error) {
 	var args sqldb.Args
-	watches, err := sqldb.All(ctx, q, db.scanWatch, selectWatch+`WHERE `+db.In(&args, "w.id", ids), args...)
+	watches, err := sqldb.All(ctx, q, db.scanWatch, selectWatch+`WHERE `+db.In(&args, "w.id", prefixWatch.args(ids)), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -157,12 +182,12 @@ func (db *database) addDestinations(ctx context.Context, q sqldb.Querier, watche
 	var args sqldb.Args
 	_, err := q.Query(ctx, func(row sqldb.Row) error {
 		var watchID, destinationID string
-		err := row.Scan(&watchID, &destinationID)
+		err := row.Scan(prefixWatch.scan(&watchID), prefixDestination.scan(&destinationID))
 		if w := index[watchID]; w != nil {
 			w.DestinationIDs = append(w.DestinationIDs, destinationID)
 		}
 		return err
 	}, `SELECT wd.watch_id, wd.destination_id FROM watch_destinations wd JOIN destinations d ON d.id = wd.destination_id
-		WHERE `+db.In(&args, "wd.watch_id", ids)+` AND d.deleted_at IS NULL ORDER BY wd.watch_id, wd.position`, args...)
+		WHERE `+db.In(&args, "wd.watch_id", prefixWatch.args(ids))+` AND d.deleted_at IS NULL ORDER BY wd.watch_id, wd.position`, args...)
 	return err
 }

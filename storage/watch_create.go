@@ -1,10 +1,10 @@
 package storage
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,9 +31,12 @@ type NewWatch struct {
 }
 
 // operationKey is what makes watches share an operation's polls.
-type operationKey struct{ credentialID, identity string }
+type operationKey struct {
+	credentialID string
+	identity     sqldb.UUID
+}
 
-// operationKey hashes source, parameters and id, which may be too long for an index: 132 bits.
+// operationKey hashes source, parameters and id, which may be too long for an index.
 func (n *NewWatch) operationKey() operationKey {
 	hash := sha256.New()
 	write := func(text string) { fmt.Fprintf(hash, "%d %s", len(text), text) }
@@ -43,7 +46,7 @@ func (n *NewWatch) operationKey() operationKey {
 		write(name)
 		write(n.Params[name])
 	}
-	return operationKey{n.CredentialID, base64.RawURLEncoding.EncodeToString(hash.Sum(nil))[:22]}
+	return operationKey{n.CredentialID, sqldb.UUID(hash.Sum(nil))}
 }
 
 // CreateWatches registers watches, all or none, and returns them in the order of the request.
@@ -104,18 +107,18 @@ func (tx *transaction) references(ctx context.Context, all []*registration) (fou
 		return `(SELECT ` + what + ` FROM budgets b WHERE b.id = credentials.budget_id)`
 	}
 	found.credentials, err = tx.owned(ctx, `SELECT id, tenant_id, upstream, budget_id, FALSE, refused_since IS NOT NULL, `+
-		ofBudget(closedUntil)+`, `+ofBudget("first_polls_at")+`, COALESCE(`+ofBudget("first_wait")+`, 0) FROM credentials`, credentials,
-		tx.ForKey)
+		ofBudget(closedUntil)+`, `+ofBudget("first_polls_at")+`, COALESCE(`+ofBudget("first_wait")+`, 0) FROM credentials`,
+		prefixCredential, credentials)
 	if err != nil {
 		return references{}, err
 	}
-	found.destinations, err = tx.owned(ctx, `SELECT id, tenant_id, '', '', bot, FALSE, NULL, NULL, 0 FROM destinations`, destinations,
-		tx.ForKey)
+	found.destinations, err = tx.owned(ctx, `SELECT id, tenant_id, '', '', bot, FALSE, NULL, NULL, 0 FROM destinations`,
+		prefixDestination, destinations)
 	return found, err
 }
 
 func (tx *transaction) owned(
-	ctx context.Context, selection string, wanted map[string]bool, lock string,
+	ctx context.Context, selection string, p prefix, wanted map[string]bool,
 ) (map[string]owned, error) {
 	var args sqldb.Args
 	found := make(map[string]owned, len(wanted))
@@ -123,13 +126,13 @@ func (tx *transaction) owned(
 		var id string
 		var wait int64
 		var o owned
-		err := row.Scan(&id, &o.tenantID, &o.upstream, &o.budgetID, &o.bot, &o.refused, sqldb.Time(&o.closed),
-			sqldb.Time(&o.firstPolls), &wait)
+		err := row.Scan(p.scan(&id), prefixTenant.scan(&o.tenantID), &o.upstream, &o.budgetID, &o.bot, &o.refused,
+			sqldb.Time(&o.closed), sqldb.Time(&o.firstPolls), &wait)
 		o.firstWait = time.Duration(wait) * time.Microsecond
 		found[id] = o
 		return err
-	}, selection+` WHERE `+tx.In(&args, "id", slices.Sorted(maps.Keys(wanted)))+` AND deleted_at IS NULL
-		ORDER BY id`+lock, args...)
+	}, selection+` WHERE `+tx.In(&args, "id", p.args(slices.Sorted(maps.Keys(wanted))))+` AND deleted_at IS NULL
+		ORDER BY id`+tx.ForKey, args...)
 	return found, err
 }
 
@@ -192,7 +195,8 @@ func (tx *transaction) openOperations(
 			return nil, err
 		}
 		rows = append(rows, []any{
-			newID(prefixOperation), n.TenantID, key.credentialID, credential.budgetID, key.identity, n.Source, params,
+			prefixOperation.arg(newID(prefixOperation)), prefixTenant.arg(n.TenantID), prefixCredential.arg(key.credentialID),
+			credential.budgetID, key.identity, n.Source, params,
 			n.OperationID, due.UnixMicro(), held, now.UnixMicro(), sqldb.Null(n.Traceparent), watches[key],
 		})
 		tx.markDue(Group{PollGroup, credential.budgetID}, due)
@@ -223,7 +227,8 @@ func (tx *transaction) openOperations(
 func (db *database) scanOpened(row sqldb.Row, refers references) (o openedOperation, err error) {
 	w, next := &o.watch, nextPollOf{}
 	err = row.Scan(append([]any{
-		&o.ref, &o.key.credentialID, &o.key.identity, &w.Polls, sqldb.Time(&w.LastPolledAt), &w.LastPollError,
+		prefixOperation.scan(&o.ref), prefixCredential.scan(&o.key.credentialID),
+		sqldb.ReadUUID(func(hash sqldb.UUID) { o.key.identity = hash }), &w.Polls, sqldb.Time(&w.LastPolledAt), &w.LastPollError,
 		sqldb.Time(&next.due), &next.held,
 	}, w.Operation.columns()...)...)
 	w.CredentialID, w.Status = o.key.credentialID, WatchWatching
@@ -237,7 +242,7 @@ func (db *database) scanOpened(row sqldb.Row, refers references) (o openedOperat
 const justPolled = `1000000`
 
 func compareOperations(a, b operationKey) int {
-	return cmp.Or(cmp.Compare(a.credentialID, b.credentialID), cmp.Compare(a.identity, b.identity))
+	return cmp.Or(cmp.Compare(a.credentialID, b.credentialID), bytes.Compare(a.identity[:], b.identity[:]))
 }
 
 // insertWatches writes the watches, their destinations, and a Slack message to be posted for
@@ -256,29 +261,27 @@ func (tx *transaction) insertWatches(
 		w.DestinationIDs, w.Events = slices.Clone(n.DestinationIDs), append([]string{}, n.Events...)
 		w.Name, w.Metadata = n.Name, maps.Collect(maps.All(n.Metadata))
 		tx.changes.watch(w.TenantID, w.ID)
-		events, err := sqldb.JSONText(w.Events)
-		if err != nil {
-			return nil, err
-		}
 		metadata, err := sqldb.JSONText(w.Metadata)
 		if err != nil {
 			return nil, err
 		}
+		id, tenantID, ref := prefixWatch.arg(w.ID), prefixTenant.arg(n.TenantID), prefixOperation.arg(o.ref)
 		watches = append(watches, []any{
-			w.ID, n.TenantID, o.ref, n.CredentialID, n.Params[ParamAccountID], listedID(n.OperationID),
-			events, metadata, w.ExpiresAt.UnixMicro(), now.UnixMicro(), sqldb.Null(n.Traceparent), sqldb.Null(n.Name),
+			id, tenantID, ref, prefixCredential.arg(n.CredentialID),
+			hashed(n.TenantID, n.OperationID), hashed(n.TenantID, n.Params[ParamAccountID]),
+			eventsText(w.Events), metadata, w.ExpiresAt.UnixMicro(), now.UnixMicro(), sqldb.Null(n.Traceparent), sqldb.Null(n.Name),
 		})
-		open = append(open, []any{o.ref, w.ID, n.TenantID, due.Add(n.Timeout).UnixMicro()})
-		for position, id := range n.DestinationIDs {
-			destinations = append(destinations, []any{w.ID, id, position})
-			if refers.destinations[id].bot {
-				messages = append(messages, []any{w.ID, id, 1, 0, due.UnixMicro()})
-				tx.markDue(Group{DeliverGroup, id}, due)
+		open = append(open, []any{ref, id, tenantID, due.Add(n.Timeout).UnixMicro()})
+		for position, to := range n.DestinationIDs {
+			destinations = append(destinations, []any{id, prefixDestination.arg(to), position})
+			if refers.destinations[to].bot {
+				messages = append(messages, []any{id, prefixDestination.arg(to), 1, 0, due.UnixMicro()})
+				tx.markDue(Group{DeliverGroup, to}, due)
 			}
 		}
 	}
-	err := tx.InsertRows(`INSERT INTO watches (id, tenant_id, operation_ref, credential_id, account_id,
-		operation_id, events, metadata, expires_at, created_at, traceparent, name)`, watches)
+	err := tx.InsertRows(`INSERT INTO watches (id, tenant_id, operation_ref, credential_id, operation_hash,
+		account_hash, events, metadata, expires_at, created_at, traceparent, name)`, watches)
 	if err != nil {
 		return nil, err
 	}

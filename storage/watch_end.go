@@ -53,7 +53,8 @@ func (db *database) scanEndingWatch(row sqldb.Row) (*endingWatch, error) {
 	var refusedReason string
 	var polledAt time.Time
 	err := row.Scan(append([]any{
-		&w.id, &w.tenantID, &w.operationRef, sqldb.JSON(&w.events), sqldb.Text(&w.name), sqldb.JSON(&w.metadata),
+		prefixWatch.scan(&w.id), prefixTenant.scan(&w.tenantID), prefixOperation.scan(&w.operationRef),
+		scanEvents(&w.events), sqldb.Text(&w.name), sqldb.JSON(&w.metadata),
 		sqldb.Time(&w.createdAt), sqldb.Text(&w.traceparent), &w.polls, &over, &refusedReason, sqldb.Time(&polledAt),
 	}, w.operation.columns()...)...)
 	if w.operation.Status == "" {
@@ -96,7 +97,7 @@ func (tx *transaction) endWatches(ctx context.Context, watches []*endingWatch, t
 	var shown []*endingWatch // in a bot's message
 	for _, w := range ended {
 		if w.status != WatchCompleted {
-			uncompleted = append(uncompleted, []any{w.tenantID, w.status, w.id})
+			uncompleted = append(uncompleted, []any{prefixTenant.arg(w.tenantID), w.status, prefixWatch.arg(w.id)})
 		}
 		body, err := w.body(now)
 		if err != nil {
@@ -133,10 +134,10 @@ func (tx *transaction) setEnded(watches []*endingWatch, ended func(*endingWatch)
 	for i, w := range watches {
 		w.eventID = tx.db.datedID(prefixEvent, now)
 		byID[w.id], refs[i] = w, watchRef{w.id, w.operationRef}
-		ends = append(ends, []any{w.id, w.status, now.UnixMicro(), w.eventID})
+		ends = append(ends, []any{prefixWatch.arg(w.id), w.status, now.UnixMicro(), prefixEvent.arg(w.eventID)})
 	}
 	err := tx.Upsert(insertEnds, endedOnce+` RETURNING watch_id`, ends, func(row sqldb.Row) error {
-		id, err := sqldb.String(row)
+		id, err := prefixWatch.read(row)
 		if w := byID[id]; w != nil {
 			ended(w)
 			tx.changes.watch(w.tenantID, w.id)
@@ -163,7 +164,7 @@ const (
 func (tx *transaction) among(args *sqldb.Args, watches []watchRef) string {
 	rows := make([][]any, len(watches))
 	for i, w := range watches {
-		rows[i] = []any{w.operationRef, w.id}
+		rows[i] = []any{prefixOperation.arg(w.operationRef), prefixWatch.arg(w.id)}
 	}
 	return `(operation_ref, watch_id) IN (SELECT column1, column2 FROM ` + tx.Values(args, rows) + `)`
 }
@@ -179,12 +180,12 @@ func (tx *transaction) recipientsOf(ctx context.Context, watches []*endingWatch)
 	_, err := tx.Query(ctx, func(row sqldb.Row) error {
 		var watchID, status string
 		var r recipient
-		err := row.Scan(&watchID, &r.id, &status, &r.bot)
+		err := row.Scan(prefixWatch.scan(&watchID), prefixDestination.scan(&r.id), &status, &r.bot)
 		r.disabled = status == DestinationDisabled
 		byWatch[watchID] = append(byWatch[watchID], r)
 		return err
 	}, `SELECT wd.watch_id, d.id, d.status, d.bot FROM watch_destinations wd JOIN destinations d ON d.id = wd.destination_id
-		WHERE `+tx.In(&args, "wd.watch_id", ids)+` AND d.deleted_at IS NULL ORDER BY wd.watch_id, wd.position`, args...)
+		WHERE `+tx.In(&args, "wd.watch_id", prefixWatch.args(ids))+` AND d.deleted_at IS NULL ORDER BY wd.watch_id, wd.position`, args...)
 	return byWatch, err
 }
 
@@ -203,8 +204,9 @@ const rejectChunk = 500
 func (s *Store) CancelWatch(ctx context.Context, tenantID, id string) (canceled Watch, err error) {
 	defer wrapf(&err, "cancel watch %s", id)
 	err = s.write(ctx, func(tx *transaction) error {
-		ref, err := sqldb.One(ctx, tx, sqldb.String,
-			`SELECT operation_ref FROM watches WHERE tenant_id = $1 AND id = $2`, tenantID, id)
+		key, tenant := prefixWatch.arg(id), prefixTenant.arg(tenantID)
+		ref, err := sqldb.One(ctx, tx, prefixOperation.read,
+			`SELECT operation_ref FROM watches WHERE tenant_id = $1 AND id = $2`, tenant, key)
 		if err != nil {
 			return err
 		}
@@ -212,15 +214,16 @@ func (s *Store) CancelWatch(ctx context.Context, tenantID, id string) (canceled 
 		if err != nil {
 			return err
 		}
-		n, err := sqldb.ExecCount(ctx, tx, insertEnds+` VALUES ($1, 'canceled', $2, NULL)`+endedOnce, id, tx.db.now().UnixMicro())
+		n, err := sqldb.ExecCount(ctx, tx, insertEnds+` VALUES ($1, 'canceled', $2, NULL)`+endedOnce, key, tx.db.now().UnixMicro())
 		if err != nil {
 			return err
 		}
 		if n > 0 {
-			if err := tx.Later(insertUncompleted+` VALUES ($1, 'canceled', $2)`, tenantID, id); err != nil {
+			if err := tx.Later(insertUncompleted+` VALUES ($1, 'canceled', $2)`, tenant, key); err != nil {
 				return err
 			}
-			if err := tx.Later(`DELETE FROM open_watches WHERE operation_ref = $1 AND watch_id = $2`, ref, id); err != nil {
+			err := tx.Later(`DELETE FROM open_watches WHERE operation_ref = $1 AND watch_id = $2`, prefixOperation.arg(ref), key)
+			if err != nil {
 				return err
 			}
 			if err := tx.closeIdle(operations); err != nil {
@@ -263,8 +266,8 @@ func (s *Store) endSelected(ctx context.Context, selected selectedWatches) (n in
 	}
 	err = s.write(ctx, func(tx *transaction) error {
 		if n = 0; selected.rejected != "" {
-			_, err := sqldb.One(ctx, tx, sqldb.String, `SELECT id FROM credentials
-				WHERE id = $1 AND status = 'rejected'`+tx.ForUpdate, selected.rejected)
+			_, err := sqldb.One(ctx, tx, prefixCredential.read, `SELECT id FROM credentials
+				WHERE id = $1 AND status = 'rejected'`+tx.ForUpdate, prefixCredential.arg(selected.rejected))
 			if errors.Is(err, ErrNotFound) {
 				return nil
 			}
@@ -307,7 +310,7 @@ func (tx *transaction) openWatches(ctx context.Context, watches []watchRef) ([]*
 }
 
 func scanWatchRef(row sqldb.Row) (w watchRef, err error) {
-	err = row.Scan(&w.id, &w.operationRef)
+	err = row.Scan(prefixWatch.scan(&w.id), prefixOperation.scan(&w.operationRef))
 	return w, err
 }
 
@@ -337,11 +340,11 @@ func watchesOf(watches []watchRef, operationRefs []string) (of []watchRef) {
 func (tx *transaction) rejectCredential(ctx context.Context, id string, refusedBefore time.Time) (*event, error) {
 	n, err := sqldb.ExecCount(ctx, tx, `UPDATE credentials SET status = 'rejected'
 		WHERE id = $1 AND status = 'active' AND refused_since <= $2 AND deleted_at IS NULL`,
-		id, refusedBefore.UnixMicro())
+		prefixCredential.arg(id), refusedBefore.UnixMicro())
 	if err != nil || n == 0 {
 		return nil, err
 	}
-	c, err := sqldb.One(ctx, tx, scanCredential, selectCredential+`AND id = $1`, id)
+	c, err := sqldb.One(ctx, tx, scanCredential, selectCredential+`AND id = $1`, prefixCredential.arg(id))
 	if err != nil {
 		return nil, err
 	}
@@ -366,7 +369,7 @@ func (s *Store) EndRejected(ctx context.Context, id string) (err error) {
 			status: WatchUnobservable, reason: ReasonCredentialRejected, limit: rejectChunk, wait: true,
 			where: fmt.Sprintf(`operation_ref IN (SELECT id FROM open_operations
 				WHERE credential_id = $1 ORDER BY identity LIMIT %d)`, rejectChunk),
-			value: id, rejected: id,
+			value: prefixCredential.arg(id), rejected: id,
 		})
 		if err != nil {
 			return err
@@ -397,7 +400,7 @@ func (tx *transaction) endWatchesOf(ctx context.Context, rowIDs []string, limit 
 		return 0, tx.publish(alerts)
 	}
 	var args sqldb.Args
-	of := tx.In(&args, "operation_ref", rowIDs) + ` LIMIT ` + args.Add(limit)
+	of := tx.In(&args, "operation_ref", prefixOperation.args(rowIDs)) + ` LIMIT ` + args.Add(limit)
 	watches, err := sqldb.All(ctx, tx, tx.db.scanEndingWatch, fmt.Sprintf(selectEndingWatch, of), args...)
 	if err != nil {
 		return 0, err
@@ -415,13 +418,13 @@ const endingAtOnce = 100
 func (s *Store) EndRemaining(ctx context.Context, limit int) (n int, err error) {
 	defer wrapf(&err, "end the remaining watches")
 	const ending = `SELECT id FROM open_operations WHERE budget_id = ''`
-	found, err := sqldb.All(ctx, s.reader(), sqldb.String, ending+` LIMIT $1`, endingAtOnce)
+	found, err := sqldb.All(ctx, s.reader(), prefixOperation.read, ending+` LIMIT $1`, endingAtOnce)
 	if err != nil || len(found) == 0 {
 		return 0, err
 	}
 	err = s.write(ctx, func(tx *transaction) error {
 		var args sqldb.Args
-		ids, err := sqldb.All(ctx, tx, sqldb.String, ending+` AND `+tx.In(&args, "id", found)+operationOrder+
+		ids, err := sqldb.All(ctx, tx, prefixOperation.read, ending+` AND `+tx.In(&args, "id", prefixOperation.args(found))+operationOrder+
 			tx.ForUpdate+tx.SkipLocked, args...) // another process ends the others
 		if err != nil || len(ids) == 0 {
 			n = 0

@@ -57,7 +57,7 @@ func (tx *transaction) askLastPolls(operationRefs []string, watches []watchRef, 
 	var args sqldb.Args
 	asked := `CAST(` + args.Add(now.UnixMicro()) + ` AS BIGINT)`
 	err := tx.Later(`UPDATE open_operations SET last_poll_asked_at = `+asked+`, due_at = `+tx.Least+`(due_at, `+asked+`)
-		WHERE budget_id <> '' AND `+tx.In(&args, "id", operationRefs)+` AND EXISTS (SELECT 1 FROM open_watches w
+		WHERE budget_id <> '' AND `+tx.In(&args, "id", prefixOperation.args(operationRefs))+` AND EXISTS (SELECT 1 FROM open_watches w
 			WHERE w.operation_ref = open_operations.id
 			AND w.deadline <= `+asked+` AND w.deadline > COALESCE(open_operations.last_polled_at, 0))`, args...)
 	if err != nil {
@@ -79,7 +79,7 @@ func (tx *transaction) expirePolled(operationRefs []string, most int) error {
 	args := sqldb.Args{tx.db.steady().UnixMicro()}
 	return tx.Later(`UPDATE open_watches SET expire_at = $1 WHERE (operation_ref, watch_id) IN (SELECT w.operation_ref, w.watch_id
 		FROM open_watches w JOIN open_operations o ON o.id = w.operation_ref
-		WHERE `+tx.In(&args, "w.operation_ref", operationRefs)+` AND w.expire_at > $1
+		WHERE `+tx.In(&args, "w.operation_ref", prefixOperation.args(operationRefs))+` AND w.expire_at > $1
 		AND w.deadline <= o.last_polled_at LIMIT `+args.Add(most)+`)`, args...)
 }
 

@@ -32,8 +32,9 @@ func (s *Store) Watches(ctx context.Context, f WatchFilter, page Page) (_ List[W
 		}
 	}
 	query := sqldb.PageQuery[Watch]{
-		Selection: selectWatch + `WHERE TRUE`, Scan: s.db.scanWatch, ID: watchID, IDColumn: "w.id",
-		Always: sqldb.Filter{Column: "w.tenant_id", Value: f.TenantID}, Bounds: createdBetween(prefixWatch, f.CreatedAfter, f.CreatedBefore),
+		Selection: selectWatch + `WHERE TRUE`, Scan: s.db.scanWatch, ID: watchID, Key: prefixWatch.arg, IDColumn: "w.id",
+		Always: sqldb.Filter{Column: "w.tenant_id", Value: prefixTenant.arg(f.TenantID)},
+		Bounds: createdBetween(prefixWatch, f.CreatedAfter, f.CreatedBefore),
 	}
 	rest := f.useIndex(&query)
 	read := func(page Page) (List[Watch], error) {
@@ -53,14 +54,13 @@ func (s *Store) Watches(ctx context.Context, f WatchFilter, page Page) (_ List[W
 func watchID(w Watch) string { return w.ID }
 
 // useIndex has a query use the index that leaves the fewest rows, and returns what of the
-// filter that does not see to. Most watches are completed, where there are many, so a table
-// tells of each other status which have it.
+// filter that does not see to: of what is hashed, all but the hash. Most watches are
+// completed, where there are many, so a table tells of each other status which have it.
 func (f WatchFilter) useIndex(query *sqldb.PageQuery[Watch]) WatchFilter {
 	rest := f
 	switch {
 	case f.OperationID != "":
-		query.Filters = []sqldb.Filter{{Column: "w.operation_id", Value: listedID(f.OperationID)}}
-		rest.OperationID = ""
+		query.Always = sqldb.Filter{Column: "w.operation_hash", Value: hashed(f.TenantID, f.OperationID)}
 	case len(f.Statuses) > 0 && !slices.Contains(f.Statuses, WatchCompleted):
 		query.Listed.ID = "watch_id"
 		for _, status := range f.Statuses {
@@ -72,8 +72,7 @@ func (f WatchFilter) useIndex(query *sqldb.PageQuery[Watch]) WatchFilter {
 		}
 		rest.Statuses = nil
 	case f.AccountID != "":
-		query.Filters = []sqldb.Filter{{Column: "w.account_id", Value: f.AccountID}}
-		rest.AccountID = ""
+		query.Always = sqldb.Filter{Column: "w.account_hash", Value: hashed(f.TenantID, f.AccountID)}
 	}
 	return rest
 }
@@ -90,7 +89,7 @@ func (f WatchFilter) fits(w Watch) bool {
 			return false
 		}
 	}
-	return (len(f.Statuses) == 0 || slices.Contains(f.Statuses, w.Status)) &&
+	return w.TenantID == f.TenantID && (len(f.Statuses) == 0 || slices.Contains(f.Statuses, w.Status)) &&
 		(f.Source == "" || f.Source == w.Operation.Source) &&
 		(f.OperationID == "" || f.OperationID == w.Operation.ID) &&
 		(f.AccountID == "" || f.AccountID == w.Operation.AccountID()) &&
@@ -105,12 +104,12 @@ func within(at, after, before time.Time) bool {
 
 // createdBetween are the ids of all rows that were created then, and a few of the same
 // millisecond before and after.
-func createdBetween(prefix string, after, before time.Time) (bounds sqldb.Bounds) {
+func createdBetween(p prefix, after, before time.Time) (bounds sqldb.Bounds) {
 	if !after.IsZero() {
-		bounds.From = firstID(prefix, after)
+		bounds.From = firstID(p, after)
 	}
 	if !before.IsZero() {
-		bounds.Before = firstID(prefix, before.Add(time.Millisecond))
+		bounds.Before = firstID(p, before.Add(time.Millisecond))
 	}
 	return bounds
 }

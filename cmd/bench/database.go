@@ -69,6 +69,22 @@ func (d *database) random(n int64) string {
 	return fmt.Sprintf("abs(random() %% %d)", n)
 }
 
+// uuid is an expression: the 16 bytes of an expression for their hexadecimal digits.
+func (d *database) uuid(digits string) string {
+	if d.postgres {
+		return "CAST(" + digits + " AS uuid)"
+	}
+	return "unhex(" + digits + ")"
+}
+
+// digits is an expression: the hexadecimal digits of a column of 16 bytes.
+func (d *database) digits(column string) string {
+	if d.postgres {
+		return "replace(CAST(" + column + " AS text), '-', '')"
+	}
+	return "hex(" + column + ")"
+}
+
 // size is how many bytes all of it takes, without what SQLite has free.
 func (d *database) size(ctx context.Context) (int64, error) {
 	if d.postgres {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -132,20 +131,12 @@ func (p *past) stage(ctx context.Context) error {
 	return p.run(ctx, p.tidy...)
 }
 
-// idTime is how the ids of a time begin, after their prefix: TypeIDs are in Crockford's
-// base 32, and the first 48 bits are milliseconds.
-func idTime(at time.Time) string {
-	const alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
-	var id [idTimeLength]byte
-	ms := at.UnixMilli()
-	for i := range id {
-		id[len(id)-1-i] = alphabet[ms&31]
-		ms >>= 5
-	}
-	return string(id[:])
-}
+// idTime is how the ids of a time begin, in hexadecimal digits: the first 48 bits are
+// milliseconds.
+func idTime(at time.Time) string { return fmt.Sprintf("%012x", at.UnixMilli()) }
 
-const idTimeLength, idLength = 10, 26
+// idDigits is how many digits follow.
+const idDigits = 20
 
 // insert is the statement that adds to a table the copies from $1 to before $2.
 func (p *past) insert(ctx context.Context, table string) (string, error) {
@@ -193,28 +184,22 @@ func (p *past) columns(ctx context.Context, table string) (names, values []strin
 	return names, values, rows.Err()
 }
 
-var ownID = regexp.MustCompile(`^(operation|watch|event|delivery)_[0-9a-z]{26}$`)
-
 // value is what a copy has in a column, by what the others have there: an id of its own,
 // an earlier time, an earlier place in the feed, or the same.
 func (p *past) value(column string, example any) string {
 	const time1980 = 315_532_800_000_000 // in microseconds: no other number is as large
-	switch example := example.(type) {
-	case string:
-		switch {
-		case column == "operation_id":
-			return fmt.Sprintf("substr(x.%s, 1, 16) || c.half", column)
-		case ownID.MatchString(example):
-			return fmt.Sprintf("substr(x.%[1]s, 1, length(x.%[1]s) - %[2]d) || c.ms || substr(x.%[1]s, length(x.%[1]s) - %[3]d)",
-				column, idLength, idLength-idTimeLength-1)
-		}
-	case int64:
-		switch {
-		case column == "seq":
-			return fmt.Sprintf("x.seq + c.n * %d", p.templates)
-		case example > time1980:
-			return fmt.Sprintf("x.%s - c.older", column)
-		}
+	switch column {
+	case "id", "watch_id", "event_id", "delivery_id", "operation_ref":
+		return p.uuid("c.ms || substr(" + p.digits("x."+column) + ", 13)")
+	case "operation_id":
+		return fmt.Sprintf("substr(x.%s, 1, 16) || c.half", column)
+	case "operation_hash", "account_hash":
+		return p.random(1 << 62)
+	case "seq":
+		return fmt.Sprintf("x.seq + c.n * %d", p.templates)
+	}
+	if number, ok := example.(int64); ok && number > time1980 {
+		return fmt.Sprintf("x.%s - c.older", column)
 	}
 	return "x." + column
 }
@@ -234,15 +219,19 @@ func (p *past) inTransaction(ctx context.Context, statements []string, args ...a
 }
 
 // end sorts after all ids of its watches, and before those of what came later.
-func (p *past) end() string { return "watch_" + idTime(p.began.Add(-pastTo).Add(time.Minute)) }
+func (p *past) end() string {
+	return p.uuid("'" + idTime(p.began.Add(-pastTo).Add(time.Minute)) + strings.Repeat("0", idDigits) + "'")
+}
 
-// first is the first id of the past; a longer one would come after it.
-func (p *past) first() string { return "watch_" + idTime(p.began.Add(-pastFrom)) + "~" }
+// first sorts after the first ids of the past.
+func (p *past) first() string {
+	return p.uuid("'" + idTime(p.began.Add(-pastFrom)) + strings.Repeat("f", idDigits) + "'")
+}
 
 // awaitOldest returns when no watch is left whose id sorts before the end.
 func (p *past) awaitOldest(ctx context.Context, end string) (time.Time, error) {
 	for {
-		left, err := p.number(ctx, "SELECT count(*) FROM (SELECT id FROM watches WHERE id < '"+end+"' ORDER BY id LIMIT 1) AS oldest")
+		left, err := p.number(ctx, "SELECT count(*) FROM (SELECT id FROM watches WHERE id < "+end+" ORDER BY id LIMIT 1) AS oldest")
 		if err != nil || left == 0 {
 			return time.Now(), err
 		}
@@ -254,5 +243,5 @@ func (p *past) awaitOldest(ctx context.Context, end string) (time.Time, error) {
 
 // left is how many watches of the past are still there.
 func (p *past) left(ctx context.Context) (int64, error) {
-	return p.number(ctx, "SELECT count(*) FROM watches WHERE id < '"+p.end()+"'")
+	return p.number(ctx, "SELECT count(*) FROM watches WHERE id < "+p.end())
 }

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"go.jetify.com/typeid/v2"
 )
 
 // Postgres returns the URL of an empty PostgreSQL database that the test has to
@@ -86,6 +88,15 @@ func Query(ctx context.Context, server, statement string) (rows string, err erro
 		return "", fmt.Errorf("%s: %w: %s", statement, err, printed)
 	}
 	return strings.TrimSpace(string(printed)), nil
+}
+
+// UUID is what PostgreSQL has of a TypeID.
+func UUID(id string) string {
+	known, err := typeid.Parse(id)
+	if err != nil {
+		panic(err) // of an id that is none
+	}
+	return known.UUID()
 }
 
 // withPath returns the server's URL with the database's name as its path.

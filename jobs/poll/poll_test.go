@@ -94,7 +94,7 @@ func TestRecordingPollsWaitsForNoOther(t *testing.T) {
 		r := &run{Poller: p, Lease: pipeline.Lease{Group: budgets[i]}}
 		return r.Record(t.Context(), results[budgets[i]])
 	}
-	release := lock(t, url, `SELECT 1 FROM open_operations WHERE id = '`+results[budgets[0]][0].RowID+`' FOR UPDATE`)
+	release := lock(t, url, `SELECT 1 FROM open_operations WHERE id = '`+testenv.UUID(results[budgets[0]][0].RowID)+`' FOR UPDATE`)
 	waited := make(chan error, 1)
 	go func() { waited <- record(0) }()
 	for range 3 {

@@ -5,7 +5,7 @@
 -- event_seq is the seq of the tenant's newest event: counting it up inside the
 -- transaction that writes events makes the order of seq the order of commits.
 CREATE TABLE tenants (
-    id         TEXT COLLATE "C" PRIMARY KEY,
+    id         UUID PRIMARY KEY,
     name       TEXT   NOT NULL UNIQUE,
     event_seq  BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL
@@ -13,8 +13,8 @@ CREATE TABLE tenants (
 
 -- A revoked key stays, so that "was there ever a key?" has an answer.
 CREATE TABLE api_keys (
-    id           TEXT COLLATE "C" PRIMARY KEY,
-    tenant_id    TEXT COLLATE "C" NOT NULL REFERENCES tenants (id),
+    id           UUID PRIMARY KEY,
+    tenant_id    UUID NOT NULL REFERENCES tenants (id),
     name         TEXT   NOT NULL,
     scopes       TEXT   NOT NULL, -- separated by commas
     hash         BYTEA  NOT NULL UNIQUE, -- SHA-256 of the key
@@ -27,13 +27,13 @@ CREATE INDEX api_keys_list ON api_keys (tenant_id, id);
 -- Who has signed in to the console. A session of a revoked key opens nothing.
 CREATE TABLE sessions (
     hash    BYTEA  PRIMARY KEY, -- SHA-256 of the token in the cookie
-    key_id  TEXT COLLATE "C" NOT NULL REFERENCES api_keys (id),
+    key_id  UUID NOT NULL REFERENCES api_keys (id),
     ends_at BIGINT NOT NULL
 );
 CREATE INDEX sessions_age ON sessions (ends_at);
 
 CREATE TABLE idempotency_keys (
-    tenant_id   TEXT COLLATE "C" NOT NULL,
+    tenant_id   UUID NOT NULL,
     key         TEXT COLLATE "C" NOT NULL,
     fingerprint BYTEA  NOT NULL,
     reserved_at BIGINT NOT NULL,
@@ -46,8 +46,8 @@ CREATE INDEX idempotency_keys_age ON idempotency_keys (reserved_at);
 -- them, without their secret.
 
 CREATE TABLE credentials (
-    id            TEXT COLLATE "C" PRIMARY KEY,
-    tenant_id     TEXT COLLATE "C" NOT NULL REFERENCES tenants (id),
+    id            UUID PRIMARY KEY,
+    tenant_id     UUID NOT NULL REFERENCES tenants (id),
     name          TEXT   NOT NULL,
     upstream      TEXT   NOT NULL,
     auth          TEXT   NOT NULL
@@ -81,8 +81,8 @@ CREATE TABLE budgets (
 );
 
 CREATE TABLE destinations (
-    id                   TEXT COLLATE "C" PRIMARY KEY,
-    tenant_id            TEXT COLLATE "C" NOT NULL REFERENCES tenants (id),
+    id                   UUID PRIMARY KEY,
+    tenant_id            UUID NOT NULL REFERENCES tenants (id),
     kind                 TEXT    NOT NULL CHECK (kind IN ('webhook', 'slack')),
     name                 TEXT    NOT NULL,
     url                  TEXT    NOT NULL,
@@ -120,11 +120,11 @@ CREATE INDEX destinations_untold ON destinations (failed_told_at) WHERE failed_u
 -- watches have still to be ended: then its budget_id is '' and its identity its id, so that
 -- nothing polls it, and no new watch shares it.
 CREATE TABLE open_operations (
-    id                 TEXT COLLATE "C" PRIMARY KEY,
-    tenant_id          TEXT COLLATE "C" NOT NULL,
-    credential_id      TEXT COLLATE "C" NOT NULL,
+    id                 UUID PRIMARY KEY,
+    tenant_id          UUID NOT NULL,
+    credential_id      UUID NOT NULL,
     budget_id          TEXT COLLATE "C" NOT NULL, -- the credential's, for the index on what is due
-    identity           TEXT COLLATE "C" NOT NULL, -- a hash of source, params and operation_id, which may be too long for an index
+    identity           UUID NOT NULL, -- a hash of source, params and operation_id, which may be too long for an index
     source             TEXT COLLATE "C" NOT NULL,
     params             TEXT NOT NULL, -- a JSON object
     operation_id       TEXT COLLATE "C" NOT NULL,
@@ -152,52 +152,52 @@ CREATE INDEX open_operations_fresh ON open_operations (budget_id, created_at)
 
 -- An operation that is over: what its watches show of it.
 CREATE TABLE operations (
-    id              TEXT COLLATE "C" PRIMARY KEY,
+    id              UUID PRIMARY KEY,
+    polls           BIGINT NOT NULL,
+    last_polled_at  BIGINT,
+    completed_at    BIGINT,
+    watches         BIGINT NOT NULL, -- how many refer to it: who deletes the last deletes it
     source          TEXT COLLATE "C" NOT NULL,
     params          TEXT NOT NULL, -- a JSON object
     operation_id    TEXT COLLATE "C" NOT NULL,
-    polls           BIGINT NOT NULL,
-    last_polled_at  BIGINT,
     status          TEXT NOT NULL CHECK (status IN ('', 'pending', 'running', 'completed', 'failed')),
     upstream_status TEXT NOT NULL,
     error           TEXT NOT NULL,
-    completed_at    BIGINT,
     problem         TEXT NOT NULL, -- of the last poll
-    refused_reason  TEXT NOT NULL,
-    watches         BIGINT NOT NULL -- how many refer to it: who deletes the last deletes it
+    refused_reason  TEXT NOT NULL
 );
 
 -- A watch, as it was registered.
 CREATE TABLE watches (
-    id            TEXT COLLATE "C" PRIMARY KEY,
-    tenant_id     TEXT COLLATE "C" NOT NULL,
-    operation_ref TEXT COLLATE "C" NOT NULL, -- in open_operations, or in operations
-    credential_id TEXT COLLATE "C" NOT NULL,
-    account_id    TEXT COLLATE "C" NOT NULL, -- the operation's, for the lists
-    operation_id  TEXT COLLATE "C" NOT NULL, -- the operation's, for the lists
-    name          TEXT, -- NULL for none
-    events        TEXT NOT NULL, -- a JSON array
-    metadata      TEXT NOT NULL, -- a JSON object
-    expires_at    BIGINT NOT NULL, -- what was promised for open_watches.deadline
-    created_at    BIGINT NOT NULL,
-    traceparent   TEXT -- of the registration; NULL if it is part of no trace
+    id             UUID PRIMARY KEY,
+    tenant_id      UUID NOT NULL,
+    operation_ref  UUID NOT NULL, -- in open_operations, or in operations
+    credential_id  UUID NOT NULL,
+    operation_hash BIGINT NOT NULL, -- of the tenant and the operation's id, for the lists
+    account_hash   BIGINT NOT NULL, -- of the tenant and the operation's account, for the lists
+    expires_at     BIGINT NOT NULL, -- what was promised for open_watches.deadline
+    created_at     BIGINT NOT NULL,
+    name           TEXT, -- NULL for none
+    events         TEXT NOT NULL, -- their types, without "operation.", separated by commas
+    metadata       TEXT NOT NULL, -- a JSON object
+    traceparent    TEXT -- of the registration; NULL if it is part of no trace
 );
 CREATE INDEX watches_list ON watches (tenant_id, id);
-CREATE INDEX watches_operation ON watches (tenant_id, operation_id, id);
-CREATE INDEX watches_account ON watches (tenant_id, account_id, id);
+CREATE INDEX watches_operation ON watches (operation_hash, id);
+CREATE INDEX watches_account ON watches (account_hash, id);
 
 CREATE TABLE watch_destinations (
-    watch_id       TEXT COLLATE "C" NOT NULL,
-    destination_id TEXT COLLATE "C" NOT NULL,
+    watch_id       UUID NOT NULL,
+    destination_id UUID NOT NULL,
     position       BIGINT NOT NULL, -- in the request
     PRIMARY KEY (watch_id, destination_id)
 );
 
 -- A watch that has not ended.
 CREATE TABLE open_watches (
-    operation_ref TEXT COLLATE "C" NOT NULL,
-    watch_id      TEXT COLLATE "C" NOT NULL,
-    tenant_id     TEXT COLLATE "C" NOT NULL,
+    operation_ref UUID NOT NULL,
+    watch_id      UUID NOT NULL,
+    tenant_id     UUID NOT NULL,
     deadline      BIGINT NOT NULL, -- steady, see storage/clock.go
     expire_at     BIGINT NOT NULL DEFAULT 0, -- steady: when to end it, 0 until its deadline has passed and was noticed
     PRIMARY KEY (operation_ref, watch_id)
@@ -207,45 +207,43 @@ CREATE INDEX open_watches_deadline ON open_watches (expire_at, deadline);
 
 -- How a watch has ended: the row that makes this happen once.
 CREATE TABLE watch_ends (
-    watch_id    TEXT COLLATE "C" PRIMARY KEY,
+    watch_id    UUID PRIMARY KEY,
     status      TEXT NOT NULL CHECK (status IN ('completed', 'failed', 'expired', 'unobservable', 'canceled')),
     finished_at BIGINT NOT NULL,
-    event_id    TEXT COLLATE "C" -- NULL if it was canceled
+    event_id    UUID -- NULL if it was canceled
 );
 
 -- The few that have ended otherwise than most, for lists.
 CREATE TABLE uncompleted_watches (
-    tenant_id TEXT COLLATE "C" NOT NULL,
+    tenant_id UUID NOT NULL,
     status    TEXT COLLATE "C" NOT NULL,
-    watch_id  TEXT COLLATE "C" NOT NULL,
+    watch_id  UUID NOT NULL,
     PRIMARY KEY (tenant_id, status, watch_id)
 );
 
 -- What is told of it.
 
 CREATE TABLE events (
-    id          TEXT COLLATE "C" PRIMARY KEY,
-    tenant_id   TEXT COLLATE "C" NOT NULL,
+    id          UUID PRIMARY KEY,
+    tenant_id   UUID NOT NULL,
     seq         BIGINT NOT NULL, -- in order of commit, see tenants.event_seq
-    type        TEXT   NOT NULL,
-    watch_id    TEXT COLLATE "C",
     created_at  BIGINT NOT NULL,
-    body        BYTEA  NOT NULL, -- the exact bytes that are sent
+    watch_id    UUID,
+    type        TEXT NOT NULL,
+    body        BYTEA NOT NULL, -- the exact bytes that are sent
     traceparent TEXT, -- of its watch
     UNIQUE (tenant_id, seq)
 );
 CREATE INDEX events_type ON events (tenant_id, type, seq);
 
--- A delivery is in waiting_deliveries (pending or held), in unaccepted_deliveries (failed or
+-- An event and a destination: of what, and since when, its event says. A delivery is in
+-- waiting_deliveries (pending or held), in unaccepted_deliveries (failed or
 -- canceled), or in neither: then its last attempt was accepted.
 CREATE TABLE deliveries (
-    id             TEXT COLLATE "C" PRIMARY KEY,
-    tenant_id      TEXT COLLATE "C" NOT NULL,
-    event_id       TEXT COLLATE "C" NOT NULL,
-    event_type     TEXT   NOT NULL,
-    watch_id       TEXT COLLATE "C",
-    destination_id TEXT COLLATE "C" NOT NULL,
-    created_at     BIGINT NOT NULL -- the event's
+    id             UUID PRIMARY KEY,
+    tenant_id      UUID NOT NULL,
+    event_id       UUID NOT NULL,
+    destination_id UUID NOT NULL
 );
 CREATE INDEX deliveries_list ON deliveries (tenant_id, id);
 CREATE INDEX deliveries_destination ON deliveries (destination_id, id);
@@ -253,12 +251,12 @@ CREATE INDEX deliveries_event ON deliveries (event_id);
 
 -- What a claim reads is here, so that it needs no other table.
 CREATE TABLE waiting_deliveries (
-    id              TEXT COLLATE "C" PRIMARY KEY,
-    tenant_id       TEXT COLLATE "C" NOT NULL,
-    event_id        TEXT COLLATE "C" NOT NULL,
+    id              UUID PRIMARY KEY,
+    tenant_id       UUID NOT NULL,
+    event_id        UUID NOT NULL,
     event_type      TEXT   NOT NULL,
-    watch_id        TEXT COLLATE "C",
-    destination_id  TEXT COLLATE "C" NOT NULL,
+    watch_id        UUID,
+    destination_id  UUID NOT NULL,
     created_at      BIGINT NOT NULL, -- the event's
     turn            TEXT   NOT NULL CHECK (turn IN ('first', 'again', 'held')), -- a first attempt, a retry, or neither: the destination is disabled
     attempts_made   BIGINT NOT NULL,
@@ -274,12 +272,12 @@ CREATE INDEX waiting_deliveries_urgent ON waiting_deliveries (destination_id, ne
     WHERE event_type <> 'operation.completed';
 
 CREATE TABLE unaccepted_deliveries (
-    id             TEXT COLLATE "C" PRIMARY KEY,
-    tenant_id      TEXT COLLATE "C" NOT NULL,
-    event_id       TEXT COLLATE "C" NOT NULL,
+    id             UUID PRIMARY KEY,
+    tenant_id      UUID NOT NULL,
+    event_id       UUID NOT NULL,
     event_type     TEXT   NOT NULL,
-    watch_id       TEXT COLLATE "C",
-    destination_id TEXT COLLATE "C" NOT NULL,
+    watch_id       UUID,
+    destination_id UUID NOT NULL,
     created_at     BIGINT NOT NULL, -- the event's
     status         TEXT   NOT NULL CHECK (status IN ('failed', 'canceled')),
     finished_at    BIGINT NOT NULL
@@ -288,7 +286,7 @@ CREATE INDEX unaccepted_deliveries_list ON unaccepted_deliveries (tenant_id, sta
 CREATE INDEX unaccepted_deliveries_since ON unaccepted_deliveries (destination_id, created_at);
 
 CREATE TABLE attempts (
-    delivery_id   TEXT COLLATE "C" NOT NULL,
+    delivery_id   UUID NOT NULL,
     number        BIGINT NOT NULL,
     started_at    BIGINT NOT NULL,
     duration      BIGINT NOT NULL, -- microseconds
@@ -301,8 +299,8 @@ CREATE TABLE attempts (
 -- The one message per watch and bot destination. It is behind when
 -- shown_revision is less than revision; due_at is then when to update it.
 CREATE TABLE slack_messages (
-    watch_id       TEXT COLLATE "C" NOT NULL,
-    destination_id TEXT COLLATE "C" NOT NULL REFERENCES destinations (id),
+    watch_id       UUID NOT NULL,
+    destination_id UUID NOT NULL REFERENCES destinations (id),
     channel        TEXT   NOT NULL DEFAULT '',
     ts             TEXT   NOT NULL DEFAULT '',
     revision       BIGINT NOT NULL,
@@ -347,8 +345,8 @@ INSERT INTO retention (id) VALUES (1);
 -- Where the feed of a tenant begins: after this event, the last in it that was deleted. It is
 -- no column of tenants, whose rows whoever publishes locks.
 CREATE TABLE feed_starts (
-    tenant_id  TEXT COLLATE "C" PRIMARY KEY,
+    tenant_id  UUID PRIMARY KEY,
     seq        BIGINT NOT NULL,
-    event_id   TEXT COLLATE "C" NOT NULL,
+    event_id   UUID NOT NULL,
     created_at BIGINT NOT NULL
 );

@@ -57,6 +57,8 @@ func typeOf(value any) string {
 	switch value.(type) {
 	case string, *string:
 		return "TEXT"
+	case UUID:
+		return "UUID"
 	case int, int64, *int64:
 		return "BIGINT"
 	case bool:
@@ -67,15 +69,15 @@ func typeOf(value any) string {
 	panic(fmt.Sprintf("sqldb: no column holds a %T", value)) // a mistake of ours, which every use of the statement meets
 }
 
-// textArray is an array of texts.
-func textArray(values []string) string {
-	array := make([]byte, 1, 2+40*len(values))
+// arrayOf is an array of texts or UUIDs.
+func arrayOf[T string | UUID](values []T) string {
+	array := make([]byte, 1, 2+(2*len(UUID{})+1)*len(values))
 	array[0] = '{'
 	for i, value := range values {
 		if i > 0 {
 			array = append(array, ',')
 		}
-		array = appendText(array, value)
+		array = appendElement(array, value)
 	}
 	return string(append(array, '}'))
 }
@@ -97,7 +99,7 @@ func sizeOf(value any) int {
 	case []byte:
 		return hex.EncodedLen(len(value)) + len(`,"\\x"`)
 	}
-	return len(",1767225600000000") // a time, mostly
+	return 2*len(UUID{}) + 1 // most are that, or shorter
 }
 
 // appendElement writes a value that has a typeOf into an array.
@@ -108,6 +110,10 @@ func appendElement(array []byte, value any) []byte {
 	case *string:
 		if value != nil {
 			return appendText(array, *value)
+		}
+	case UUID:
+		if value != (UUID{}) {
+			return hex.AppendEncode(array, value[:])
 		}
 	case int:
 		return strconv.AppendInt(array, int64(value), 10)
@@ -139,9 +145,9 @@ func appendText(array []byte, text string) []byte {
 }
 
 // keptArray is up to which length of an array the kept plan of a statement is used,
-// which takes each array for one of ten values: for 64 ids, as many as a commit of attempts
+// which takes each array for one of ten values: for 64 UUIDs, as many as a commit of attempts
 // has. To plan costs another round trip.
-const keptArray = 2560
+const keptArray = 2200
 
 // byValues says whether PostgreSQL is to plan a statement for the arrays that are sent with
 // it, if they are long: it compares with a thousand values one by one, but for those that it

@@ -77,6 +77,19 @@ func (c textColumn) Scan(value any) error {
 	return nil
 }
 
+// ReadText is a column of a text, "" for NULL, which is handed to read.
+func ReadText(read func(string)) sql.Scanner { return textReader(read) }
+
+type textReader func(string)
+
+// Scan implements sql.Scanner.
+func (r textReader) Scan(value any) error {
+	var text sql.NullString
+	err := text.Scan(value)
+	r(text.String)
+	return err
+}
+
 // Clean makes text from outside storable: PostgreSQL takes neither NUL nor
 // invalid UTF-8, and a result that cannot be written would come again forever.
 func Clean(text string) string {

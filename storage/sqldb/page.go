@@ -1,6 +1,7 @@
 package sqldb
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -18,10 +19,11 @@ type List[T any] struct {
 	Next string // the id to pass as Page.After; "" when there is no more
 }
 
-// Filter demands that a column has a value; "" demands nothing.
+// Filter demands that a column has a value; the zero Filter demands nothing.
 type Filter struct {
-	Column, Value string
-	Query         string // if not "": the column has what this query finds by the value, with which it ends
+	Column string
+	Value  any
+	Query  string // if not "": the column has what this query finds by the value, with which it ends
 }
 
 func (f Filter) condition(args *Args) string {
@@ -39,7 +41,7 @@ type Listed struct {
 	Tables []ListedIn
 }
 
-// ListedIn is a table and which of its rows; the zero Filter demands nothing.
+// ListedIn is a table and which of its rows.
 type ListedIn struct {
 	Table  string
 	Filter Filter
@@ -56,8 +58,9 @@ type PageQuery[T any] struct {
 	Selection string // SELECT ... WHERE ...
 	Scan      func(Row) (T, error)
 	ID        func(T) string
+	Key       func(id string) UUID // of an id: what IDColumn has; nothing follows on one that has none
 	IDColumn  string
-	Always    Filter // demands its value even if that is ""
+	Always    Filter
 	Filters   []Filter
 	Listed    Listed
 	Bounds    Bounds
@@ -66,14 +69,11 @@ type PageQuery[T any] struct {
 
 // ReadPage reads one page, and one row more to know whether there is a next.
 func ReadPage[T any](ctx context.Context, q Querier, list PageQuery[T]) (List[T], error) {
-	if list.Page.After != "" && (list.Bounds.Before == "" || list.Page.After < list.Bounds.Before) {
-		list.Bounds.Before = list.Page.After
-	}
 	limit := max(list.Page.Limit, 1)
 	var args Args
 	conditions := []string{list.Selection, list.conditions(&args, list.Always.Column, list.IDColumn)}
 	for _, f := range list.Filters {
-		if f.Value != "" {
+		if f.Column != "" {
 			conditions = append(conditions, f.condition(&args))
 		}
 	}
@@ -91,13 +91,22 @@ func ReadPage[T any](ctx context.Context, q Querier, list PageQuery[T]) (List[T]
 // conditions are those on the id and on what all lists demand.
 func (list PageQuery[T]) conditions(args *Args, always, id string) string {
 	text := Filter{Column: always, Value: list.Always.Value}.condition(args)
-	if list.Bounds.Before != "" {
-		text += " AND " + id + " < " + args.Add(list.Bounds.Before)
+	if list.Bounds.Before != "" || list.Page.After != "" {
+		text += " AND " + id + " < " + args.Add(list.before())
 	}
 	if list.Bounds.From != "" {
-		text += " AND " + id + " >= " + args.Add(list.Bounds.From)
+		text += " AND " + id + " >= " + args.Add(list.Key(list.Bounds.From))
 	}
 	return text
+}
+
+// before is the lesser of the two bounds, which may each be "".
+func (list PageQuery[T]) before() UUID {
+	bound, after := list.Key(list.Bounds.Before), list.Key(list.Page.After)
+	if list.Page.After == "" || list.Bounds.Before != "" && bytes.Compare(bound[:], after[:]) < 0 {
+		return bound
+	}
+	return after
 }
 
 // idsListed finds the newest ids of Listed. Each table has its own LIMIT: PostgreSQL would read

@@ -2,6 +2,7 @@ package sqldb
 
 import (
 	"context"
+	"encoding/hex"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,14 +54,30 @@ func (d *Dialect) RowsAtOnce(columns int) int {
 }
 
 // In is the condition that a column has one of the values, which are one parameter.
-func (d *Dialect) In(a *Args, column string, values []string) string {
-	switch {
-	case d.arrays() && len(values) == 1:
-		return column + " = " + a.Add(values[0])
-	case d.arrays():
-		return column + " = ANY (" + a.Add(textArray(values)) + ")"
+func (d *Dialect) In(a *Args, column string, values []UUID) string {
+	if d.arrays() {
+		return isAny(a, column, values)
+	}
+	texts := make([]string, len(values))
+	for i, value := range values {
+		texts[i] = hex.EncodeToString(value[:])
+	}
+	return column + " IN (SELECT unhex(value) FROM json_each(" + a.Add(jsonArray(texts)) + "))"
+}
+
+// InTexts is In for texts.
+func (d *Dialect) InTexts(a *Args, column string, values []string) string {
+	if d.arrays() {
+		return isAny(a, column, values)
 	}
 	return column + " IN (SELECT value FROM json_each(" + a.Add(jsonArray(values)) + "))"
+}
+
+func isAny[T string | UUID](a *Args, column string, values []T) string {
+	if len(values) == 1 {
+		return column + " = " + a.Add(values[0])
+	}
+	return column + " = ANY (" + a.Add(arrayOf(values)) + ")"
 }
 
 // Insertion is what follows INSERT INTO table (columns): the rows to insert.
