@@ -23,7 +23,8 @@ const (
 	// cost nothing. countMost is up to how many it counts.
 	planRead = 1000
 	// moveWindows is for how many windows of its budget a plan moves the polls to come, and
-	// moveLeast how many it moves at least. What is due later is moved when its turn comes nearer.
+	// moveLeast how many it moves at least. What is due later is moved when its turn comes nearer,
+	// or if it is due too late.
 	moveWindows, moveLeast = 2, 100
 	countMost              = 100_000
 	// shortSaidEvery is how often a warning says that a budget is far too small: that its
@@ -68,11 +69,20 @@ func (c *pollClaim) plan(ctx context.Context, due []DuePoll) (bool, error) {
 	return true, nil
 }
 
-// replan changes the due times of the operations to the new plan.
+// replan changes the due times of the operations to the new plan: of those due first, and of as
+// many others that would wait for longer than the plan has anybody wait. What was registered under
+// a longer plan would else stay behind the others, whose turn comes again and again.
 func (c *pollClaim) replan(o budgetOutlook, before PollPlan) {
-	most := max(moveWindows*c.take.Budget.N, moveLeast)
-	for i := range o.operations[:min(most, len(o.operations))] {
+	near := max(moveWindows*c.take.Budget.N, moveLeast)
+	late := 0
+	for i := range o.operations {
 		op := &o.operations[i]
+		if i >= near {
+			if late == near || !op.due.After(c.ledger.plan.latest(o.own, op)) {
+				continue
+			}
+			late++
+		}
 		if op.inFlight || op.fixed || op.fresh || !op.due.After(c.now) {
 			continue
 		}

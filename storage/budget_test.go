@@ -209,6 +209,87 @@ func testPlanEnds(w *world) {
 	}
 }
 
+// testLongPlanIsForgotten: what was planned among a thousand is due earlier when few are left,
+// also what is due last of all.
+func testLongPlanIsForgotten(w *world) {
+	t := w.t
+	const all, left = 1000, 150
+	requests := make([]storage.NewWatch, all)
+	for i := range requests {
+		requests[i] = w.request(strconv.Itoa(i))
+	}
+	watches := must(w.CreateWatches(t.Context(), requests))(t)
+	budget := storage.Budget{N: 24, Per: 5 * time.Minute}
+	take := func() {
+		t.Helper()
+		w.lease(t, w.pollGroup())
+		defer w.release(t, w.pollGroup())
+		must(w.TakePolls(t.Context(), storage.TakePolls{
+			Group: w.credential.BudgetID, Owner: "me", Budget: budget, Max: 1000, Intervals: intervals(),
+		}))(t)
+		w.clock.advance(15 * time.Second)
+	}
+	longest := func() (longest time.Duration) {
+		t.Helper()
+		for _, watch := range watches[:left] {
+			longest = max(longest, w.reload(t, watch).NextPollAt.Sub(w.clock.Now()))
+		}
+		return longest
+	}
+	take()
+	// Nobody waits for longer than two even shares, but for jitter and small changes of a plan.
+	most := 2 * left * budget.Per * 12 / 10 / 24 * 13 / 10
+	if before := longest(); before < 2*most {
+		t.Fatalf("among all none waits for longer than %v", before)
+	}
+	for _, watch := range watches[left:] {
+		must(w.CancelWatch(t.Context(), w.tenant, watch.ID))(t)
+	}
+	for range 8 {
+		take()
+	}
+	if after := longest(); after > most {
+		t.Errorf("among those left one waits for %v, want %v at most", after, most)
+	}
+}
+
+// testOnlyOneIsLeft: what was planned when it was registered, by a plan for operations that have
+// ended, is planned anew soon; also if the steady time went back meanwhile.
+func testOnlyOneIsLeft(w *world) {
+	t := w.t
+	const all = 1010 // more than a plan reads, so that the next one waits
+	budget := storage.Budget{N: 24, Per: time.Hour}
+	take := func() (polled int) {
+		t.Helper()
+		w.lease(t, w.pollGroup())
+		defer w.release(t, w.pollGroup())
+		return len(must(w.TakePolls(t.Context(), storage.TakePolls{
+			Group: w.credential.BudgetID, Owner: "me", Budget: budget, Max: 1000, Intervals: intervals(),
+		}))(t).Polls)
+	}
+	requests := make([]storage.NewWatch, all)
+	for i := range requests {
+		requests[i] = w.request(strconv.Itoa(i))
+	}
+	watches := must(w.CreateWatches(t.Context(), requests))(t)
+	want(t, "first polls", take(), 3)
+	for _, watch := range watches {
+		must(w.CancelWatch(t.Context(), w.tenant, watch.ID))(t)
+	}
+	one := must(w.CreateWatches(t.Context(), []storage.NewWatch{w.request("one")}))(t)[0]
+	want(t, "held by", one.HeldBy, storage.HeldByBudget)
+	w.clock.advance(11 * time.Second)
+	want(t, "its group is due", slices.Contains(must(w.DueGroups(t.Context(), 10))(t), w.pollGroup()), true)
+	polled := take()
+	w.clock.advance(2 * time.Second)
+	want(t, "polls", polled+take(), 1)
+
+	w.clock.advance(-24 * time.Hour)
+	take()
+	again := must(w.CreateWatches(t.Context(), []storage.NewWatch{w.request("again")}))(t)[0]
+	want(t, "held by", again.HeldBy, "")
+}
+
 // testPlannedWhenRegistered: while a budget affords no more first polls at once, what is
 // registered is planned with it, and wakes nobody.
 func testPlannedWhenRegistered(w *world) {

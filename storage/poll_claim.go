@@ -123,7 +123,7 @@ func (c *pollClaim) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	planned, err := c.plan(ctx, due)
+	changed, err := c.plan(ctx, due)
 	if err != nil {
 		return err
 	}
@@ -142,8 +142,11 @@ func (c *pollClaim) run(ctx context.Context) error {
 		return err
 	}
 	c.ledger.charge(len(c.taken.Polls), c.firsts)
-	if c.deferred { // no first poll that was counted is forgotten before the next slot
-		c.ledger.firstPollsAt = time.UnixMicro(c.ledger.current + c.take.Budget.slotLength())
+	switch slotEnd := time.UnixMicro(c.ledger.current + c.take.Budget.slotLength()); {
+	case c.deferred: // no first poll that was counted is forgotten before the next slot
+		c.ledger.firstPollsAt, changed = slotEnd, true
+	case c.ledger.firstPollsAt.After(slotEnd): // the steady time went back
+		c.ledger.firstPollsAt, changed = time.Time{}, true
 	}
 	switch left, next := c.ledger.allowance(); {
 	case left == 0 && len(c.taken.Polls) < c.take.Max:
@@ -154,7 +157,7 @@ func (c *pollClaim) run(ctx context.Context) error {
 	if c.ledger.plan.Scarce() && len(c.taken.Polls) > 0 {
 		c.taken.Pause.Again = c.now.Add(replanAfter)
 	}
-	if len(c.taken.Polls) == 0 && c.take.Redirected == 0 && !planned && !c.deferred {
+	if len(c.taken.Polls) == 0 && c.take.Redirected == 0 && !changed {
 		return nil
 	}
 	return c.save()

@@ -67,6 +67,8 @@ func runMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"AnswerOfBefore":          testAnswerOfBefore,
 		"SmallestBudget":          testSmallestBudget,
 		"PlanEnds":                testPlanEnds,
+		"LongPlanIsForgotten":     testLongPlanIsForgotten,
+		"OnlyOneIsLeft":           testOnlyOneIsLeft,
 		"PlannedWhenRegistered":   testPlannedWhenRegistered,
 		"Pause":                   testPause,
 		"PauseEnds":               testPauseEnds,

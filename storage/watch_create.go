@@ -199,7 +199,11 @@ func (tx *transaction) openOperations(
 			credential.budgetID, key.identity, n.Source, params,
 			n.OperationID, due.UnixMicro(), held, now.UnixMicro(), sqldb.Null(n.Traceparent), watches[key],
 		})
-		tx.markDue(Group{PollGroup, credential.budgetID}, due)
+		look := due
+		if soon := now.Add(replanMany + replanEvery); held && soon.Before(due) {
+			look = soon // the plan that has it wait may be of operations that have ended
+		}
+		tx.markDue(Group{PollGroup, credential.budgetID}, look)
 	}
 	opened := make(map[operationKey]openedOperation, len(rows))
 	if len(rows) == 0 {
