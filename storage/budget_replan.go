@@ -77,14 +77,14 @@ func (c *pollClaim) replan(o budgetOutlook, before PollPlan) {
 	late := 0
 	for i := range o.operations {
 		op := &o.operations[i]
+		if op.inFlight || op.fixed || op.fresh || !op.due.After(c.now) {
+			continue
+		}
 		if i >= near {
 			if late == near || !op.due.After(c.ledger.plan.latest(o.own, op)) {
 				continue
 			}
 			late++
-		}
-		if op.inFlight || op.fixed || op.fresh || !op.due.After(c.now) {
-			continue
 		}
 		due := op.due
 		if c.ledger.plan != before {
