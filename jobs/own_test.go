@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"oprelay/deploy/testenv"
 	"oprelay/notifier"
 	"oprelay/storage"
 )
@@ -26,11 +27,7 @@ func awayResolver(t *testing.T) (resolver *net.Resolver, back func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody, err := config.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = nobody.Close()
+	away := testenv.Refused(t, "udp")
 	t.Cleanup(func() { _ = server.Close() })
 	go func() {
 		query := make([]byte, 1500)
@@ -45,11 +42,11 @@ func awayResolver(t *testing.T) (resolver *net.Resolver, back func()) {
 	var isBack atomic.Bool
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var dialer net.Dialer
-		address := nobody.LocalAddr()
+		address := away
 		if isBack.Load() {
-			address = server.LocalAddr()
+			address = server.LocalAddr().String()
 		}
-		return dialer.DialContext(ctx, "udp", address.String())
+		return dialer.DialContext(ctx, "udp", address)
 	}}, func() { isBack.Store(true) }
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"oprelay/deploy/testenv"
 	"oprelay/notifier"
 )
 
@@ -47,15 +48,14 @@ func tcpServer(t *testing.T, answer string, echo bool) string {
 func TestErrorsHoldNoSecret(t *testing.T) {
 	t.Parallel()
 	const marker = "MARKER"
-	closed := httptest.NewServer(http.NotFoundHandler())
-	closed.Close()
+	refused := "http://" + testenv.Refused(t, "tcp")
 	plain := strings.TrimPrefix(serve(t, http.NotFoundHandler()), "http://")
 	untrusted := httptest.NewUnstartedServer(http.NotFoundHandler())
 	untrusted.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	untrusted.StartTLS()
 	t.Cleanup(untrusted.Close)
 	urls := map[string]string{
-		"refused":         closed.URL + "/MARKER",
+		"refused":         refused + "/MARKER",
 		"closed":          "http://" + tcpServer(t, "", false) + "/MARKER",
 		"echo":            "http://" + tcpServer(t, "", true) + "/MARKER",
 		"not HTTP":        "http://" + tcpServer(t, "MARKER MARKER MARKER\r\n\r\n", false) + "/MARKER",
@@ -71,7 +71,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		"no host":         "http:///MARKER",
 		"url in the text": "http://127.0.0.1:1/malformed-tls: MARKER",
 	}
-	client := newClient(t, func(cfg *notifier.Config) { cfg.SlackURL = closed.URL + "/api" })
+	client := newClient(t, func(cfg *notifier.Config) { cfg.SlackURL = refused + "/api" })
 	secret := "whsec_" + marker + "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 	for name, url := range urls {
 		t.Run(name, func(t *testing.T) {
@@ -95,10 +95,10 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 	t.Run("faulty settings", func(t *testing.T) {
 		t.Parallel()
 		for _, to := range []notifier.Webhook{
-			{URL: closed.URL, Secrets: []string{marker}},
-			{URL: closed.URL, Secrets: []string{"whsec_" + marker + "!"}},
-			{URL: closed.URL},
-			{URL: closed.URL, Secrets: []string{secret}, Headers: map[string]string{"X": marker + "\r\nY: z"}},
+			{URL: refused, Secrets: []string{marker}},
+			{URL: refused, Secrets: []string{"whsec_" + marker + "!"}},
+			{URL: refused},
+			{URL: refused, Secrets: []string{secret}, Headers: map[string]string{"X": marker + "\r\nY: z"}},
 		} {
 			_, err := client.SendWebhook(t.Context(), to, testMessage())
 			if failure := failureOf(t, err); strings.Contains(failure.Error(), marker) {

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"oprelay/deploy/testenv"
 )
 
 // trouble is a receiver that misbehaves, and how the relay is to classify it.
@@ -70,7 +72,7 @@ func newTroubles(t *testing.T, accepted *receivers) (all []trouble, waited *impa
 	add("a certificate that nobody knows", 0, "unknown authority", nil)
 	all[len(all)-1].url = secure.URL
 	add("refused", 0, "refused", nil)
-	all[len(all)-1].url = closedPort(t)
+	all[len(all)-1].url = "http://" + testenv.Refused(t, "tcp")
 	return all, waited
 }
 
@@ -186,15 +188,4 @@ func slowHeaders(t *testing.T) http.HandlerFunc {
 			}
 		}
 	}
-}
-
-// closedPort is a URL where nobody listens.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // answers at once
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return "http://" + listener.Addr().String()
 }

@@ -8,14 +8,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"oprelay/deploy/testenv"
 )
 
 // Why there was no whole answer is told in words of our own: Go's name addresses of
 // the relay's network, which are for its log.
 func TestPollSaysNothingOfTheRelaysNetwork(t *testing.T) {
 	t.Parallel()
-	closed := httptest.NewServer(nil)
-	closed.Close()
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
 	secure.Config.ErrorLog = nil
 	t.Cleanup(secure.Close)
@@ -24,7 +24,7 @@ func TestPollSaysNothingOfTheRelaysNetwork(t *testing.T) {
 		url      string
 		problems []string // one of them
 	}{
-		"refused": {closed.URL, []string{"no answer: connection refused"}},
+		"refused": {"http://" + testenv.Refused(t, "tcp"), []string{"no answer: connection refused"}},
 		"no such name": {
 			"http://relay.invalid", []string{"no answer: the API's host name does not exist", "no answer: the API's host name could not be resolved"},
 		},
