@@ -32,6 +32,8 @@ type health struct {
 	trying  bool      // after such a failure
 	retryAt time.Time // after such a failure
 	direct  bool      // the last connection led to a server of its own, not to a pooler
+
+	replaced time.Time // when all connections were given up last
 }
 
 // beforeConnect lets a try to connect go on, or says that it is in vain. A server
@@ -111,6 +113,19 @@ func sessionSettings(server uint32) string {
 		('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('jit', 'off')
 		) AS wanted (name, value) JOIN pg_settings USING (name) WHERE pg_backend_pid() = %d`,
 		AnswerTime.Milliseconds(), idleInTransaction.Milliseconds(), idleSession.Milliseconds(), server)
+}
+
+// replace says whether all connections are to be given up for one that failed and was taken
+// at the time since. The new ones have reconnectEvery to fare better: a server that refuses
+// every write would else have a connection opened for each.
+func (h *health) replace(since time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if since.Before(h.replaced) || time.Since(h.replaced) < reconnectEvery {
+		return false
+	}
+	h.replaced = time.Now()
+	return true
 }
 
 // leadsNowhere recognises what befalls all connections of a pool together.

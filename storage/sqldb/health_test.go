@@ -120,6 +120,26 @@ func TestRefusalIsExplained(t *testing.T) {
 	}
 }
 
+// A server that refuses every write is not connected to anew for each of them.
+func TestRefusedWritesKeepTheirConnection(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t)
+	testenv.Execute(t, url, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$")
+	p := get(newPostgresPool(get(parsePostgres(url))(t)))(t)
+	t.Cleanup(p.Close)
+	db := &DB{Dialect: postgresDialect(), read: p, write: p}
+	began := time.Now()
+	for range 100 {
+		if err := Exec(t.Context(), db, "CREATE TABLE nothing ()"); !Unavailable(err) {
+			t.Fatalf("%v is not Unavailable", err)
+		}
+	}
+	opened, most := p.Stat().NewConnsCount(), 3+int64(time.Since(began)/reconnectEvery)
+	if opened > most {
+		t.Errorf("%d connections were opened, want at most %d", opened, most)
+	}
+}
+
 // A caller who gives up before a server has answered has not learned that it is away: the
 // next one tries, too.
 func TestWhoDidNotWaitHasLearnedNothing(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -71,8 +70,6 @@ func openPostgres(c Config) (*DB, error) {
 type postgresPool struct {
 	*pgxpool.Pool
 	health
-
-	generation atomic.Int64 // of the connections that are trusted
 }
 
 // newPostgresPool connects to nothing yet.
@@ -95,7 +92,7 @@ func (p *postgresPool) hold(ctx context.Context, do func(conn) error) error {
 		case taken.Conn().IsClosed(): // it has not answered the ping
 			taken.Hijack()
 		default:
-			c := &postgresConn{Conn: taken.Conn(), taken: taken, pool: p, generation: p.generation.Load()}
+			c := &postgresConn{Conn: taken.Conn(), taken: taken, pool: p, since: time.Now()}
 			defer c.giveBack()
 			return do(c)
 		}
@@ -107,21 +104,21 @@ func (p *postgresPool) ping(ctx context.Context, used pgxpool.ShouldPingParams) 
 	if used.IdleDuration <= pingAfter {
 		return false
 	}
-	generation := p.generation.Load()
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, pingTime)
 	defer cancel()
 	if err := used.Conn.Ping(ctx); err != nil {
 		_ = used.Conn.Close(ctx)
-		p.distrust(err, generation)
+		p.distrust(err, began)
 	}
 	return false
 }
 
-// distrust replaces all connections that are as old as one that failed, if they may be
-// no better. A connection that breaks without a word is seldom alone, and each takes a
-// timeout to be noticed.
-func (p *postgresPool) distrust(err error, generation int64) {
-	if leadsNowhere(err) && p.generation.CompareAndSwap(generation, generation+1) {
+// distrust replaces all connections if one of them fails in a way that the others may share,
+// unless it was taken, since then, before the last were replaced. A connection that breaks
+// without a word is seldom alone, and each takes a timeout to be noticed.
+func (p *postgresPool) distrust(err error, since time.Time) {
+	if leadsNowhere(err) && p.replace(since) {
 		p.Reset()
 	}
 }
@@ -144,9 +141,9 @@ func (p *postgresPool) close() error {
 type postgresConn struct {
 	*pgx.Conn
 
-	taken      *pgxpool.Conn
-	pool       *postgresPool
-	generation int64 // when it was taken from the pool
+	taken *pgxpool.Conn
+	pool  *postgresPool
+	since time.Time // when it was taken from the pool
 }
 
 // giveBack has a broken connection leave the pool at once; the pool itself would wait until
@@ -160,7 +157,7 @@ func (c *postgresConn) giveBack() {
 }
 
 func (c *postgresConn) send(ctx context.Context, statements []statement) (err error) {
-	defer func() { c.pool.distrust(err, c.generation) }()
+	defer func() { c.pool.distrust(err, c.since) }()
 	last := statements[len(statements)-1]
 	byItself := last.byValues || len(statements) == 1 && last.tag == ""
 	if byItself {
