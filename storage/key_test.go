@@ -224,7 +224,7 @@ func (w *world) raw(t *testing.T) *sql.DB {
 	if name == w.url {
 		to := must(url.Parse(w.url))(t)
 		query := to.Query()
-		query.Set("default_query_exec_mode", "exec")
+		query.Set("default_query_exec_mode", "cache_describe")
 		to.RawQuery = query.Encode()
 		driver, name = "pgx", to.String()
 	}

@@ -1,18 +1,16 @@
 package sqldb
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // PostgreSQL takes the values of many rows as one array for each column: it
-// parses and plans as little for a thousand rows as for one. They are written
-// here, for pgx would allocate for every value.
-// https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
+// parses and plans as little for a thousand rows as for one.
 //
 // A single value or row is not written so: a kept plan takes an array for ten values,
 // so PostgreSQL prefers to plan anew for one, each time.
@@ -24,24 +22,28 @@ func (d *Dialect) arrays() bool { return d.maxParameters == 0 }
 // them for unnest.
 func (a *Args) arrays(rows [][]any) string {
 	holders := make([]string, len(rows[0]))
-	var element []byte
-	for j := range holders {
-		size := 0
-		for _, row := range rows {
-			size += sizeOf(row[j])
-		}
-		var array strings.Builder
-		array.Grow(size + 1)
-		for i, row := range rows {
-			array.WriteByte("{,"[min(i, 1)])
-			element = appendElement(element[:0], row[j])
-			array.Write(element)
-		}
-		array.WriteByte('}')
-		holders[j] = "CAST(" + a.Add(array.String()) + " AS " + typeOf(rows[0][j]) + "[])"
+	for j, value := range rows[0] {
+		holders[j] = "CAST(" + a.Add(valuesOf{rows, j}) + " AS " + typeOf(value) + "[])"
 	}
 	return strings.Join(holders, ", ")
 }
+
+// valuesOf is the values of a column, as an array for pgx.
+type valuesOf struct {
+	rows   [][]any
+	column int
+}
+
+// Dimensions implements pgtype.ArrayGetter.
+func (v valuesOf) Dimensions() []pgtype.ArrayDimension {
+	return []pgtype.ArrayDimension{{Length: int32(len(v.rows)), LowerBound: 1}}
+}
+
+// Index implements pgtype.ArrayGetter.
+func (v valuesOf) Index(i int) any { return v.rows[i][v.column] }
+
+// IndexType implements pgtype.ArrayGetter.
+func (v valuesOf) IndexType() any { return v.Index(0) }
 
 // typed appends one row of parameters and returns it for VALUES.
 func (a *Args) typed(row []any) string {
@@ -69,19 +71,6 @@ func typeOf(value any) string {
 	panic(fmt.Sprintf("sqldb: no column holds a %T", value)) // a mistake of ours, which every use of the statement meets
 }
 
-// arrayOf is an array of texts or UUIDs.
-func arrayOf[T string | UUID](values []T) string {
-	array := make([]byte, 1, 2+(2*len(UUID{})+1)*len(values))
-	array[0] = '{'
-	for i, value := range values {
-		if i > 0 {
-			array = append(array, ',')
-		}
-		array = appendElement(array, value)
-	}
-	return string(append(array, '}'))
-}
-
 // jsonArray is an array of texts as SQLite takes it.
 func jsonArray(values []string) string {
 	array, err := json.Marshal(values)
@@ -91,70 +80,24 @@ func jsonArray(values []string) string {
 	return string(array)
 }
 
-// sizeOf is about how long a value is in an array, the comma before it included.
-func sizeOf(value any) int {
-	switch value := value.(type) {
-	case string:
-		return len(value) + len(`,""`)
-	case []byte:
-		return hex.EncodedLen(len(value)) + len(`,"\\x"`)
-	}
-	return 2*len(UUID{}) + 1 // most are that, or shorter
-}
-
-// appendElement writes a value that has a typeOf into an array.
-func appendElement(array []byte, value any) []byte {
-	switch value := value.(type) {
-	case string:
-		return appendText(array, value)
-	case *string:
-		if value != nil {
-			return appendText(array, *value)
-		}
-	case UUID:
-		if value != (UUID{}) {
-			return hex.AppendEncode(array, value[:])
-		}
-	case int:
-		return strconv.AppendInt(array, int64(value), 10)
-	case int64:
-		return strconv.AppendInt(array, value, 10)
-	case *int64:
-		if value != nil {
-			return strconv.AppendInt(array, *value, 10)
-		}
-	case bool:
-		return strconv.AppendBool(array, value)
-	case []byte:
-		return append(hex.AppendEncode(append(array, `"\\x`...), value), '"')
-	}
-	return append(array, "NULL"...)
-}
-
-// appendText writes a text in quotes.
-func appendText(array []byte, text string) []byte {
-	array = append(array, '"')
-	for {
-		special := strings.IndexAny(text, `"\`)
-		if special < 0 {
-			return append(append(array, text...), '"')
-		}
-		array = append(append(array, text[:special]...), '\\', text[special])
-		text = text[special+1:]
-	}
-}
-
-// keptArray is up to which length of an array the kept plan of a statement is used,
-// which takes each array for one of ten values: for 64 UUIDs, as many as a commit of attempts
-// has. To plan costs another round trip.
-const keptArray = 2200
+// keptArray is up to which length of an array the kept plan of a statement is used, which
+// takes each array for one of ten values: as many as a commit of attempts has. To plan costs
+// another round trip.
+const keptArray = 64
 
 // byValues says whether PostgreSQL is to plan a statement for the arrays that are sent with
 // it, if they are long: it compares with a thousand values one by one, but for those that it
 // knows when it plans.
 func (d *Dialect) byValues(args []any) bool {
 	return d.arrays() && slices.ContainsFunc(args, func(arg any) bool {
-		text, ok := arg.(string)
-		return ok && len(text) > keptArray && text[0] == '{'
+		switch arg := arg.(type) {
+		case []UUID:
+			return len(arg) > keptArray
+		case []string:
+			return len(arg) > keptArray
+		case valuesOf:
+			return len(arg.rows) > keptArray
+		}
+		return false
 	})
 }

@@ -39,11 +39,10 @@ type health struct {
 // beforeConnect lets a try to connect go on, or says that it is in vain. A server
 // keeps the plans of a connection of its own: planning is two thirds of what the
 // statements for a single operation cost it. Through a pooler nothing is prepared,
-// as the next statement may meet another server's.
+// as the next statement may meet another server.
 func (h *health) beforeConnect(_ context.Context, config *pgx.ConnConfig) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	if h.direct {
 		config.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
 	}

@@ -44,7 +44,9 @@ func parsePostgres(rawURL string) (*pgxpool.Config, error) {
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "relay"
 	}
-	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec // where beforeConnect does not say otherwise
+	// Each type is asked for once, so that values travel as bytes, not as text; beforeConnect
+	// has whole plans kept where it can.
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	return config, nil
 }
 
@@ -176,7 +178,7 @@ func (c *postgresConn) send(ctx context.Context, statements []statement) (err er
 		return nil
 	}
 	if last.byValues { // no batch can do that
-		last.args = append([]any{pgx.QueryExecModeExec}, last.args...)
+		last.args = append([]any{pgx.QueryExecModeCacheDescribe}, last.args...)
 	}
 	all, err := c.Query(ctx, last.query, last.args...)
 	if err != nil {

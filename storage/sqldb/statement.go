@@ -77,7 +77,7 @@ func isAny[T string | UUID](a *Args, column string, values []T) string {
 	if len(values) == 1 {
 		return column + " = " + a.Add(values[0])
 	}
-	return column + " = ANY (" + a.Add(arrayOf(values)) + ")"
+	return column + " = ANY (" + a.Add(values) + ")"
 }
 
 // Insertion is what follows INSERT INTO table (columns): the rows to insert.

@@ -3,7 +3,6 @@ package sqldb
 import (
 	"database/sql"
 	"database/sql/driver"
-	"encoding/hex"
 	"fmt"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -21,14 +20,9 @@ func (u UUID) Value() (driver.Value, error) {
 	return u[:], nil
 }
 
-// UUIDValue implements pgtype.UUIDValuer, for statements that PostgreSQL has prepared.
+// UUIDValue implements pgtype.UUIDValuer, for PostgreSQL.
 func (u UUID) UUIDValue() (pgtype.UUID, error) {
 	return pgtype.UUID{Bytes: u, Valid: u != UUID{}}, nil
-}
-
-// TextValue implements pgtype.TextValuer, for those that it has not.
-func (u UUID) TextValue() (pgtype.Text, error) {
-	return pgtype.Text{String: hex.EncodeToString(u[:]), Valid: u != UUID{}}, nil
 }
 
 // ReadUUID is a column of a UUID, which is handed to read.
