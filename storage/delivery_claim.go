@@ -130,7 +130,7 @@ func (s *Store) notInFlight(take TakeDeliveries, args *sqldb.Args) string {
 	if len(take.Exclude) == 0 {
 		return ""
 	}
-	return ` AND NOT (` + s.db.In(args, "id", prefixDelivery.args(slices.Sorted(maps.Keys(take.Exclude)))) + `)`
+	return ` AND NOT (` + s.db.In(args, "id", prefixDelivery.args(slices.Collect(maps.Keys(take.Exclude)))) + `)`
 }
 
 // LoadMessages reads what the messages of these deliveries show: bodies and watches.

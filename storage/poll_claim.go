@@ -326,5 +326,5 @@ func (c *pollClaim) notInFlight(args *sqldb.Args) string {
 	if len(c.take.Exclude) == 0 {
 		return ""
 	}
-	return ` AND NOT (` + c.In(args, "o.id", prefixOperation.args(slices.Sorted(maps.Keys(c.take.Exclude)))) + `)`
+	return ` AND NOT (` + c.In(args, "o.id", prefixOperation.args(slices.Collect(maps.Keys(c.take.Exclude)))) + `)`
 }
