@@ -19,12 +19,12 @@ func TestLater(t *testing.T) {
 	onBoth(t, func(t *testing.T, p *planned) {
 		t.Helper()
 		ctx := t.Context()
-		insert := `INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, 0)`
+		insert := `INSERT INTO budgets (id, slots, planned_at) VALUES ($1, $2, -1)`
 		made := func() int {
-			return len(get(sqldb.All(ctx, p.reader(), sqldb.String, `SELECT name FROM tenants WHERE created_at = 0`))(t))
+			return len(get(sqldb.All(ctx, p.reader(), sqldb.String, `SELECT id FROM budgets WHERE planned_at = -1`))(t))
 		}
 		long := "{" + strings.Repeat("x", 1024) + "}" // planned for its values, where a text like that is
-		a, b, c := sqldb.UUID{15: 1}, sqldb.UUID{15: 2}, sqldb.UUID{15: 3}
+		const a, b, c = "a", "b", "c"
 		for _, refused := range [][]any{{a, "the same"}, {b, nil}, {a, long}} {
 			err := p.write(ctx, func(tx *transaction) error {
 				return errors.Join(tx.Later(insert, a, "once"), tx.Later(insert, refused...))
@@ -39,7 +39,7 @@ func TestLater(t *testing.T) {
 		check(t, p.write(ctx, func(tx *transaction) error {
 			check(t, tx.Later(insert, b, long))
 			check(t, tx.Later(insert, a, "once"))
-			if n := get(sqldb.ExecCount(ctx, tx, `UPDATE tenants SET created_at = 0 WHERE id <> $1 AND created_at = 0`, a))(t); n != 1 {
+			if n := get(sqldb.ExecCount(ctx, tx, `UPDATE budgets SET planned_at = -1 WHERE id <> $1 AND planned_at = -1`, a))(t); n != 1 {
 				t.Errorf("%d rows were there to change, want the one before it", n)
 			}
 			return tx.Later(insert, c, "at last")
