@@ -222,6 +222,6 @@ func (s *Store) FeedEnds(ctx context.Context, tenantIDs []string) (_ map[string]
 		err := row.Scan(prefixTenant.scan(&id), &seq)
 		ends[id] = seq
 		return err
-	}, `SELECT id, event_seq FROM tenants WHERE `+s.db.In(&args, "id", prefixTenant.args(tenantIDs)), args...)
+	}, `SELECT id, event_seq FROM tenants WHERE `+s.db.InNumbers(&args, "id", prefixTenant.args(tenantIDs)), args...)
 	return ends, err
 }

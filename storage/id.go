@@ -20,7 +20,6 @@ type prefix string
 
 // The prefixes of ids.
 const (
-	prefixTenant      prefix = "tenant"
 	prefixKey         prefix = "key"
 	prefixCredential  prefix = "credential"
 	prefixDestination prefix = "destination"
@@ -28,6 +27,8 @@ const (
 	prefixWatch       prefix = "watch"
 	prefixEvent       prefix = "event"
 	prefixDelivery    prefix = "delivery"
+
+	prefixTenant tenantPrefix = "tenant"
 )
 
 // arg is an id for SQL: NULL, by which nothing is found, if it is "" or no id of this prefix.
@@ -41,6 +42,12 @@ func (p prefix) arg(id string) (bytes sqldb.UUID) {
 	}
 	return bytes
 }
+
+// value is arg, of whatever type.
+func (p prefix) value(id string) any { return p.arg(id) }
+
+// least is an argument that sorts before those of all ids.
+func (prefix) least() any { return uuidAt(time.Time{}) }
 
 func (p prefix) args(ids []string) []sqldb.UUID {
 	all := make([]sqldb.UUID, len(ids))
@@ -75,6 +82,56 @@ func (p prefix) filter(column, id string) sqldb.Filter {
 		return sqldb.Filter{}
 	}
 	return sqldb.Filter{Column: column, Value: p.arg(id)}
+}
+
+// tenantPrefix is what ids of tenants begin with. In SQL these are numbers that the database counts
+// up, for one stands in seven rows and indexes for each watch, and SQLite needs a byte or two for it.
+// The last 8 bytes of the TypeID are the number, and those before are zero.
+type tenantPrefix string
+
+// arg is an id for SQL: NULL, by which nothing is found, if it is "" or no id of a tenant.
+func (p tenantPrefix) arg(id string) *int64 {
+	bytes := prefix(p).arg(id)
+	number := int64(binary.BigEndian.Uint64(bytes[numberAt:])) //nolint:gosec // below 0 if it is too large
+	if number <= 0 || binary.BigEndian.Uint64(bytes[:numberAt]) != 0 {
+		return nil
+	}
+	return &number
+}
+
+// numberAt is the byte at which the number of a tenant begins.
+const numberAt = 8
+
+// value is arg, of whatever type.
+func (p tenantPrefix) value(id string) any { return p.arg(id) }
+
+// least is an argument that sorts before those of all ids.
+func (tenantPrefix) least() any { return 0 }
+
+func (p tenantPrefix) args(ids []string) []*int64 {
+	all := make([]*int64, len(ids))
+	for i, id := range ids {
+		all[i] = p.arg(id)
+	}
+	return all
+}
+
+// id is what arg had; "" for NULL, which is 0.
+func (p tenantPrefix) id(number int64) string {
+	var bytes sqldb.UUID
+	binary.BigEndian.PutUint64(bytes[numberAt:], uint64(number)) //nolint:gosec // not below 0
+	return prefix(p).id(bytes)
+}
+
+// scan is the column of an id.
+func (p tenantPrefix) scan(into *string) sql.Scanner {
+	return sqldb.ReadInt(func(number int64) { *into = p.id(number) })
+}
+
+// read reads a row of one id.
+func (p tenantPrefix) read(row sqldb.Row) (id string, err error) {
+	err = row.Scan(p.scan(&id))
+	return id, err
 }
 
 // newID makes an id: later ones sort after earlier ones.

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -28,33 +29,59 @@ func TestIDs(t *testing.T) {
 	}
 }
 
+// A tenant's id is its number, and what has none is NULL in SQL.
+func TestTenantIDs(t *testing.T) {
+	t.Parallel()
+	for number, id := range map[int64]string{
+		1: "tenant_00000000000000000000000001", 32: "tenant_00000000000000000000000010", math.MaxInt64: "tenant_00000000000007zzzzzzzzzzzz",
+	} {
+		if got := prefixTenant.id(number); got != id {
+			t.Errorf("the id of %d is %s, want %s", number, got, id)
+		}
+		if got := prefixTenant.arg(id); got == nil || *got != number {
+			t.Errorf("the number of %s is %v, want %d", id, got, number)
+		}
+	}
+	for _, wrong := range []string{
+		"", "tenant_", "tenant_none", "key_00000000000000000000000001", newID("tenant"), "tenant_00000000000000000000000000",
+		"tenant_00000000000008000000000000", "tenant_0000000000000g000000000001", "tenant_000000000000000000000000001",
+	} {
+		if got := prefixTenant.arg(wrong); got != nil {
+			t.Errorf("%q is %d", wrong, *got)
+		}
+	}
+	if got := prefixTenant.id(0); got != "" {
+		t.Errorf("NULL is %q", got)
+	}
+}
+
 // The bytes sort as the ids do, and both by time.
 func TestIDsSortByTime(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, p *planned) {
 		t.Helper()
 		at := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
-		ids := []string{firstID(prefixTenant, time.Time{})}
+		ids := []string{firstID(prefixEvent, time.Time{})}
 		for i := range 40 {
 			at = at.Add(time.Duration(i%2) * time.Millisecond)
 			if i%2 == 1 {
-				ids = append(ids, firstID(prefixTenant, at))
+				ids = append(ids, firstID(prefixEvent, at))
 			}
-			ids = append(ids, p.db.datedID(prefixTenant, at))
+			ids = append(ids, p.db.datedID(prefixEvent, at))
 		}
-		ids = append(ids, nextID(prefixTenant, ids[len(ids)-1]))
+		ids = append(ids, nextID(prefixEvent, ids[len(ids)-1]))
 		if !slices.IsSorted(ids) || len(slices.Compact(slices.Clone(ids))) != len(ids) {
 			t.Errorf("not in the order of their times: %v", ids)
 		}
 		var rows [][]any
-		for _, id := range ids {
-			rows = append(rows, []any{prefixTenant.arg(id), id, 0})
+		for i, id := range ids {
+			rows = append(rows, []any{-i, 0, prefixEvent.arg(id), 0})
 		}
 		slices.Reverse(rows)
 		check(t, p.write(t.Context(), func(tx *transaction) error {
-			return tx.InsertRows(`INSERT INTO tenants (id, name, created_at)`, rows)
+			return tx.InsertRows(`INSERT INTO feed_starts (tenant_id, seq, event_id, created_at)`, rows)
 		}))
-		sorted := get(sqldb.All(t.Context(), p.reader(), prefixTenant.read, `SELECT id FROM tenants WHERE created_at = 0 ORDER BY id`))(t)
+		sorted := get(sqldb.All(t.Context(), p.reader(), prefixEvent.read, `SELECT event_id FROM feed_starts WHERE seq = 0 ORDER BY event_id`))(t)
 		if !slices.Equal(sorted, ids) {
 			t.Errorf("the database sorts %v", sorted)
 		}

@@ -196,8 +196,8 @@ func (s *Store) EnsureTenant(ctx context.Context, name string) (_ Tenant, err er
 	defer wrapf(&err, "ensure tenant %s", name)
 	var tenant Tenant
 	err = s.write(ctx, func(tx *transaction) error {
-		err := tx.Later(`INSERT INTO tenants (id, name, created_at) VALUES ($1, $2, $3)
-			ON CONFLICT (name) DO NOTHING`, prefixTenant.arg(newID(prefixTenant)), name, tx.db.now().UnixMicro())
+		err := tx.Later(`INSERT INTO tenants (name, created_at) VALUES ($1, $2)
+			ON CONFLICT (name) DO NOTHING`, name, tx.db.now().UnixMicro())
 		if err != nil {
 			return err
 		}

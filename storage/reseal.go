@@ -3,12 +3,12 @@ package storage
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"oprelay/storage/seal"
 	"oprelay/storage/sqldb"
@@ -160,12 +160,19 @@ const resealChunk = 100
 type sealedTable struct {
 	name   string
 	key    []string // the columns of the primary key, of which the first is an id
-	prefix prefix   // of that
+	id     idColumn // that
 	column string
 	where  string // which rows have one
 	place  func(key []string) string
 	// forgettable says that a row may stay without its secret, to be deleted.
 	forgettable bool
+}
+
+// idColumn is a prefix or a tenantPrefix.
+type idColumn interface {
+	value(id string) any
+	least() any
+	scan(into *string) sql.Scanner
 }
 
 func sealedTables() []sealedTable {
@@ -174,15 +181,15 @@ func sealedTables() []sealedTable {
 	}
 	return []sealedTable{
 		{
-			name: "credentials", key: []string{"id"}, prefix: prefixCredential, column: "secret", where: "deleted_at IS NULL",
+			name: "credentials", key: []string{"id"}, id: prefixCredential, column: "secret", where: "deleted_at IS NULL",
 			place: byID(credentialSecret), forgettable: true,
 		},
 		{
-			name: "destinations", key: []string{"id"}, prefix: prefixDestination, column: "secret", where: "deleted_at IS NULL",
+			name: "destinations", key: []string{"id"}, id: prefixDestination, column: "secret", where: "deleted_at IS NULL",
 			place: byID(destinationSecret), forgettable: true,
 		},
 		{
-			name: "idempotency_keys", key: []string{"tenant_id", "key"}, prefix: prefixTenant, column: "answer", where: "answer IS NOT NULL",
+			name: "idempotency_keys", key: []string{"tenant_id", "key"}, id: prefixTenant, column: "answer", where: "answer IS NOT NULL",
 			place: func(key []string) string { return answerSeal(IdempotencyKey{TenantID: key[0], Key: key[1]}) },
 		},
 	}
@@ -205,7 +212,7 @@ func (t sealedTable) row(v sealedValue) SealedRow {
 
 // args is a row's key for SQL.
 func (t sealedTable) args(key []string) []any {
-	args := []any{t.prefix.arg(key[0])}
+	args := []any{t.id.value(key[0])}
 	for _, text := range key[1:] {
 		args = append(args, text)
 	}
@@ -217,19 +224,19 @@ func (t sealedTable) walk(ctx context.Context, q sqldb.Querier, each func([]seal
 	columns := strings.Join(t.key, ", ")
 	scan := func(row sqldb.Row) (sealedValue, error) {
 		v := sealedValue{key: make([]string, len(t.key))}
-		into := []any{t.prefix.scan(&v.key[0])}
+		into := []any{t.id.scan(&v.key[0])}
 		for i := range v.key[1:] {
 			into = append(into, &v.key[1+i])
 		}
 		err := row.Scan(append(into, &v.sealed)...)
 		return v, err
 	}
-	after := make([]string, len(t.key))
-	after[0] = firstID(t.prefix, time.Time{})
+	after := t.args(make([]string, len(t.key)))
+	after[0] = t.id.least()
 	for {
 		var args sqldb.Args
 		holders := make([]string, len(t.key))
-		for i, value := range t.args(after) {
+		for i, value := range after {
 			holders[i] = args.Add(value)
 		}
 		values, err := sqldb.All(ctx, q, scan, `SELECT `+columns+`, `+t.column+` FROM `+t.name+
@@ -241,7 +248,7 @@ func (t sealedTable) walk(ctx context.Context, q sqldb.Querier, each func([]seal
 		if err := each(values); err != nil {
 			return err
 		}
-		after = values[len(values)-1].key
+		after = t.args(values[len(values)-1].key)
 	}
 }
 

@@ -5,7 +5,7 @@
 -- event_seq is the seq of the tenant's newest event: counting it up inside the
 -- transaction that writes events makes the order of seq the order of commits.
 CREATE TABLE tenants (
-    id         UUID PRIMARY KEY,
+    id         BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name       TEXT   NOT NULL UNIQUE,
     event_seq  BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL
@@ -14,7 +14,7 @@ CREATE TABLE tenants (
 -- A revoked key stays, so that "was there ever a key?" has an answer.
 CREATE TABLE api_keys (
     id           UUID PRIMARY KEY,
-    tenant_id    UUID NOT NULL REFERENCES tenants (id),
+    tenant_id    BIGINT NOT NULL REFERENCES tenants (id),
     name         TEXT   NOT NULL,
     scopes       TEXT   NOT NULL, -- separated by commas
     hash         BYTEA  NOT NULL UNIQUE, -- SHA-256 of the key
@@ -33,7 +33,7 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_age ON sessions (ends_at);
 
 CREATE TABLE idempotency_keys (
-    tenant_id   UUID NOT NULL,
+    tenant_id   BIGINT NOT NULL,
     key         TEXT COLLATE "C" NOT NULL,
     fingerprint BYTEA  NOT NULL,
     reserved_at BIGINT NOT NULL,
@@ -47,7 +47,7 @@ CREATE INDEX idempotency_keys_age ON idempotency_keys (reserved_at);
 
 CREATE TABLE credentials (
     id            UUID PRIMARY KEY,
-    tenant_id     UUID NOT NULL REFERENCES tenants (id),
+    tenant_id     BIGINT NOT NULL REFERENCES tenants (id),
     name          TEXT   NOT NULL,
     upstream      TEXT   NOT NULL,
     auth          TEXT   NOT NULL
@@ -82,7 +82,7 @@ CREATE TABLE budgets (
 
 CREATE TABLE destinations (
     id                   UUID PRIMARY KEY,
-    tenant_id            UUID NOT NULL REFERENCES tenants (id),
+    tenant_id            BIGINT NOT NULL REFERENCES tenants (id),
     kind                 TEXT    NOT NULL CHECK (kind IN ('webhook', 'slack')),
     name                 TEXT    NOT NULL,
     url                  TEXT    NOT NULL,
@@ -121,7 +121,7 @@ CREATE INDEX destinations_untold ON destinations (failed_told_at) WHERE failed_u
 -- nothing polls it, and no new watch shares it.
 CREATE TABLE open_operations (
     id                 UUID PRIMARY KEY,
-    tenant_id          UUID NOT NULL,
+    tenant_id          BIGINT NOT NULL,
     credential_id      UUID NOT NULL,
     budget_id          TEXT COLLATE "C" NOT NULL, -- the credential's, for the index on what is due
     identity           UUID NOT NULL, -- a hash of source, params and operation_id, which may be too long for an index
@@ -170,7 +170,7 @@ CREATE TABLE operations (
 -- A watch, as it was registered.
 CREATE TABLE watches (
     id             UUID PRIMARY KEY,
-    tenant_id      UUID NOT NULL,
+    tenant_id      BIGINT NOT NULL,
     operation_ref  UUID NOT NULL, -- in open_operations, or in operations
     credential_id  UUID NOT NULL,
     operation_hash BIGINT NOT NULL, -- of the tenant and the operation's id, for the lists
@@ -197,7 +197,7 @@ CREATE TABLE watch_destinations (
 CREATE TABLE open_watches (
     operation_ref UUID NOT NULL,
     watch_id      UUID NOT NULL,
-    tenant_id     UUID NOT NULL,
+    tenant_id     BIGINT NOT NULL,
     deadline      BIGINT NOT NULL, -- steady, see storage/clock.go
     expire_at     BIGINT NOT NULL DEFAULT 0, -- steady: when to end it, 0 until its deadline has passed and was noticed
     PRIMARY KEY (operation_ref, watch_id)
@@ -215,7 +215,7 @@ CREATE TABLE watch_ends (
 
 -- The few that have ended otherwise than most, for lists.
 CREATE TABLE uncompleted_watches (
-    tenant_id UUID NOT NULL,
+    tenant_id BIGINT NOT NULL,
     status    TEXT COLLATE "C" NOT NULL,
     watch_id  UUID NOT NULL,
     PRIMARY KEY (tenant_id, status, watch_id)
@@ -225,7 +225,7 @@ CREATE TABLE uncompleted_watches (
 
 CREATE TABLE events (
     id          UUID PRIMARY KEY,
-    tenant_id   UUID NOT NULL,
+    tenant_id   BIGINT NOT NULL,
     seq         BIGINT NOT NULL, -- in order of commit, see tenants.event_seq
     created_at  BIGINT NOT NULL,
     watch_id    UUID,
@@ -241,7 +241,7 @@ CREATE INDEX events_type ON events (tenant_id, type, seq);
 -- canceled), or in neither: then its last attempt was accepted.
 CREATE TABLE deliveries (
     id             UUID PRIMARY KEY,
-    tenant_id      UUID NOT NULL,
+    tenant_id      BIGINT NOT NULL,
     event_id       UUID NOT NULL,
     destination_id UUID NOT NULL
 );
@@ -252,7 +252,7 @@ CREATE INDEX deliveries_event ON deliveries (event_id);
 -- What a claim reads is here, so that it needs no other table.
 CREATE TABLE waiting_deliveries (
     id              UUID PRIMARY KEY,
-    tenant_id       UUID NOT NULL,
+    tenant_id       BIGINT NOT NULL,
     event_id        UUID NOT NULL,
     event_type      TEXT   NOT NULL,
     watch_id        UUID,
@@ -273,7 +273,7 @@ CREATE INDEX waiting_deliveries_urgent ON waiting_deliveries (destination_id, ne
 
 CREATE TABLE unaccepted_deliveries (
     id             UUID PRIMARY KEY,
-    tenant_id      UUID NOT NULL,
+    tenant_id      BIGINT NOT NULL,
     event_id       UUID NOT NULL,
     event_type     TEXT   NOT NULL,
     watch_id       UUID,
@@ -345,7 +345,7 @@ INSERT INTO retention (id) VALUES (1);
 -- Where the feed of a tenant begins: after this event, the last in it that was deleted. It is
 -- no column of tenants, whose rows whoever publishes locks.
 CREATE TABLE feed_starts (
-    tenant_id  UUID PRIMARY KEY,
+    tenant_id  BIGINT PRIMARY KEY,
     seq        BIGINT NOT NULL,
     event_id   UUID NOT NULL,
     created_at BIGINT NOT NULL

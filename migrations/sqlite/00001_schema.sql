@@ -5,7 +5,7 @@
 -- event_seq is the seq of the tenant's newest event: counting it up inside the
 -- transaction that writes events makes the order of seq the order of commits.
 CREATE TABLE tenants (
-    id         BLOB PRIMARY KEY,
+    id         INTEGER PRIMARY KEY,
     name       TEXT   NOT NULL UNIQUE,
     event_seq  INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL
@@ -14,7 +14,7 @@ CREATE TABLE tenants (
 -- A revoked key stays, so that "was there ever a key?" has an answer.
 CREATE TABLE api_keys (
     id           BLOB PRIMARY KEY,
-    tenant_id    BLOB NOT NULL REFERENCES tenants (id),
+    tenant_id    INTEGER NOT NULL REFERENCES tenants (id),
     name         TEXT   NOT NULL,
     scopes       TEXT   NOT NULL, -- separated by commas
     hash         BLOB  NOT NULL UNIQUE, -- SHA-256 of the key
@@ -33,7 +33,7 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_age ON sessions (ends_at);
 
 CREATE TABLE idempotency_keys (
-    tenant_id   BLOB NOT NULL REFERENCES tenants (id),
+    tenant_id   INTEGER NOT NULL REFERENCES tenants (id),
     key         TEXT NOT NULL,
     fingerprint BLOB  NOT NULL,
     reserved_at INTEGER NOT NULL,
@@ -47,7 +47,7 @@ CREATE INDEX idempotency_keys_age ON idempotency_keys (reserved_at);
 
 CREATE TABLE credentials (
     id            BLOB PRIMARY KEY,
-    tenant_id     BLOB NOT NULL REFERENCES tenants (id),
+    tenant_id     INTEGER NOT NULL REFERENCES tenants (id),
     name          TEXT   NOT NULL,
     upstream      TEXT   NOT NULL,
     auth          TEXT   NOT NULL
@@ -82,7 +82,7 @@ CREATE TABLE budgets (
 
 CREATE TABLE destinations (
     id                   BLOB PRIMARY KEY,
-    tenant_id            BLOB NOT NULL REFERENCES tenants (id),
+    tenant_id            INTEGER NOT NULL REFERENCES tenants (id),
     kind                 TEXT    NOT NULL CHECK (kind IN ('webhook', 'slack')),
     name                 TEXT    NOT NULL,
     url                  TEXT    NOT NULL,
@@ -121,7 +121,7 @@ CREATE INDEX destinations_untold ON destinations (failed_told_at) WHERE failed_u
 -- nothing polls it, and no new watch shares it.
 CREATE TABLE open_operations (
     id                 BLOB PRIMARY KEY,
-    tenant_id          BLOB NOT NULL REFERENCES tenants (id),
+    tenant_id          INTEGER NOT NULL REFERENCES tenants (id),
     credential_id      BLOB NOT NULL REFERENCES credentials (id),
     budget_id          TEXT NOT NULL, -- the credential's, for the index on what is due
     identity           BLOB NOT NULL, -- a hash of source, params and operation_id, which may be too long for an index
@@ -170,7 +170,7 @@ CREATE TABLE operations (
 -- A watch, as it was registered.
 CREATE TABLE watches (
     id             BLOB PRIMARY KEY,
-    tenant_id      BLOB NOT NULL REFERENCES tenants (id),
+    tenant_id      INTEGER NOT NULL REFERENCES tenants (id),
     operation_ref  BLOB NOT NULL, -- in open_operations, or in operations
     credential_id  BLOB NOT NULL REFERENCES credentials (id),
     operation_hash INTEGER NOT NULL, -- of the tenant and the operation's id, for the lists
@@ -197,7 +197,7 @@ CREATE TABLE watch_destinations (
 CREATE TABLE open_watches (
     operation_ref BLOB NOT NULL REFERENCES open_operations (id),
     watch_id      BLOB NOT NULL,
-    tenant_id     BLOB NOT NULL REFERENCES tenants (id),
+    tenant_id     INTEGER NOT NULL REFERENCES tenants (id),
     deadline      INTEGER NOT NULL, -- steady, see storage/clock.go
     expire_at     INTEGER NOT NULL DEFAULT 0, -- steady: when to end it, 0 until its deadline has passed and was noticed
     PRIMARY KEY (operation_ref, watch_id)
@@ -215,7 +215,7 @@ CREATE TABLE watch_ends (
 
 -- The few that have ended otherwise than most, for lists.
 CREATE TABLE uncompleted_watches (
-    tenant_id BLOB NOT NULL REFERENCES tenants (id),
+    tenant_id INTEGER NOT NULL REFERENCES tenants (id),
     status    TEXT NOT NULL,
     watch_id  BLOB NOT NULL,
     PRIMARY KEY (tenant_id, status, watch_id)
@@ -225,7 +225,7 @@ CREATE TABLE uncompleted_watches (
 
 CREATE TABLE events (
     id          BLOB PRIMARY KEY,
-    tenant_id   BLOB NOT NULL REFERENCES tenants (id),
+    tenant_id   INTEGER NOT NULL REFERENCES tenants (id),
     seq         INTEGER NOT NULL, -- in order of commit, see tenants.event_seq
     created_at  INTEGER NOT NULL,
     watch_id    BLOB,
@@ -241,7 +241,7 @@ CREATE INDEX events_type ON events (tenant_id, type, seq);
 -- canceled), or in neither: then its last attempt was accepted.
 CREATE TABLE deliveries (
     id             BLOB PRIMARY KEY,
-    tenant_id      BLOB NOT NULL REFERENCES tenants (id),
+    tenant_id      INTEGER NOT NULL REFERENCES tenants (id),
     event_id       BLOB NOT NULL REFERENCES events (id),
     destination_id BLOB NOT NULL REFERENCES destinations (id)
 ) STRICT, WITHOUT ROWID;
@@ -252,7 +252,7 @@ CREATE INDEX deliveries_event ON deliveries (event_id);
 -- What a claim reads is here, so that it needs no other table.
 CREATE TABLE waiting_deliveries (
     id              BLOB PRIMARY KEY REFERENCES deliveries (id),
-    tenant_id       BLOB NOT NULL,
+    tenant_id       INTEGER NOT NULL,
     event_id        BLOB NOT NULL,
     event_type      TEXT   NOT NULL,
     watch_id        BLOB,
@@ -273,7 +273,7 @@ CREATE INDEX waiting_deliveries_urgent ON waiting_deliveries (destination_id, ne
 
 CREATE TABLE unaccepted_deliveries (
     id             BLOB PRIMARY KEY REFERENCES deliveries (id),
-    tenant_id      BLOB NOT NULL,
+    tenant_id      INTEGER NOT NULL,
     event_id       BLOB NOT NULL,
     event_type     TEXT   NOT NULL,
     watch_id       BLOB,
@@ -345,7 +345,7 @@ INSERT INTO retention (id) VALUES (1);
 -- Where the feed of a tenant begins: after this event, the last in it that was deleted. It is
 -- no column of tenants, whose rows whoever publishes locks.
 CREATE TABLE feed_starts (
-    tenant_id  BLOB PRIMARY KEY,
+    tenant_id  INTEGER PRIMARY KEY,
     seq        INTEGER NOT NULL,
     event_id   BLOB NOT NULL,
     created_at INTEGER NOT NULL

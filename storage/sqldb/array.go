@@ -71,11 +71,11 @@ func typeOf(value any) string {
 	panic(fmt.Sprintf("sqldb: no column holds a %T", value)) // a mistake of ours, which every use of the statement meets
 }
 
-// jsonArray is an array of texts as SQLite takes it.
-func jsonArray(values []string) string {
+// jsonArray is an array of texts or numbers as SQLite takes it.
+func jsonArray[T string | *int64](values []T) string {
 	array, err := json.Marshal(values)
 	if err != nil {
-		panic(err) // texts are always JSON
+		panic(err) // both are always JSON
 	}
 	return string(array)
 }
@@ -94,6 +94,8 @@ func (d *Dialect) byValues(args []any) bool {
 		case []UUID:
 			return len(arg) > keptArray
 		case []string:
+			return len(arg) > keptArray
+		case []*int64:
 			return len(arg) > keptArray
 		case valuesOf:
 			return len(arg.rows) > keptArray

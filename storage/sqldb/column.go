@@ -94,6 +94,25 @@ func (c textColumn) ScanText(text pgtype.Text) error {
 	return nil
 }
 
+// ReadInt is a column of a number, 0 for NULL, which is handed to read.
+func ReadInt(read func(int64)) sql.Scanner { return intReader(read) }
+
+type intReader func(int64)
+
+// Scan implements sql.Scanner.
+func (r intReader) Scan(value any) error {
+	var number sql.NullInt64
+	err := number.Scan(value)
+	r(number.Int64)
+	return err
+}
+
+// ScanInt64 implements pgtype.Int64Scanner, as Scan with fewer allocations.
+func (r intReader) ScanInt64(number pgtype.Int8) error {
+	r(number.Int64)
+	return nil
+}
+
 // ReadText is a column of a text, "" for NULL, which is handed to read.
 func ReadText(read func(string)) sql.Scanner { return textReader(read) }
 

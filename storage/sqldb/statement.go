@@ -67,13 +67,22 @@ func (d *Dialect) In(a *Args, column string, values []UUID) string {
 
 // InTexts is In for texts.
 func (d *Dialect) InTexts(a *Args, column string, values []string) string {
+	return in(d, a, column, values)
+}
+
+// InNumbers is In for numbers.
+func (d *Dialect) InNumbers(a *Args, column string, values []*int64) string {
+	return in(d, a, column, values)
+}
+
+func in[T string | *int64](d *Dialect, a *Args, column string, values []T) string {
 	if d.arrays() {
 		return isAny(a, column, values)
 	}
 	return column + " IN (SELECT value FROM json_each(" + a.Add(jsonArray(values)) + "))"
 }
 
-func isAny[T string | UUID](a *Args, column string, values []T) string {
+func isAny[T string | UUID | *int64](a *Args, column string, values []T) string {
 	if len(values) == 1 {
 		return column + " = " + a.Add(values[0])
 	}

@@ -3,6 +3,7 @@ package sqldb
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -23,6 +24,73 @@ func scanNumbered(row Row) (r numberedRow, err error) {
 // take the zero UUID for NULL; through a pooler too, where PostgreSQL is told no types.
 func TestUUIDs(t *testing.T) {
 	t.Parallel()
+	onEach(t, func(t *testing.T, db *DB) {
+		t.Helper()
+		kind := "UUID"
+		if db.Name == "sqlite" {
+			kind = "BLOB"
+		}
+		get(ExecCount(t.Context(), db.Writer(), fmt.Sprintf(`CREATE TABLE rows (id %[1]s PRIMARY KEY, of_one %[1]s)`, kind)))(t)
+		const all = 600
+		check(t, db.Transact(t.Context(), 0, func(tx *Tx) error {
+			var rows [][]any
+			for n := 1; n < all; n++ {
+				rows = append(rows, []any{numbered(n), numbered(n % 2 * n)}) // numbered(0) is not zero
+				if n%2 == 0 {
+					rows[n-1][1] = UUID{}
+				}
+			}
+			check(t, tx.InsertRows(`INSERT INTO rows (id, of_one)`, rows))
+			check(t, tx.InsertRows(`INSERT INTO rows (id, of_one)`, [][]any{{numbered(all), UUID{}}}))
+			return tx.UpdateRows(RowsUpdate{
+				Head: `UPDATE rows SET of_one = v.column2`, Key: "rows.id", Tail: `WHERE TRUE`,
+				Rows: [][]any{{numbered(2), numbered(1)}, {numbered(1), UUID{}}},
+			})
+		}))
+		testUUIDConditions(t, db, all)
+		testUUIDPages(t, db, all)
+	})
+}
+
+// A condition on numbers finds those that are named, and a nil pointer is NULL, which none is.
+func TestNumbers(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, db *DB) {
+		t.Helper()
+		get(ExecCount(t.Context(), db.Writer(), `CREATE TABLE rows (id BIGINT, of_one BIGINT)`))(t)
+		check(t, db.Transact(t.Context(), 0, func(tx *Tx) error {
+			return tx.InsertRows(`INSERT INTO rows (id, of_one)`, [][]any{
+				{new(int64(1)), (*int64)(nil)}, {new(int64(2)), new(int64(1))}, {new(int64(math.MaxInt64)), new(int64(2))}, {(*int64)(nil), new(int64(3))},
+			})
+		}))
+		for name, of := range map[string]struct{ values, want []int64 }{
+			"none": {}, "NULL": {values: []int64{0}}, "one": {[]int64{2}, []int64{1}},
+			"several": {[]int64{0, 7, math.MaxInt64, 1}, []int64{0, 2}},
+		} {
+			var values []*int64
+			for _, n := range of.values {
+				values = append(values, &n)
+				if n == 0 {
+					values[len(values)-1] = nil
+				}
+			}
+			var args Args
+			query := `SELECT of_one FROM rows WHERE ` + db.InNumbers(&args, "id", values) + ` ORDER BY id`
+			found := get(All(t.Context(), db, func(row Row) (n int64, err error) {
+				n = -1
+				err = row.Scan(ReadInt(func(read int64) { n = read }))
+				return n, err
+			}, query, args...))(t)
+			if !slices.Equal(found, of.want) {
+				t.Errorf("%s: found %v, want %v", name, found, of.want)
+			}
+		}
+	})
+}
+
+// onEach runs a test with each database, and with PostgreSQL behind a pooler.
+func onEach(t *testing.T, test func(*testing.T, *DB)) {
+	t.Helper()
 	for name, url := range map[string]func() string{
 		"sqlite":   func() string { return "sqlite:" + t.TempDir() + "/relay.db" },
 		"postgres": func() string { return testenv.Postgres(t) },
@@ -32,29 +100,7 @@ func TestUUIDs(t *testing.T) {
 			t.Parallel()
 			db := get(Open(Config{URL: url()}))(t)
 			t.Cleanup(func() { check(t, db.Close()) })
-			kind := "UUID"
-			if db.Name == "sqlite" {
-				kind = "BLOB"
-			}
-			get(ExecCount(t.Context(), db.Writer(), fmt.Sprintf(`CREATE TABLE rows (id %[1]s PRIMARY KEY, of_one %[1]s)`, kind)))(t)
-			const all = 600
-			check(t, db.Transact(t.Context(), 0, func(tx *Tx) error {
-				var rows [][]any
-				for n := 1; n < all; n++ {
-					rows = append(rows, []any{numbered(n), numbered(n % 2 * n)}) // numbered(0) is not zero
-					if n%2 == 0 {
-						rows[n-1][1] = UUID{}
-					}
-				}
-				check(t, tx.InsertRows(`INSERT INTO rows (id, of_one)`, rows))
-				check(t, tx.InsertRows(`INSERT INTO rows (id, of_one)`, [][]any{{numbered(all), UUID{}}}))
-				return tx.UpdateRows(RowsUpdate{
-					Head: `UPDATE rows SET of_one = v.column2`, Key: "rows.id", Tail: `WHERE TRUE`,
-					Rows: [][]any{{numbered(2), numbered(1)}, {numbered(1), UUID{}}},
-				})
-			}))
-			testUUIDConditions(t, db, all)
-			testUUIDPages(t, db, all)
+			test(t, db)
 		})
 	}
 }
