@@ -90,14 +90,15 @@ func (s *Store) MigrationStatus(ctx context.Context) (status Migrations, err err
 	return status, s.checkReleased(ctx)
 }
 
-// checkReleased is an error if the database is one of before the first release: it has a column
-// that no release has.
+// checkReleased is an error if the database is one of before the first release: it has what no
+// release has.
 func (s *Store) checkReleased(ctx context.Context) error {
 	found, err := s.schema(ctx)
 	if err != nil {
 		return fmt.Errorf("migration status: %w", err)
 	}
-	if slices.Contains(found, "watches.status") || slices.Contains(found, "watches.operation_id") {
+	if slices.ContainsFunc([]string{"watches.status", "watches.operation_id", "tenants.id that is no number"},
+		func(of string) bool { return slices.Contains(found, of) }) {
 		return errors.New("the database was made by a version before the first release, and this one does not take it over: " +
 			"keep it for that version, and begin with an empty one (RELAY_DATABASE_URL)")
 	}
@@ -159,16 +160,20 @@ func (s *Store) migrations(pool *sql.DB) (*goose.Provider, error) {
 		goose.WithDisableGlobalRegistry(true), goose.WithSessionLocker(locker))
 }
 
-// These list the columns of a database, as TABLE.COLUMN, and its unique indexes, as INDEX.
+// These list the columns of a database, as TABLE.COLUMN, and its unique indexes, as INDEX; and, for
+// checkReleased, whether a tenant's id is no number.
 const (
 	sqliteSchema = `SELECT t.name || '.' || c.name FROM sqlite_schema t, pragma_table_info(t.name) c
 			WHERE t.type = 'table' AND t.name NOT GLOB 'sqlite_*'
-		UNION ALL SELECT i.name FROM sqlite_schema t, pragma_index_list(t.name) i WHERE t.type = 'table' AND i.origin = 'c' AND i."unique"`
+		UNION ALL SELECT i.name FROM sqlite_schema t, pragma_index_list(t.name) i WHERE t.type = 'table' AND i.origin = 'c' AND i."unique"
+		UNION ALL SELECT 'tenants.id that is no number' FROM pragma_table_info('tenants') WHERE name = 'id' AND type <> 'INTEGER'`
 	postgresSchema = `SELECT t.relname || '.' || c.attname FROM pg_attribute c JOIN pg_class t ON t.oid = c.attrelid
 			WHERE t.relkind IN ('r', 'p') AND c.attnum > 0 AND NOT c.attisdropped
 			AND t.relnamespace <> 'pg_catalog'::regnamespace AND pg_table_is_visible(t.oid)
 		UNION ALL SELECT t.relname FROM pg_index i JOIN pg_class t ON t.oid = i.indexrelid
-			WHERE i.indisunique AND i.indisvalid AND t.relnamespace <> 'pg_catalog'::regnamespace AND pg_table_is_visible(t.oid)`
+			WHERE i.indisunique AND i.indisvalid AND t.relnamespace <> 'pg_catalog'::regnamespace AND pg_table_is_visible(t.oid)
+		UNION ALL SELECT 'tenants.id that is no number' FROM pg_attribute
+			WHERE attrelid = to_regclass('tenants') AND attname = 'id' AND atttypid <> 'bigint'::regtype`
 )
 
 // CheckSchema is an error that names what the migrations make and the database lacks, though

@@ -59,6 +59,13 @@ func TestCheckSchemaNamesWhatIsMissing(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%v, want %q", err, want)
 			}
+
+			kind := map[string]string{"sqlite": "BLOB", "postgres": "UUID"}[name]
+			change(`ALTER TABLE tenants RENAME TO numbered`)
+			change(`CREATE TABLE tenants (id ` + kind + ` PRIMARY KEY)`)
+			if _, err := s.MigrationStatus(t.Context()); err == nil || !strings.Contains(err.Error(), "begin with an empty one") {
+				t.Errorf("a database of before the first release, with tenants that have no number: %v", err)
+			}
 		})
 	}
 }
