@@ -70,6 +70,24 @@ func TestCheckSchemaNamesWhatIsMissing(t *testing.T) {
 	}
 }
 
+// An index in the order of a language costs more, and is wrong once another version of the system
+// orders otherwise: the order of bytes is the same everywhere.
+func TestIndexedTextsGoByTheirBytes(t *testing.T) {
+	t.Parallel()
+	url := testenv.Postgres(t)
+	s := get(Open(t.Context(), Config{URL: url, Keys: &seal.Keyring{}}))(t)
+	t.Cleanup(func() { _ = s.Close() })
+	get(s.Migrate(t.Context()))(t)
+	const columns = `SELECT i.indrelid::regclass || '.' || a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indexrelid
+		JOIN pg_class c ON c.oid = i.indrelid WHERE c.relnamespace = 'public'::regnamespace AND a.attcollation `
+	if others := get(testenv.Query(t.Context(), url, columns+`NOT IN (0, 'pg_catalog."C"'::regcollation)`))(t); others != "" {
+		t.Errorf("without COLLATE \"C\":\n%s", others)
+	}
+	if get(testenv.Query(t.Context(), url, columns+`= 'pg_catalog."C"'::regcollation`))(t) == "" {
+		t.Error("no index has a text")
+	}
+}
+
 var updateSchema = flag.Bool("update", false, "write schema.txt anew")
 
 // The schema that a start looks for is the one that the migrations make.

@@ -6,7 +6,7 @@
 -- transaction that writes events makes the order of seq the order of commits.
 CREATE TABLE tenants (
     id         BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    name       TEXT   NOT NULL UNIQUE,
+    name       TEXT COLLATE "C" NOT NULL UNIQUE,
     event_seq  BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL
 );
@@ -229,7 +229,7 @@ CREATE TABLE events (
     seq         BIGINT NOT NULL, -- in order of commit, see tenants.event_seq
     created_at  BIGINT NOT NULL,
     watch_id    UUID,
-    type        TEXT NOT NULL,
+    type        TEXT COLLATE "C" NOT NULL,
     body        BYTEA NOT NULL, -- the exact bytes that are sent
     traceparent TEXT, -- of its watch
     UNIQUE (tenant_id, seq)
@@ -258,7 +258,7 @@ CREATE TABLE waiting_deliveries (
     watch_id        UUID,
     destination_id  UUID NOT NULL,
     created_at      BIGINT NOT NULL, -- the event's
-    turn            TEXT   NOT NULL CHECK (turn IN ('first', 'again', 'held')), -- a first attempt, a retry, or neither: the destination is disabled
+    turn            TEXT COLLATE "C" NOT NULL CHECK (turn IN ('first', 'again', 'held')), -- a first attempt, a retry, or neither: the destination is disabled
     attempts_made   BIGINT NOT NULL,
     step            BIGINT NOT NULL DEFAULT 0, -- attempts since the schedule last began
     postponed       BIGINT NOT NULL DEFAULT 0, -- microseconds for which attempts have cost no step since then, see jobs/deliver/pause.go
@@ -279,7 +279,7 @@ CREATE TABLE unaccepted_deliveries (
     watch_id       UUID,
     destination_id UUID NOT NULL,
     created_at     BIGINT NOT NULL, -- the event's
-    status         TEXT   NOT NULL CHECK (status IN ('failed', 'canceled')),
+    status         TEXT COLLATE "C" NOT NULL CHECK (status IN ('failed', 'canceled')),
     finished_at    BIGINT NOT NULL
 );
 CREATE INDEX unaccepted_deliveries_list ON unaccepted_deliveries (tenant_id, status, id);
