@@ -92,7 +92,7 @@ type tenantPrefix string
 // arg is an id for SQL: NULL, by which nothing is found, if it is "" or no id of a tenant.
 func (p tenantPrefix) arg(id string) *int64 {
 	bytes := prefix(p).arg(id)
-	number := int64(binary.BigEndian.Uint64(bytes[numberAt:])) //nolint:gosec // below 0 if it is too large
+	number := int64(binary.BigEndian.Uint64(bytes[numberAt:]))
 	if number <= 0 || binary.BigEndian.Uint64(bytes[:numberAt]) != 0 {
 		return nil
 	}
@@ -119,7 +119,7 @@ func (p tenantPrefix) args(ids []string) []*int64 {
 // id is what arg had; "" for NULL, which is 0.
 func (p tenantPrefix) id(number int64) string {
 	var bytes sqldb.UUID
-	binary.BigEndian.PutUint64(bytes[numberAt:], uint64(number)) //nolint:gosec // not below 0
+	binary.BigEndian.PutUint64(bytes[numberAt:], uint64(number))
 	return prefix(p).id(bytes)
 }
 
