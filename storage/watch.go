@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,8 +78,19 @@ type nextPollOf struct {
 	group  time.Time // when its budget is worked on next; zero if it is now
 }
 
+// allEvents stands for the types of all events that a watch's end can make, in this order: most
+// watches have them.
+const allEvents = "all"
+
+func typesOfEnds() []string {
+	return []string{EventOperationCompleted, EventOperationFailed, EventOperationExpired, EventOperationUnobservable}
+}
+
 // eventsText is how the types of a watch's events are kept. All begin alike.
 func eventsText(types []string) string {
+	if slices.Equal(types, typesOfEnds()) {
+		return allEvents
+	}
 	words := make([]string, len(types))
 	for i, kind := range types {
 		words[i] = strings.TrimPrefix(kind, eventOf(""))
@@ -89,6 +101,10 @@ func eventsText(types []string) string {
 // scanEvents reads what eventsText wrote.
 func scanEvents(into *[]string) sql.Scanner {
 	return sqldb.ReadText(func(text string) {
+		if text == allEvents {
+			*into = typesOfEnds()
+			return
+		}
 		*into = []string{}
 		for word := range strings.SplitSeq(text, ",") {
 			if word != "" {

@@ -178,7 +178,7 @@ CREATE TABLE watches (
     expires_at     BIGINT NOT NULL, -- what was promised for open_watches.deadline
     created_at     BIGINT NOT NULL,
     name           TEXT, -- NULL for none
-    events         TEXT NOT NULL, -- their types, without "operation.", separated by commas
+    events         TEXT NOT NULL, -- their types, without "operation.", separated by commas; or all
     metadata       TEXT NOT NULL, -- a JSON object
     traceparent    TEXT -- of the registration; NULL if it is part of no trace
 );
