@@ -3,6 +3,7 @@ package wake
 import (
 	"context"
 	"crypto/rand"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -55,27 +56,27 @@ func TestNudge(t *testing.T) {
 
 func hearsNudges(t *testing.T, holder, other redis.UniversalClient) {
 	t.Helper()
-	heard, listened := make(chan bool), make(chan struct{})
-	mine := group(rand.Text()) // others use this Redis too
+	nudged, woken := group(rand.Text()), group(rand.Text()) // others use this Redis too
+	var asWakeUp sync.Map                                   // of each group that was heard of
+	listened := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	listener, _ := startWaker(t, holder)
 	go func() {
-		listener.HearNudges(ctx, func(g Group, wakeUp bool) {
-			if g == mine {
-				heard <- wakeUp
-			}
-		})
+		listener.HearNudges(ctx, func(g Group, wakeUp bool) { asWakeUp.Store(g, wakeUp) })
 		close(listened)
 	}()
-	eventually(t, func() bool {
-		return other.PubSubNumSub(t.Context(), nudgeChannel).Val()[nudgeChannel] == 1
-	}, "the subscription")
 	waker, _ := startWaker(t, other)
-	waker.Nudge(t.Context(), group("another"))
-	waker.Nudge(t.Context(), mine)
-	waker.Wake(mine)
-	if nudge, wakeUp := <-heard, <-heard; nudge || !wakeUp {
-		t.Errorf("a nudge came as a wake-up: %v; a wake-up did: %v", nudge, wakeUp)
+	for g, tell := range map[Group]func(){
+		nudged: func() { waker.Nudge(t.Context(), nudged) }, woken: func() { waker.Wake(woken) },
+	} {
+		eventually(t, func() bool {
+			tell() // again and again, as it may be lost
+			_, heard := asWakeUp.Load(g)
+			return heard
+		}, "what was told of "+g.ID)
+		if wakeUp, _ := asWakeUp.Load(g); wakeUp != (g == woken) {
+			t.Errorf("heard as a wake-up: %v", wakeUp)
+		}
 	}
 	cancel()
 	<-listened
