@@ -23,21 +23,29 @@ func TestLater(t *testing.T) {
 		made := func() int {
 			return len(get(sqldb.All(ctx, p.reader(), sqldb.String, `SELECT id FROM budgets WHERE planned_at = -1`))(t))
 		}
-		long := "{" + strings.Repeat("x", 1024) + "}" // planned for its values, where a text like that is
+		planned := func(tx *transaction, id string) error { // for its values, so it is sent at once
+			var args sqldb.Args
+			query := `INSERT INTO budgets (id, slots, planned_at) SELECT CAST(` + args.Add(id) + ` AS TEXT), '', -1 WHERE `
+			return tx.Later(query+tx.InTexts(&args, `'y'`, strings.Split(strings.Repeat("y", 100), "")), args...)
+		}
 		const a, b, c = "a", "b", "c"
-		for _, refused := range [][]any{{a, "the same"}, {b, nil}, {a, long}} {
+		for name, refused := range map[string]func(*transaction) error{
+			"the same": func(tx *transaction) error { return tx.Later(insert, a, "again") },
+			"NULL":     func(tx *transaction) error { return tx.Later(insert, b, nil) },
+			"planned":  func(tx *transaction) error { return planned(tx, a) },
+		} {
 			err := p.write(ctx, func(tx *transaction) error {
-				return errors.Join(tx.Later(insert, a, "once"), tx.Later(insert, refused...))
+				return errors.Join(tx.Later(insert, a, "once"), refused(tx))
 			})
 			if err == nil || Unavailable(err) || errors.Is(err, ErrOutcomeUnknown) {
-				t.Errorf("%.9v: got %v, want a refusal", refused, err)
+				t.Errorf("%s: got %v, want a refusal", name, err)
 			}
 			if made() != 0 {
-				t.Errorf("%.9v: half of it was kept", refused)
+				t.Errorf("%s: half of it was kept", name)
 			}
 		}
 		check(t, p.write(ctx, func(tx *transaction) error {
-			check(t, tx.Later(insert, b, long))
+			check(t, planned(tx, b))
 			check(t, tx.Later(insert, a, "once"))
 			if n := get(sqldb.ExecCount(ctx, tx, `UPDATE budgets SET planned_at = -1 WHERE id <> $1 AND planned_at = -1`, a))(t); n != 1 {
 				t.Errorf("%d rows were there to change, want the one before it", n)

@@ -33,7 +33,7 @@ type health struct {
 	retryAt time.Time // after such a failure
 	direct  bool      // the last connection led to a server of its own, not to a pooler
 
-	replaced time.Time // when all connections were given up last
+	distrusted time.Time // connections that were made before are to be replaced
 }
 
 // beforeConnect lets a try to connect go on, or says that it is in vain. A server
@@ -91,6 +91,7 @@ func (h *health) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return fmt.Errorf("begin a session: %w", err)
 	}
+	conn.PgConn().CustomData()[made] = time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.direct = len(told) > 0 && len(told[0].Rows) > 0
@@ -114,17 +115,35 @@ func sessionSettings(server uint32) string {
 		AnswerTime.Milliseconds(), idleInTransaction.Milliseconds(), idleSession.Milliseconds(), server)
 }
 
-// replace says whether all connections are to be given up for one that failed and was taken
-// at the time since. The new ones have reconnectEvery to fare better: a server that refuses
-// every write would else have a connection opened for each.
-func (h *health) replace(since time.Time) bool {
+// made is the key of the time at which a connection was made, in its custom data.
+const made = "made"
+
+// distrust has all connections replaced if one of them fails in a way that the others may
+// share, unless it was about to be replaced itself. A connection that breaks without a word is
+// seldom alone, and each takes a timeout to be noticed.
+func (h *health) distrust(conn *pgx.Conn, err error) {
+	if !leadsNowhere(err) {
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if since.Before(h.replaced) || time.Since(h.replaced) < reconnectEvery {
-		return false
+	if !madeAt(conn).Before(h.distrusted) {
+		h.distrusted = time.Now()
 	}
-	h.replaced = time.Now()
-	return true
+}
+
+// replace says whether a connection that is about to be used is to be replaced. It is used for
+// reconnectEvery at least: a server that refuses every write would else be connected to for each.
+func (h *health) replace(conn *pgx.Conn) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at := madeAt(conn)
+	return at.Before(h.distrusted) && time.Since(at) >= reconnectEvery
+}
+
+func madeAt(conn *pgx.Conn) time.Time {
+	at, _ := conn.PgConn().CustomData()[made].(time.Time)
+	return at
 }
 
 // leadsNowhere recognises what befalls all connections of a pool together.

@@ -65,7 +65,7 @@ func TestPoolerComesBetween(t *testing.T) {
 	t.Parallel()
 	direct := testenv.Postgres(t)
 	for url, prepares := range map[string]bool{direct: true, testenv.StartPgBouncer(t, direct, "default_pool_size = 1").URL: false} {
-		p := get(newPostgresPool(get(parsePostgres(url))(t)))(t)
+		p := get(newPostgresPool(get(parsePostgres(url + "&statement_cache_capacity=0&description_cache_capacity=0"))(t)))(t)
 		t.Cleanup(p.Close)
 		p.direct = !prepares
 		db := &DB{Dialect: postgresDialect(), read: p, write: p}
@@ -138,6 +138,12 @@ func TestRefusedWritesKeepTheirConnection(t *testing.T) {
 	if opened > most {
 		t.Errorf("%d connections were opened, want at most %d", opened, most)
 	}
+
+	// Once it takes writes again, none is refused for the sake of an old connection.
+	testenv.Execute(t, url, "SET transaction_read_only = off; DO $$ BEGIN EXECUTE format("+
+		"'ALTER DATABASE %I RESET default_transaction_read_only', current_database()); END $$")
+	<-time.After(reconnectEvery)
+	get(ExecCount(t.Context(), db, "CREATE TABLE nothing ()"))(t)
 }
 
 // A caller who gives up before a server has answered has not learned that it is away: the

@@ -29,6 +29,8 @@ const (
 	// idleSession is when PostgreSQL itself ends an idle session. The pool ends its own sooner, so
 	// this ends only those whose client is gone, which would still count as connections.
 	idleSession = connIdleTime + 15*time.Second
+	// keptStatements is how many different ones a connection remembers, unless the URL says so.
+	keptStatements = 512
 	// connectTimeout holds unless the URL has a connect_timeout.
 	connectTimeout = 5 * time.Second
 )
@@ -47,6 +49,9 @@ func parsePostgres(rawURL string) (*pgxpool.Config, error) {
 	// Each type is asked for once, so that values travel as bytes, not as text; beforeConnect
 	// has whole plans kept where it can.
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	for _, capacity := range []*int{&config.ConnConfig.StatementCacheCapacity, &config.ConnConfig.DescriptionCacheCapacity} {
+		*capacity = cmp.Or(*capacity, keptStatements) // some URLs say 0, as drivers without descriptions need it for a pooler
+	}
 	return config, nil
 }
 
@@ -91,10 +96,10 @@ func (p *postgresPool) hold(ctx context.Context, do func(conn) error) error {
 		case errors.Is(err, errElsewhere):
 		case err != nil:
 			return explainRefusal(err)
-		case taken.Conn().IsClosed(): // it has not answered the ping
+		case taken.Conn().IsClosed(): // by ping
 			taken.Hijack()
 		default:
-			c := &postgresConn{Conn: taken.Conn(), taken: taken, pool: p, since: time.Now()}
+			c := &postgresConn{Conn: taken.Conn(), taken: taken, pool: p}
 			defer c.giveBack()
 			return do(c)
 		}
@@ -103,26 +108,21 @@ func (p *postgresPool) hold(ctx context.Context, do func(conn) error) error {
 
 // ping sees before a connection is used again whether it still can be, and closes it if not.
 func (p *postgresPool) ping(ctx context.Context, used pgxpool.ShouldPingParams) (again bool) {
-	if used.IdleDuration <= pingAfter {
+	bad := p.replace(used.Conn)
+	if !bad && used.IdleDuration <= pingAfter {
 		return false
 	}
-	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, pingTime)
 	defer cancel()
-	if err := used.Conn.Ping(ctx); err != nil {
+	if !bad {
+		err := used.Conn.Ping(ctx)
+		p.distrust(used.Conn, err)
+		bad = err != nil
+	}
+	if bad {
 		_ = used.Conn.Close(ctx)
-		p.distrust(err, began)
 	}
 	return false
-}
-
-// distrust replaces all connections if one of them fails in a way that the others may share,
-// unless it was taken, since then, before the last were replaced. A connection that breaks
-// without a word is seldom alone, and each takes a timeout to be noticed.
-func (p *postgresPool) distrust(err error, since time.Time) {
-	if leadsNowhere(err) && p.replace(since) {
-		p.Reset()
-	}
 }
 
 func (p *postgresPool) stats() sql.DBStats {
@@ -145,7 +145,6 @@ type postgresConn struct {
 
 	taken *pgxpool.Conn
 	pool  *postgresPool
-	since time.Time // when it was taken from the pool
 }
 
 // giveBack has a broken connection leave the pool at once; the pool itself would wait until
@@ -159,7 +158,7 @@ func (c *postgresConn) giveBack() {
 }
 
 func (c *postgresConn) send(ctx context.Context, statements []statement) (err error) {
-	defer func() { c.pool.distrust(err, c.since) }()
+	defer func() { c.pool.distrust(c.Conn, err) }()
 	last := statements[len(statements)-1]
 	byItself := last.byValues || len(statements) == 1 && last.tag == ""
 	if byItself {

@@ -118,7 +118,7 @@ func columnNames(n int) string {
 }
 
 // InsertRows inserts later, in as few statements as there may be: head names the table
-// and the columns.
+// and the columns. The rows must stay as they are until the transaction ends, here and below.
 func (tx *Tx) InsertRows(head string, rows [][]any) error {
 	return tx.insertChunks(rows, nil, func(args *Args, chunk [][]any) string {
 		return head + tx.Insertion(args, chunk)
