@@ -34,42 +34,49 @@ func lastLine(printed string) string {
 // watches have no destinations: they end with an event and without a delivery.
 func TestWaitExitsWithHowTheWatchEnded(t *testing.T) {
 	t.Parallel()
-	plan := simulator.Plan{PendingFor: time.Second, RunningFor: time.Second}
-	failing, endless := plan, simulator.Plan{End: simulator.EndNever}
-	failing.End = simulator.EndFailed
 	s := startEmbedded(t, newSurroundings(t))
+	ends := func(plan simulator.Plan) func(t *testing.T, operation, id string) {
+		return func(t *testing.T, operation, _ string) {
+			t.Helper()
+			if err := s.upstream.Add(testAccount, operation, plan); err != nil {
+				t.Error(err)
+			}
+		}
+	}
 	for _, c := range []struct {
 		name   string
-		plan   *simulator.Plan // nil: the upstream does not know the operation
-		watch  []string        // flags of relay watch
-		wait   []string        // flags of relay wait
+		end    func(t *testing.T, operation, id string) // when the state is told; nil: nobody ends it
+		watch  []string                                 // flags of relay watch
+		wait   []string                                 // flags of relay wait
 		code   int
 		result string // a regular expression
 		says   string // beside the result
 	}{
-		{"completed", &plan, nil, nil, 0, `completed after [\d.]+s`, "running"},
-		{"failed", &failing, nil, nil, 1, `failed after [\d.]+s: This list is at the maximum number of items`, "running"},
-		{"expired", &endless, []string{"--timeout", "1m"}, nil, 3, `expired after 1m\d+s: the operation has not ended in time`, "To watch it again: relay watch"},
-		{"unobservable", nil, nil, nil, 4, `unobservable after [\d.]+s: .*404.*`, "The last poll told nothing"},
-		{"canceled", &endless, nil, nil, 5, `canceled after [\d.]+m?s`, "running"},
-		{"timeout", &endless, nil, []string{"--timeout", "2s"}, 6, `not ended yet, and the time is up`, "To wait longer: relay wait watch_"},
+		{"completed", ends(simulator.Plan{}), nil, nil, 0, `completed after [\d.]+s`, "running"},
+		{"failed", ends(simulator.Plan{End: simulator.EndFailed}), nil, nil, 1, `failed after [\d.]+s: This list is at the maximum number of items`, "running"},
+		{"expired", nil, []string{"--timeout", "1m"}, nil, 3, `expired after 1m\d+s: the operation has not ended in time`, "To watch it again: relay watch"},
+		{"unobservable", func(_ *testing.T, operation, _ string) {
+			s.upstream.Remove(testAccount, operation)
+		}, nil, nil, 4, `unobservable after [\d.]+s: .*404.*`, "The last poll told nothing"},
+		{"canceled", func(t *testing.T, _, id string) {
+			t.Helper()
+			canceled, err := s.api.CancelWatchWithResponse(t.Context(), id)
+			want(t, http.StatusOK, err, canceled)
+		}, nil, nil, 5, `canceled after [\d.]+m?s`, "running"},
+		{"timeout", nil, nil, []string{"--timeout", "2s"}, 6, `not ended yet, and the time is up`, "To wait longer: relay wait watch_"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			operation := newOperationID()
-			if c.plan != nil {
-				operation = s.add(*c.plan)
-			}
+			operation := s.add(simulator.Plan{End: simulator.EndNever})
 			id := s.registered(t, append([]string{operation, "--account", testAccount, "--credential", s.credential(t, operation)}, c.watch...)...)
 			piped := spawn(t, t.TempDir(), s.user(), append([]string{"wait", id, "--json"}, c.wait...)...)
 			screen := newTerminal(t, 80, 24)
 			shown := spawnOn(t, screen, s.user(), append([]string{"wait", id}, c.wait...)...)
-			if c.name == "canceled" {
+			if c.end != nil {
 				for _, seen := range []func() string{piped.Stderr.String, screen.text} {
 					eventually(t, startLimit, "the state is told", func() bool { return strings.Contains(seen(), "running") })
 				}
-				canceled, err := s.api.CancelWatchWithResponse(t.Context(), id)
-				want(t, http.StatusOK, err, canceled)
+				c.end(t, operation, id)
 			}
 			for name, r := range map[string]*relay{"in a pipe": piped, "on a terminal": shown} {
 				if code := r.Wait(startLimit + time.Minute); code != c.code {
