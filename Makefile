@@ -25,6 +25,7 @@ demo: build ## show the whole relay at work, without any set-up
 # - The suite of faults runs last: its many processes would slow the other tests down.
 # - Temporary files are in memory where programs can run there: on a disk, one test's
 #   database holds up the commits of all others for seconds.
+# - Of the programs that tests start, those of the suite of faults have the race detector.
 # - SQLite, translated from C, runs without the race detector, which makes it six times as
 #   slow and finds no race of ours in it. Lint has the same flags, to share what is compiled.
 NO_RACE_IN_SQLITE = $$(go env GOFLAGS) -gcflags=modernc.org/sqlite/lib=-race=false

@@ -212,11 +212,7 @@ func TestThousandStreams(t *testing.T) {
 	told := time.Since(begun)
 	after := s.server.memory(t)
 	t.Logf("%d streams: %d MB, %d MB without; all were told %s after the request began", keys*each, after>>20, before>>20, told)
-	most := 100 << 20
-	if testenv.HasRaceDetector() {
-		most *= 10 // which takes 5 to 10 times as much
-	}
-	if after-before > most {
+	if after-before > 100<<20 {
 		t.Errorf("%d streams take %d MB", keys*each, (after-before)>>20)
 	}
 }

@@ -52,12 +52,12 @@ func TestWaitExitsWithHowTheWatchEnded(t *testing.T) {
 		result string // a regular expression
 		says   string // beside the result
 	}{
-		{"completed", ends(simulator.Plan{}), nil, nil, 0, `completed after [\d.]+s`, "running"},
-		{"failed", ends(simulator.Plan{End: simulator.EndFailed}), nil, nil, 1, `failed after [\d.]+s: This list is at the maximum number of items`, "running"},
+		{"completed", ends(simulator.Plan{}), nil, nil, 0, `completed after [\d.]+m?s`, "running"},
+		{"failed", ends(simulator.Plan{End: simulator.EndFailed}), nil, nil, 1, `failed after [\d.]+m?s: This list is at the maximum number of items`, "running"},
 		{"expired", nil, []string{"--timeout", "1m"}, nil, 3, `expired after 1m\d+s: the operation has not ended in time`, "To watch it again: relay watch"},
 		{"unobservable", func(_ *testing.T, operation, _ string) {
 			s.upstream.Remove(testAccount, operation)
-		}, nil, nil, 4, `unobservable after [\d.]+s: .*404.*`, "The last poll told nothing"},
+		}, nil, nil, 4, `unobservable after [\d.]+m?s: .*404.*`, "The last poll told nothing"},
 		{"canceled", func(t *testing.T, _, id string) {
 			t.Helper()
 			canceled, err := s.api.CancelWatchWithResponse(t.Context(), id)

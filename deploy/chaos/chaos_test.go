@@ -41,10 +41,11 @@ var (
 	programFolder string
 )
 
-// buildRelay has the clock that tests may set, see cmd/relay.
+// buildRelay has the clock that tests may set, see cmd/relay, and the race detector if the tests
+// have it.
 func buildRelay() (path string, err error) {
 	path = filepath.Join(programFolder, "relay")
-	return path, testenv.Build(path, "-tags", "chaos", "oprelay/cmd/relay")
+	return path, testenv.Build(path, "-tags", "chaos", fmt.Sprintf("-race=%v", testenv.HasRaceDetector()), "oprelay/cmd/relay")
 }
 
 // parallel is how many suites run at once.
