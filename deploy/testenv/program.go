@@ -39,7 +39,8 @@ func HasRaceDetector() bool {
 // no race detector unless they ask for it: a program that is started a thousand times would
 // take half the time of all tests.
 func Build(path string, arguments ...string) error {
-	printed, err := exec.Command("go", append([]string{"build", "-o", path}, arguments...)...).CombinedOutput() //nolint:noctx // outlives the test that began it
+	arguments = append([]string{"build", "-o", path}, arguments...)
+	printed, err := exec.Command("go", arguments...).CombinedOutput() //nolint:noctx // outlives the test that began it
 	if err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, printed)
 	}
