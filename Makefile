@@ -21,7 +21,6 @@ demo: build ## show the whole relay at work, without any set-up
 
 # gotestsum names skipped and failed tests at the end. withpostgres (deploy/testenv) gives
 # all packages one PostgreSQL. Vetting is lint's.
-# - The longest suites begin first, so that none is left alone at the end.
 # - Simulations of hours run without the race detector: with it they take minutes.
 # - The suite of faults runs last: its many processes would slow the other tests down.
 # - Temporary files are in memory where programs can run there: on a disk, one test's
@@ -39,7 +38,7 @@ test: ## run all tests, race detector on; installs redis-server and PostgreSQL i
 	go build -modfile=.tools/go.mod -o .bin/ gotest.tools/gotestsum
 	memory=$$($(IN_MEMORY)); export TMPDIR=$${memory:-$${TMPDIR:-/tmp}} GOFLAGS="$(NO_RACE_IN_SQLITE)"; \
 	$(GOTESTSUM) -run '^TestSimulated' ./storage && \
-	.bin/withpostgres $(GOTESTSUM) -race -timeout 20m $$(go list ./storage ./jobs ./cmd/relay ./... | grep -v '/chaos$$') && \
+	.bin/withpostgres $(GOTESTSUM) -race -timeout 20m $$(go list ./... | grep -v '/chaos$$') && \
 	.bin/withpostgres $(GOTESTSUM) -timeout 20m ./deploy/chaos
 
 # BENCH="-only burst,latency -runs 1" measures less, "-only million -watches 1000000" more.
