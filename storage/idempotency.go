@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"oprelay/storage/sqldb"
@@ -58,15 +59,17 @@ func scanReservation(row sqldb.Row) (reservation, error) {
 // counts as dead, and the reservation is taken over.
 func (s *Store) ReserveAnswer(ctx context.Context, key IdempotencyKey) (answer *Answer, err error) {
 	defer wrapf(&err, "reserve an answer")
+	now := s.db.steady()
+	var args sqldb.Args
+	row := s.db.Values(&args, [][]any{{prefixTenant.arg(key.TenantID), key.Key, key.Fingerprint, now.UnixMicro()}})
+	// The commit of the work takes the reservation to the disk with it.
+	n, err := s.writeOnce(ctx, `INSERT INTO idempotency_keys (tenant_id, key, fingerprint, reserved_at)
+		SELECT column1, column2, column3, column4 FROM `+row+` WHERE TRUE`+s.unflushed()+` ON CONFLICT (tenant_id, key) DO NOTHING`, args...)
+	if err != nil || n > 0 {
+		return nil, err
+	}
 	err = s.write(ctx, func(tx *transaction) error {
 		answer = nil
-		now := tx.db.steady()
-		n, err := sqldb.ExecCount(ctx, tx, `INSERT INTO idempotency_keys (tenant_id, key, fingerprint, reserved_at)
-			VALUES ($1, $2, $3, $4) ON CONFLICT (tenant_id, key) DO NOTHING`,
-			prefixTenant.arg(key.TenantID), key.Key, key.Fingerprint, now.UnixMicro())
-		if err != nil || n > 0 {
-			return err
-		}
 		known, err := sqldb.One(ctx, tx, scanReservation, `SELECT fingerprint, reserved_at, answer FROM idempotency_keys
 			WHERE tenant_id = $1 AND key = $2`+tx.ForUpdate, prefixTenant.arg(key.TenantID), key.Key)
 		if errors.Is(err, ErrNotFound) {
@@ -97,8 +100,8 @@ func answerSeal(key IdempotencyKey) string {
 }
 
 // KeepAnswer keeps the answer to a request whose key is reserved. Call it in the transaction
-// of the work (see Atomically): it is ErrIdempotencyRunning if another request took the
-// reservation over, and then the work must not be kept either.
+// of the work (see Atomically). That is ErrIdempotencyRunning, and keeps nothing, if another
+// request took the reservation over.
 func (s *Store) KeepAnswer(ctx context.Context, key IdempotencyKey, answer Answer) (err error) {
 	defer wrapf(&err, "keep an answer")
 	sealed, err := s.db.seal(answerSeal(key), answer)
@@ -106,8 +109,32 @@ func (s *Store) KeepAnswer(ctx context.Context, key IdempotencyKey, answer Answe
 		return err
 	}
 	return s.write(ctx, func(tx *transaction) error {
-		return tx.ofReservation(ctx, key, `UPDATE idempotency_keys SET answer = $4`, sealed)
+		tx.answers = append(tx.answers, key.args(sealed))
+		return nil
 	})
+}
+
+// keepAnswers writes what KeepAnswer was given in one round trip, for registrations share a
+// transaction.
+func (tx *transaction) keepAnswers(ctx context.Context) error {
+	kept := 0
+	count := func(sqldb.Row) error { kept++; return nil }
+	for i, args := range tx.answers {
+		const keep = `UPDATE idempotency_keys SET answer = $4` + whileReserved + ` RETURNING key`
+		var err error
+		if i < len(tx.answers)-1 {
+			err = tx.LaterScan(count, keep, args...)
+		} else {
+			_, err = tx.Query(ctx, count, keep, args...)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if kept < len(tx.answers) {
+		return fmt.Errorf("keep an answer: %w", ErrIdempotencyRunning)
+	}
+	return nil
 }
 
 // RenewReservation says that a request is still being handled, in a transaction of its work.
@@ -115,28 +142,27 @@ func (s *Store) KeepAnswer(ctx context.Context, key IdempotencyKey, answer Answe
 func (s *Store) RenewReservation(ctx context.Context, key IdempotencyKey) (err error) {
 	defer wrapf(&err, "renew a reservation")
 	return s.write(ctx, func(tx *transaction) error {
-		return tx.ofReservation(ctx, key, `UPDATE idempotency_keys SET reserved_at = $4`, tx.db.steady().UnixMicro())
+		err := sqldb.Exec(ctx, tx, `UPDATE idempotency_keys SET reserved_at = $4`+whileReserved, key.args(tx.db.steady().UnixMicro())...)
+		if errors.Is(err, ErrNotFound) {
+			return ErrIdempotencyRunning
+		}
+		return err
 	})
-}
-
-// ofReservation changes a reservation that has no answer yet.
-func (tx *transaction) ofReservation(ctx context.Context, key IdempotencyKey, update string, value any) error {
-	err := sqldb.Exec(ctx, tx, update+` WHERE tenant_id = $1 AND key = $2 AND fingerprint = $3 AND answer IS NULL`,
-		prefixTenant.arg(key.TenantID), key.Key, key.Fingerprint, value)
-	if errors.Is(err, ErrNotFound) {
-		return ErrIdempotencyRunning
-	}
-	return err
 }
 
 // DropReservation frees the key of a request that failed.
 func (s *Store) DropReservation(ctx context.Context, key IdempotencyKey) (err error) {
 	defer wrapf(&err, "drop a reservation")
 	return s.write(ctx, func(tx *transaction) error {
-		return tx.Later(`DELETE FROM idempotency_keys
-			WHERE tenant_id = $1 AND key = $2 AND fingerprint = $3 AND answer IS NULL`,
-			prefixTenant.arg(key.TenantID), key.Key, key.Fingerprint)
+		return tx.Later(`DELETE FROM idempotency_keys`+whileReserved, key.args()...)
 	})
+}
+
+// whileReserved is which row is the key's, unless it has an answer; its parameters are args.
+const whileReserved = ` WHERE tenant_id = $1 AND key = $2 AND fingerprint = $3 AND answer IS NULL`
+
+func (k IdempotencyKey) args(more ...any) []any {
+	return append([]any{prefixTenant.arg(k.TenantID), k.Key, k.Fingerprint}, more...)
 }
 
 // Sweep deletes up to limit idempotency keys that are older than 24 hours, and says how many.

@@ -136,6 +136,49 @@ func TestWhatIsKeptWithARegistrationIsKeptWithItAlone(t *testing.T) {
 	})
 }
 
+// Of registrations that share a commit each keeps its own answer, and one whose reservation was
+// taken over is not made.
+func TestAnswersThatShareACommit(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, r registry) {
+		t.Helper()
+		keyOf := func(name string) IdempotencyKey {
+			return IdempotencyKey{TenantID: r.wanted.TenantID, Key: name, Fingerprint: []byte("f")}
+		}
+		keyed := func(name string) func(*registration) {
+			return func(one *registration) {
+				one.saveAnswer = func(tx *Store, made []Watch) error {
+					return tx.KeepAnswer(t.Context(), keyOf(name), Answer{Location: made[0].ID})
+				}
+			}
+		}
+		for _, name := range []string{"a", "b"} {
+			_, err := r.ReserveAnswer(t.Context(), keyOf(name))
+			noError(t, err)
+		}
+		all := wanted(r.registrations(keyed("a"), keyed("lost"), keyed("b")))
+		r.db.registrations.writeAll(t.Context(), r.Store, all)
+		for i, name := range []string{"a", "lost", "b"} {
+			err := <-all[i].result
+			if name == "lost" {
+				if !errors.Is(err, ErrIdempotencyRunning) {
+					t.Errorf("without a reservation: %v", err)
+				}
+				continue
+			}
+			noError(t, err)
+			answer, err := r.ReserveAnswer(t.Context(), keyOf(name))
+			noError(t, err)
+			if answer == nil || answer.Location != all[i].what.made[0].ID {
+				t.Errorf("%s: kept %v, made %v", name, answer, all[i].what.made)
+			}
+		}
+		if n := r.watches(t); n != 2 {
+			t.Errorf("%d watches were made, want those of the two whose answers are kept", n)
+		}
+	})
+}
+
 // A caller that gives up before its turn has registered nothing.
 func TestAnAbandonedRegistrationIsNotMade(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,7 @@ type transaction struct {
 	failed   error // a change in it failed, so it must not be committed
 	due      map[Group]time.Time
 	unpaused map[Group]time.Time // groups whose pause ends, and when
+	answers  [][]any             // to keep, see KeepAnswer
 
 	// For the counters, after the commit:
 	registered int // watches
@@ -81,7 +82,7 @@ func (s *Store) write(ctx context.Context, do func(tx *transaction) error) error
 	var tx *transaction
 	err := s.db.Transact(ctx, lockWait, func(inner *sqldb.Tx) error {
 		tx = &transaction{Tx: inner, db: s.db, due: map[Group]time.Time{}, unpaused: map[Group]time.Time{}, recorded: map[GroupKind]int{}}
-		return tx.run(do)
+		return tx.run(ctx, do)
 	})
 	if err != nil {
 		return err
@@ -106,13 +107,16 @@ func (s *Store) writeOnce(ctx context.Context, query string, args ...any) (n int
 	return n, err
 }
 
-// run runs do, and wakes the groups that it made due.
-func (tx *transaction) run(do func(tx *transaction) error) error {
+// run runs do, keeps the answers of its requests, and wakes the groups that it made due.
+func (tx *transaction) run(ctx context.Context, do func(tx *transaction) error) error {
 	if err := do(tx); err != nil {
 		return err
 	}
 	if tx.failed != nil {
 		return tx.failed
+	}
+	if err := tx.keepAnswers(ctx); err != nil {
+		return err
 	}
 	return tx.wake()
 }
