@@ -54,6 +54,7 @@ chaos: ## break everything under load, up to 10 minutes, and print what was lost
 	deploy/install-test-servers.sh
 	go build -o .bin/ ./deploy/testenv/withpostgres
 	GOFLAGS="$(NO_RACE_IN_SQLITE)" go test -c $(RACE) -o .bin/chaos ./deploy/chaos
+	memory=$$($(IN_MEMORY)); export TMPDIR=$${memory:-$${TMPDIR:-/tmp}}; \
 	.bin/withpostgres .bin/chaos -long -test.parallel 5 -test.timeout 11m
 
 # Findings go to the package's testdata/fuzz, and are tests from then on.
