@@ -160,7 +160,7 @@ func newRequestMetrics(registerer prometheus.Registerer) (*requestMetrics, error
 	m := &requestMetrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "relay_http_requests_total",
-			Help: "Requests answered, by route, method and class of status.",
+			Help: "Requests, by route, method and class of status, which is canceled where the client hung up.",
 		}, labels),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "relay_http_request_duration_seconds",
@@ -190,6 +190,9 @@ func (m *requestMetrics) count(c echo.Context, elapsed time.Duration, err error)
 		method = "other"
 	}
 	class := strconv.Itoa(c.Response().Status/100) + "xx"
+	if errors.Is(err, context.Canceled) && c.Request().Context().Err() != nil {
+		class = "canceled" // nobody was answered: no failure of ours, and no alert is to count it
+	}
 	m.requests.WithLabelValues(route(c), method, class).Inc()
 	if c.Response().Header().Get(echo.HeaderContentType) != feed.ContentType { // which lasts as its reader likes
 		m.durations.WithLabelValues(route(c), method, class).Observe(elapsed.Seconds())

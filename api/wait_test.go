@@ -1,10 +1,16 @@
 package api_test
 
 import (
+	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"oprelay/api"
 )
 
 // waiting starts a request that waits for the watch and returns its answer.
@@ -96,5 +102,39 @@ func TestAKeyHasABoundOfWaitingRequests(t *testing.T) {
 		if answer.status != http.StatusOK {
 			t.Errorf("within the bound: %d %s", answer.status, answer.body)
 		}
+	}
+}
+
+// A client that hangs up while it waits is counted by itself: an alert counts the failures.
+func TestAClientThatHangsUpIsNoFailure(t *testing.T) {
+	t.Parallel()
+	metrics := prometheus.NewRegistry()
+	r := newRelay(t, func(c *api.Config) { c.Metrics = metrics })
+	id := r.watch(r.write, r.credential(r.write), r.webhook(r.write))
+	ctx, hangUp := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer hangUp()
+	if answer, err := r.try(ctx, r.write, http.MethodGet, "/v1/watches/"+id+"?wait=60s", ""); err == nil {
+		t.Fatalf("it did not wait: %s", answer.body)
+	}
+	counted := func() (classes string) {
+		families, err := metrics.Gather()
+		must(t, err)
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				if f.GetName() != "relay_http_requests_total" || !strings.Contains(m.String(), "/v1/watches/:watch_id") {
+					continue
+				}
+				for _, label := range m.GetLabel() {
+					if label.GetName() == "status" {
+						classes += label.GetValue()
+					}
+				}
+			}
+		}
+		return classes
+	}
+	eventually(t, func() bool { return counted() != "" }, "the request to be counted")
+	if got := counted(); got != "canceled" {
+		t.Errorf("it is counted as %s", got)
 	}
 }

@@ -270,6 +270,15 @@ func (s *Store) BudgetState(ctx context.Context, budgetID string, budget Budget,
 		return BudgetState{}, err
 	}
 	l.at(s.db.steady(), budget)
+	if l.plan.Scarce() { // a plan is of what was polled last, and nothing may be left of that
+		some, err := sqldb.All(ctx, s.reader(), prefixOperation.read, `SELECT id FROM open_operations WHERE budget_id = $1 LIMIT 1`, budgetID)
+		if err != nil {
+			return BudgetState{}, err
+		}
+		if len(some) == 0 {
+			l.plan = PollPlan{}
+		}
+	}
 	state := BudgetState{Lag: l.plan.Lag(own)}
 	state.Remaining, _ = l.allowance()
 	for _, slot := range l.slots {

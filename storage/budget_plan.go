@@ -166,8 +166,9 @@ func (o budgetOutlook) plan() PollPlan {
 	return PollPlan{math.Exp(high), longest}
 }
 
-// asked is how many times the budget the operations would take at their own intervals.
+// asked is how many times the budget the operations there are would take at their own intervals.
 func (o budgetOutlook) asked() float64 {
+	o.newcomers = 0
 	planned := o.planned(PollPlan{}, math.Inf(1))
 	most, sum := 0.0, 0.0
 	for i, left := range o.left {

@@ -142,6 +142,27 @@ func (w *world) polledOnce(t *testing.T, n int) {
 	w.clock.advance(time.Hour)
 }
 
+// testLagOfNothing: what a plan had operations wait says nothing once none is left.
+func testLagOfNothing(w *world) {
+	t := w.t
+	w.polledOnce(t, 30)
+	w.lease(t, w.pollGroup())
+	budget := storage.Budget{N: 10, Per: 10 * time.Minute}
+	must(w.TakePolls(t.Context(), storage.TakePolls{
+		Group: w.credential.BudgetID, Owner: "me", Budget: budget, Max: 5, Intervals: intervals(),
+	}))(t)
+	lag := func() float64 {
+		return must(w.BudgetState(t.Context(), w.credential.BudgetID, budget, intervals()))(t).Lag
+	}
+	if lag() <= intervals().Lag {
+		t.Errorf("the lag of 30 operations is %v: they are not too many", lag())
+	}
+	for _, watch := range must(w.Watches(t.Context(), storage.WatchFilter{TenantID: w.tenant}, storage.Page{Limit: 100}))(t).Data {
+		must(w.CancelWatch(t.Context(), w.tenant, watch.ID))(t)
+	}
+	want(t, "lag of none", lag(), intervals().Lag)
+}
+
 // testSmallestBudget: of one request nothing is kept for operations that are to come.
 func testSmallestBudget(w *world) {
 	t := w.t

@@ -52,7 +52,11 @@ func (p *page) destinationActions(d client.Destination) []*action {
 	if d.Waiting != nil && *d.Waiting > 0 {
 		waiting = counted(*d.Waiting, "delivery", "deliveries")
 	}
-	all := []action{{URL: path + "/test", Label: "Send a test", Ask: "A destination.test is sent to it now, signed like any other message."}}
+	test := "A destination.test is sent to it now, signed like any other message."
+	if d.Status != client.Enabled {
+		test = "A destination.test is made for it now, and sent when it is enabled."
+	}
+	all := []action{{URL: path + "/test", Label: "Send a test", Ask: test}}
 	if d.Status == client.Enabled {
 		all = append(all, action{
 			URL: path + "/disable", Label: "Disable", Ask: "Nothing more is sent to it. What is for it is held until it is enabled.",

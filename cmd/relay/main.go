@@ -83,7 +83,9 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = failed(errors.New("interrupted"))
 	}
-	fmt.Fprintln(stderr, "relay:", err)
+	if !errors.Is(out.err, syscall.EPIPE) { // else who reads the output, head say, has seen enough
+		fmt.Fprintln(stderr, "relay:", err)
+	}
 	if failure := (failedError{}); errors.As(err, &failure) {
 		return exitError
 	}

@@ -187,6 +187,23 @@ func TestOutputThatFails(t *testing.T) {
 	}
 }
 
+// A reader that has seen enough, as head has, is told nothing; nor is it told of success.
+func TestOutputThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = writer.Close() })
+	if err := reader.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	if code := run(t.Context(), []string{"version"}, environment{}, writer, &stderr); code != exitError || stderr.Len() > 0 {
+		t.Errorf("exit code %d: %s", code, stderr.String())
+	}
+}
+
 // A port that is taken ends the start, with nothing left running.
 func TestAddressInUse(t *testing.T) {
 	t.Parallel()

@@ -162,7 +162,11 @@ func (r *run) Claim(ctx context.Context, n int, busy map[string]bool) ([]row, ti
 		r.limit.Again = taken.Pause.Again
 	}
 	if taken.Asked > 0 {
-		r.log.Warn("what is watched with a credential asks for far more polls than its budget has, so ends are noticed late: "+
+		log := r.log
+		if len(taken.Polls) > 0 { // one of those that share the budget
+			log = log.With("credential_id", taken.Polls[0].CredentialID)
+		}
+		log.Warn("what is watched with a credential asks for far more polls than its budget has, so ends are noticed late: "+
 			"raise RELAY_POLL_BUDGET if the upstream allows it, or watch fewer operations at a time",
 			"budget", r.budget.String(), "asked", math.Round(10*taken.Asked)/10, "group", r.Group)
 	}
