@@ -245,6 +245,7 @@ func (c *pollClaim) neighbours(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	most := min(len(c.taken.Polls)+(c.left-c.ledger.kept()+1)/2, c.take.Max)
 	for _, ended := range c.take.Ended {
 		age := ended.LastPolledAt.Sub(ended.CreatedAt)
 		found := 0
@@ -256,7 +257,7 @@ func (c *pollClaim) neighbours(ctx context.Context) error {
 				float64(apart) > crowdSpread*float64(age) || !saves {
 				continue
 			}
-			if found == crowdMost || len(c.taken.Polls) >= c.take.Max || c.left <= c.ledger.kept() {
+			if found == crowdMost || len(c.taken.Polls) >= most {
 				break
 			}
 			c.takePoll(*p)
