@@ -65,6 +65,8 @@ const (
 	planSample = 128
 	// countedAtMost bounds the steps in which the polls of one operation are counted.
 	countedAtMost = 500
+	// lagAge is the age of an operation that a budget's lag is told for.
+	lagAge = time.Minute
 	// planChange is by how much a plan must change for due times to be written anew.
 	planChange = 1.1
 )
@@ -72,8 +74,14 @@ const (
 // Scarce says whether operations wait for longer than their own intervals.
 func (p PollPlan) Scarce() bool { return p.Growth > 1 }
 
-// Lag is the share of its age that an operation waits.
-func (p PollPlan) Lag(own Intervals) float64 { return own.Lag * max(p.Growth, 1) }
+// Lag is the share of its age that an operation waits, at most that of one of lagAge: where all
+// wait for Longest, it is any share, according to the age.
+func (p PollPlan) Lag(own Intervals) float64 {
+	if !p.Scarce() {
+		return own.Lag
+	}
+	return max(own.Lag, min(own.Lag*p.Growth, float64(p.Longest)/float64(lagAge)))
+}
 
 // Interval is the time between a poll of an operation at an age and the next one.
 func (p PollPlan) Interval(own Intervals, age time.Duration) time.Duration {

@@ -205,8 +205,9 @@ type BotToken = string
 // BudgetState What the relay may ask with the credential, and with all others of the same token or user. Only
 // where one credential is asked for.
 type BudgetState struct {
-	// Lag The share of its age that an operation waits between polls, which is RELAY_POLL_LAG where the
-	// budget affords it. An end is noticed about half as late on average.
+	// Lag The share of its age that an operation waits between polls, at the age of a minute where that
+	// depends on it. It is RELAY_POLL_LAG where the budget affords it. An end is noticed about half as
+	// late on average.
 	Lag float32 `json:"lag"`
 
 	// Limit Requests in any window.

@@ -50,8 +50,8 @@ func (c credentialPage) Window() string {
 	return duration(time.Duration(float64(c.Budget.WindowSeconds) * float64(time.Second)))
 }
 
-// Late is about how late the end of an operation of ten minutes is noticed: half of what lies between two polls.
+// Late is about how late the end of an operation of a minute is noticed: half of what lies between two polls.
 func (c credentialPage) Late() string {
-	const operation = 10 * time.Minute
+	const operation = time.Minute // that of which the API tells the lag
 	return duration(time.Duration(float64(c.Budget.Lag) / 2 * float64(operation)))
 }
