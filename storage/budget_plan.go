@@ -74,13 +74,13 @@ const (
 // Scarce says whether operations wait for longer than their own intervals.
 func (p PollPlan) Scarce() bool { return p.Growth > 1 }
 
-// Lag is the share of its age that an operation waits, at most that of one of lagAge: where all
-// wait for Longest, it is any share, according to the age.
+// Lag is the share of its age that an operation of lagAge waits: where all wait for Longest, it
+// is another at each age.
 func (p PollPlan) Lag(own Intervals) float64 {
 	if !p.Scarce() {
 		return own.Lag
 	}
-	return max(own.Lag, min(own.Lag*p.Growth, float64(p.Longest)/float64(lagAge)))
+	return max(own.Lag, float64(p.Interval(own, lagAge))/float64(lagAge))
 }
 
 // Interval is the time between a poll of an operation at an age and the next one.
@@ -174,16 +174,15 @@ func (o budgetOutlook) plan() PollPlan {
 	return PollPlan{math.Exp(high), longest}
 }
 
-// asked is how many times the budget the operations there are would take at their own intervals.
-func (o budgetOutlook) asked() float64 {
+// asked is how many times a whole budget of so many requests the operations there are would take
+// at their own intervals.
+func (o budgetOutlook) asked(requests int) float64 {
 	o.newcomers = 0
-	planned := o.planned(PollPlan{}, math.Inf(1))
-	most, sum := 0.0, 0.0
-	for i, left := range o.left {
-		sum += planned[i]
-		most = max(most, sum/max(left.n, 1))
+	sum := 0.0
+	for _, polls := range o.planned(PollPlan{}, math.Inf(1)) {
+		sum += polls
 	}
-	return most
+	return sum / float64(max(requests, 1))
 }
 
 // fits says whether the polls of plan p fit what is left at each moment.

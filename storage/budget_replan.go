@@ -63,7 +63,7 @@ func (c *pollClaim) plan(ctx context.Context, due []DuePoll) (bool, error) {
 		l.plan = plan
 	}
 	c.replan(outlook, before)
-	if asked := outlook.asked(); l.plan.Scarce() && asked > shortOf && c.now.Sub(l.shortSaidAt).Abs() >= shortSaidEvery {
+	if asked := outlook.asked(c.take.Budget.N); l.plan.Scarce() && asked > shortOf && c.now.Sub(l.shortSaidAt).Abs() >= shortSaidEvery {
 		l.shortSaidAt, c.taken.Asked = c.now, asked
 	}
 	return true, nil

@@ -12,7 +12,7 @@ import (
 
 // What must be on the disk before anything is done about it waits for the disk; what a
 // later commit takes there, or what only ends a lease early, does not.
-func TestLeasesThatWaitForNoDisk(t *testing.T) {
+func TestCommitsThatWaitForNoDisk(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	s := get(Open(t.Context(), Config{URL: testenv.Postgres(t) + "&synchronous_commit=local", Keys: get(seal.ParseKeyring(seal.NewKey()))(t)}))(t)
@@ -26,6 +26,7 @@ func TestLeasesThatWaitForNoDisk(t *testing.T) {
 		`CREATE FUNCTION note_commit() RETURNS TRIGGER LANGUAGE plpgsql AS
 			$$BEGIN INSERT INTO commits VALUES (current_setting('synchronous_commit')); RETURN NULL; END$$`,
 		`CREATE TRIGGER note_commit AFTER UPDATE ON work_groups FOR EACH ROW EXECUTE FUNCTION note_commit()`,
+		`CREATE TRIGGER note_commit AFTER INSERT OR UPDATE ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION note_commit()`,
 	} {
 		get(sqldb.ExecCount(t.Context(), s.db.Writer(), statement))(t)
 	}
@@ -40,11 +41,22 @@ func TestLeasesThatWaitForNoDisk(t *testing.T) {
 			return err
 		}
 	}
+	key := IdempotencyKey{TenantID: p.tenant, Key: "k", Fingerprint: []byte("f")}
+	reserve := func(ctx context.Context, s *Store) error {
+		_, err := s.ReserveAnswer(ctx, key)
+		return err
+	}
 	for _, step := range []struct {
 		name string
 		do   func(ctx context.Context, s *Store) error
 		want string
 	}{
+		{"reserve a key", reserve, "off"},
+		{"keep the answer", func(ctx context.Context, s *Store) error { return s.KeepAnswer(ctx, key, Answer{}) }, "local"},
+		{"reserve a key within a transaction of more", func(ctx context.Context, s *Store) error {
+			key.Key = "another"
+			return s.Atomically(ctx, func(tx *Store) error { return reserve(ctx, tx) })
+		}, "local"},
 		{"give a lease back", release(poll, time.Time{}), "off"},
 		{"lease polls, whose charge is a commit", func(ctx context.Context, s *Store) error { return lease(ctx, s, poll) }, "off"},
 		{"lease deliveries", func(ctx context.Context, s *Store) error { return lease(ctx, s, deliver) }, "local"},

@@ -2,9 +2,12 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"oprelay/storage/sqldb"
@@ -59,17 +62,18 @@ func scanReservation(row sqldb.Row) (reservation, error) {
 // counts as dead, and the reservation is taken over.
 func (s *Store) ReserveAnswer(ctx context.Context, key IdempotencyKey) (answer *Answer, err error) {
 	defer wrapf(&err, "reserve an answer")
-	now := s.db.steady()
-	var args sqldb.Args
-	row := s.db.Values(&args, [][]any{{prefixTenant.arg(key.TenantID), key.Key, key.Fingerprint, now.UnixMicro()}})
-	// The commit of the work takes the reservation to the disk with it.
-	n, err := s.writeOnce(ctx, `INSERT INTO idempotency_keys (tenant_id, key, fingerprint, reserved_at)
-		SELECT column1, column2, column3, column4 FROM `+row+` WHERE TRUE`+s.unflushed()+` ON CONFLICT (tenant_id, key) DO NOTHING`, args...)
-	if err != nil || n > 0 {
-		return nil, err
-	}
+	unflushed := s.unflushed() // the commit of the work takes the reservation to the disk with it
 	err = s.write(ctx, func(tx *transaction) error {
 		answer = nil
+		now := tx.db.steady()
+		var args sqldb.Args
+		row := tx.Values(&args, [][]any{{prefixTenant.arg(key.TenantID), key.Key, key.Fingerprint, now.UnixMicro()}})
+		n, err := sqldb.ExecCount(ctx, tx, `INSERT INTO idempotency_keys (tenant_id, key, fingerprint, reserved_at)
+			SELECT column1, column2, column3, column4 FROM `+row+` WHERE TRUE`+unflushed+`
+			ON CONFLICT (tenant_id, key) DO NOTHING`, args...)
+		if err != nil || n > 0 {
+			return err
+		}
 		known, err := sqldb.One(ctx, tx, scanReservation, `SELECT fingerprint, reserved_at, answer FROM idempotency_keys
 			WHERE tenant_id = $1 AND key = $2`+tx.ForUpdate, prefixTenant.arg(key.TenantID), key.Key)
 		if errors.Is(err, ErrNotFound) {
@@ -109,23 +113,32 @@ func (s *Store) KeepAnswer(ctx context.Context, key IdempotencyKey, answer Answe
 		return err
 	}
 	return s.write(ctx, func(tx *transaction) error {
-		tx.answers = append(tx.answers, key.args(sealed))
+		tx.answers = append(tx.answers, keptAnswer{key, sealed})
 		return nil
 	})
+}
+
+// keptAnswer is a sealed answer that is to be kept.
+type keptAnswer struct {
+	key    IdempotencyKey
+	sealed []byte
 }
 
 // keepAnswers writes what KeepAnswer was given in one round trip, for registrations share a
 // transaction.
 func (tx *transaction) keepAnswers(ctx context.Context) error {
+	slices.SortFunc(tx.answers, func(a, b keptAnswer) int {
+		return cmp.Or(strings.Compare(a.key.TenantID, b.key.TenantID), strings.Compare(a.key.Key, b.key.Key))
+	})
 	kept := 0
 	count := func(sqldb.Row) error { kept++; return nil }
-	for i, args := range tx.answers {
+	for i, a := range tx.answers {
 		const keep = `UPDATE idempotency_keys SET answer = $4` + whileReserved + ` RETURNING key`
 		var err error
 		if i < len(tx.answers)-1 {
-			err = tx.LaterScan(count, keep, args...)
+			err = tx.LaterScan(count, keep, a.key.args(a.sealed)...)
 		} else {
-			_, err = tx.Query(ctx, count, keep, args...)
+			_, err = tx.Query(ctx, count, keep, a.key.args(a.sealed)...)
 		}
 		if err != nil {
 			return err

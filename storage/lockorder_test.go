@@ -30,7 +30,7 @@ func lockedTables() []lockedTable {
 		{name: "unaccepted_deliveries", order: "id", under: "destinations", any: true}, // retention has locked their deliveries
 		{name: "slack_messages", order: "watch_id, destination_id", any: true},         // no two transactions share several
 		{name: "feed_starts", order: "tenant_id"},
-		{name: "idempotency_keys", order: "tenant_id, key", any: true}, // each is its request's own
+		{name: "idempotency_keys", order: "tenant_id, key"},
 		{name: "budgets", order: "id"},
 		{name: "work_groups", order: "kind, id"},
 	}

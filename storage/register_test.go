@@ -152,10 +152,14 @@ func TestAnswersThatShareACommit(t *testing.T) {
 				}
 			}
 		}
-		for _, name := range []string{"a", "b"} {
+		for _, name := range []string{"a", "b", "c", "d"} {
 			_, err := r.ReserveAnswer(t.Context(), keyOf(name))
 			noError(t, err)
 		}
+		own, err := r.registerAll(t.Context(), []*registration{ // one transaction
+			r.registrations(keyed("d"))[0].what, r.registrations(keyed("c"))[0].what,
+		})
+		noError(t, errors.Join(append(own, err)...))
 		all := wanted(r.registrations(keyed("a"), keyed("lost"), keyed("b")))
 		r.db.registrations.writeAll(t.Context(), r.Store, all)
 		for i, name := range []string{"a", "lost", "b"} {
@@ -173,8 +177,8 @@ func TestAnswersThatShareACommit(t *testing.T) {
 				t.Errorf("%s: kept %v, made %v", name, answer, all[i].what.made)
 			}
 		}
-		if n := r.watches(t); n != 2 {
-			t.Errorf("%d watches were made, want those of the two whose answers are kept", n)
+		if n := r.watches(t); n != 4 {
+			t.Errorf("%d watches were made, want those of the four whose answers are kept", n)
 		}
 	})
 }

@@ -32,7 +32,7 @@ type transaction struct {
 	failed   error // a change in it failed, so it must not be committed
 	due      map[Group]time.Time
 	unpaused map[Group]time.Time // groups whose pause ends, and when
-	answers  [][]any             // to keep, see KeepAnswer
+	answers  []keptAnswer        // see KeepAnswer
 
 	// For the counters, after the commit:
 	registered int // watches

@@ -71,6 +71,8 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 	root := newRoot(env, out, stderr)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	// Who has read some of the output and goes, as head does, has seen enough.
+	seenEnough := out.some && errors.Is(out.err, syscall.EPIPE) && (err == nil || errors.Is(err, syscall.EPIPE))
 	if err == nil && out.err != nil {
 		err = failed(fmt.Errorf("write the output: %w", out.err))
 	}
@@ -83,7 +85,7 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = failed(errors.New("interrupted"))
 	}
-	if !errors.Is(out.err, syscall.EPIPE) { // else who reads the output, head say, has seen enough
+	if !seenEnough {
 		fmt.Fprintln(stderr, "relay:", err)
 	}
 	if failure := (failedError{}); errors.As(err, &failure) {
@@ -97,11 +99,13 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 type checkedWriter struct {
 	io.Writer
 
-	err error
+	some bool // a write succeeded
+	err  error
 }
 
 func (w *checkedWriter) Write(p []byte) (int, error) {
 	n, err := w.Writer.Write(p)
+	w.some = w.some || err == nil
 	if w.err == nil {
 		w.err = err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"oprelay/deploy/testenv"
@@ -187,20 +188,37 @@ func TestOutputThatFails(t *testing.T) {
 	}
 }
 
-// A reader that has seen enough, as head has, is told nothing; nor is it told of success.
-func TestOutputThatNobodyReads(t *testing.T) {
+// leaving is a reader of the output that goes after so many writes.
+type leaving struct{ writes int }
+
+// Write implements io.Writer.
+func (l *leaving) Write(p []byte) (int, error) {
+	if l.writes--; l.writes < 0 {
+		return 0, syscall.EPIPE
+	}
+	return len(p), nil
+}
+
+// A reader that goes once it has seen enough, as head does, is told nothing; one that has seen
+// nothing is told that it has not.
+func TestReaderThatGoes(t *testing.T) {
 	t.Parallel()
-	reader, writer, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
+	folder := t.TempDir()
+	env := environment{"RELAY_DATABASE_URL": "sqlite:" + filepath.Join(folder, "relay.db")}
+	if made := call(t.Context(), env, "migrate", "up"); made.code != exitOK {
+		t.Fatalf("migrate up: %+v", made)
 	}
-	t.Cleanup(func() { _ = writer.Close() })
-	if err := reader.Close(); err != nil {
-		t.Fatal(err)
+	for range 2 {
+		if made := call(t.Context(), env, "keys", "create", "--name", "n"); made.code != exitOK {
+			t.Fatalf("keys create: %+v", made)
+		}
 	}
-	var stderr bytes.Buffer
-	if code := run(t.Context(), []string{"version"}, environment{}, writer, &stderr); code != exitError || stderr.Len() > 0 {
-		t.Errorf("exit code %d: %s", code, stderr.String())
+	for writes, want := range []string{"broken pipe", ""} {
+		var stderr bytes.Buffer
+		code := run(t.Context(), []string{"keys", "list"}, env, &leaving{writes}, &stderr)
+		if code != exitError || !strings.Contains(stderr.String(), want) || (want == "") != (stderr.Len() == 0) {
+			t.Errorf("after %d writes: exit code %d, %q", writes, code, stderr.String())
+		}
 	}
 }
 
