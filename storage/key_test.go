@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"fmt"
 	"net/url"
+	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -158,6 +160,31 @@ func testIdempotency(w *world) {
 	reserve(key, nil)
 	w.clock.advance(24 * time.Hour)
 	want(t, "swept", must(w.Sweep(ctx, 10))(t), 1)
+}
+
+// A reservation counts from when it is made, however long it waited for a connection before: else
+// its request would count as dead while it is handled.
+func TestReservationThatWaited(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "relay.db"))
+	key := storage.IdempotencyKey{TenantID: w.tenant, Key: "k", Fingerprint: []byte("one")}
+	reserved := make(chan error, 1)
+	check(t, w.Atomically(t.Context(), func(*storage.Store) error { // SQLite has one connection to write with
+		waits := w.Pools()["write"].WaitCount
+		go func() {
+			_, err := w.ReserveAnswer(t.Context(), key)
+			reserved <- err
+		}()
+		for w.Pools()["write"].WaitCount == waits {
+			runtime.Gosched()
+		}
+		w.clock.advance(9 * time.Second)
+		return nil
+	}))
+	check(t, <-reserved)
+	w.clock.advance(11 * time.Second)
+	_, err := w.ReserveAnswer(t.Context(), key)
+	wantError(t, "take it over", err, storage.ErrIdempotencyRunning)
 }
 
 // testIdempotencyContention: of many requests with one key, one does the work.

@@ -323,3 +323,23 @@ func (s simulated) hold(t *testing.T) {
 		t.Errorf("for %.0f s there was no poll at all", planned.dry)
 	}
 }
+
+// What is asked for goes by the whole budget: two operations are not too many where little is left.
+func TestAskedOfABudget(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	asked := func(operations int) float64 {
+		o := budgetOutlook{
+			own: defaultIntervals, now: now, total: operations, newcomers: 1, left: []budgetLeft{{time.Minute, 3}, {6 * time.Minute, 120}},
+		}
+		for range operations {
+			o.operations = append(o.operations, plannedPoll{
+				created: now.Add(-2 * time.Second), polled: now, due: now.Add(time.Second),
+			})
+		}
+		return o.asked(120)
+	}
+	if few, many := asked(2), asked(20); few >= 1 || many < shortOf {
+		t.Errorf("2 operations ask for %.1f of the budget and 20 for %.1f, want less than 1 and more than %v", few, many, shortOf)
+	}
+}
