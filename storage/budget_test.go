@@ -142,6 +142,34 @@ func (w *world) polledOnce(t *testing.T, n int) {
 	w.clock.advance(time.Hour)
 }
 
+// testContemporaries: where polls are scarce, an end has what began at the same time polled before
+// it is due, with half of what is left of the budget.
+func testContemporaries(w *world) {
+	t := w.t
+	var requests []storage.NewWatch
+	for i := range 20 {
+		requests = append(requests, w.request(strconv.Itoa(i)))
+	}
+	must(w.CreateWatches(t.Context(), requests))(t)
+	began := w.Steady()
+	var results []storage.PollResult
+	for _, p := range w.take(t) {
+		results = append(results, storage.PollResult{RowID: p.RowID, At: began, Next: began.Add(5 * time.Minute)})
+	}
+	check(t, w.RecordPolls(t.Context(), results))
+	w.clock.advance(time.Minute)
+	ended := make([]storage.DuePoll, 10)
+	for i := range ended {
+		ended[i] = storage.DuePoll{CreatedAt: began, LastPolledAt: w.Steady()}
+	}
+	w.lease(t, w.pollGroup())
+	taken := must(w.TakePolls(t.Context(), storage.TakePolls{
+		Group: w.credential.BudgetID, Owner: "me", Budget: storage.Budget{N: 40, Per: 10 * time.Minute}, Max: 100,
+		Intervals: intervals(), Ended: ended,
+	}))(t)
+	want(t, "polls of 20 that are left", len(taken.Polls), 10)
+}
+
 // testLagOfNothing: what a plan had operations wait says nothing once none is left.
 func testLagOfNothing(w *world) {
 	t := w.t

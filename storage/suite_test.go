@@ -37,6 +37,7 @@ func runMigrated(t *testing.T, newURL func(t *testing.T) string) {
 		"BudgetHintsAndParking":   testBudgetHints,
 		"BudgetNeverExceeded":     testBudgetNeverExceeded,
 		"BudgetsLeft":             testBudgetsLeft,
+		"Contemporaries":          testContemporaries,
 		"LagOfNothing":            testLagOfNothing,
 		"BudgetOrder":             testBudgetOrder,
 		"StateCounts":             testStateCounts,
